@@ -1,0 +1,26 @@
+//! What `ingest` leaves on disk and `trainer` reads: nothing here opens a file.
+//!
+//! - [`layout`]: the shard's columns and what each holds ([`ShardLayout`]);
+//! - [`code`]: how a value in 0..=1 is stored in one byte;
+//! - [`manifest`]: `manifest.json`, which alone decides what belongs to a shard set;
+//! - [`reject`]: a line of `rejects.jsonl`.
+//!
+//! `SHARDS.md` in the project's root tells the same for readers of other languages.
+
+pub mod code;
+pub mod layout;
+pub mod manifest;
+pub mod reject;
+
+pub use layout::{LayoutError, ShardLayout};
+pub use manifest::{IngestSettings, Manifest, ManifestError, ShardEntry};
+pub use reject::{Reason, Reject};
+
+/// The version of everything this crate describes; a reader refuses any other.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The name of the manifest inside a shard folder. It is written last.
+pub const MANIFEST_FILE: &str = "manifest.json";
+
+/// The name of the list of rejected pictures inside a shard folder: one [`Reject`] a line.
+pub const REJECTS_FILE: &str = "rejects.jsonl";

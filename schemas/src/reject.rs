@@ -1,0 +1,77 @@
+//! A picture that did not become rows, and why: one JSON line of `rejects.jsonl`.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a picture was rejected. The codes are stable: programs may match on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// The file could not be read.
+    Unreadable,
+    /// The file has no bytes.
+    Empty,
+    /// The bytes are no picture of any known format (a web page saved as `.jpg`, say).
+    NotAPicture,
+    /// A picture of a known format, in a variant that the decoder does not know.
+    Unsupported,
+    /// The decoder found the data broken or cut short.
+    Corrupt,
+    /// A side is shorter than the least that was asked for.
+    TooSmall,
+    /// More pixels than were allowed; found from the header, before any was decoded.
+    TooLarge,
+    /// The decoder panicked; the picture is at fault, or the decoder.
+    DecoderPanic,
+}
+
+impl Reason {
+    /// The code as it stands in `rejects.jsonl`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Empty => "empty",
+            Self::NotAPicture => "not_a_picture",
+            Self::Unsupported => "unsupported",
+            Self::Corrupt => "corrupt",
+            Self::TooSmall => "too_small",
+            Self::TooLarge => "too_large",
+            Self::DecoderPanic => "decoder_panic",
+        }
+    }
+}
+
+/// One line of `rejects.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reject {
+    /// Where the picture lies, as in the shards' `source` column.
+    pub source: String,
+    /// The size of the file in bytes.
+    pub bytes: u64,
+    /// The stable code.
+    pub reason: Reason,
+    /// A sentence for people.
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_is_what_serde_writes() {
+        for reason in [
+            Reason::Unreadable,
+            Reason::Empty,
+            Reason::NotAPicture,
+            Reason::Unsupported,
+            Reason::Corrupt,
+            Reason::TooSmall,
+            Reason::TooLarge,
+            Reason::DecoderPanic,
+        ] {
+            let json = serde_json::to_string(&reason).unwrap();
+            assert_eq!(json, format!("\"{}\"", reason.code()));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Pictures to reconstruction targets.
