@@ -1,1 +1,1 @@
-//! The project's tests across crates; see `suite/`.
+//! The project's tests across crates; they stand in `suite/`.

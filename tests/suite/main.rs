@@ -1,0 +1,4 @@
+//! Parity with reference vectors, and the two programs end to end.
+
+mod golden;
+mod parity_vit;

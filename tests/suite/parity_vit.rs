@@ -1,0 +1,189 @@
+//! The ViT's forward pass, gradients and AdamW steps against the authors' code.
+
+use burn::backend::{Autodiff, Flex};
+use burn::tensor::{Int, Tensor, TensorData};
+use trainer::data::mask::Masking;
+use trainer::model::state::{State, to_host};
+use trainer::model::{LocalMim, ModelConfig, Precision, TapConfig, TargetKind, positions};
+use trainer::train::optim::{AdamWSettings, Optimizer};
+use trainer::train::step::{DeviceBatch, forward_backward, upload};
+
+use crate::golden::Golden;
+
+type B = Autodiff<Flex>;
+
+const TOLERANCE: f32 = 1e-4;
+
+/// The metadata's `config`, in the authors' words; taps count from 0.
+#[derive(serde::Deserialize)]
+struct Config {
+    img: usize,
+    patch: usize,
+    dim: usize,
+    depth: usize,
+    heads: usize,
+    dec_dim: usize,
+    dec_heads: usize,
+    #[serde(default = "one")]
+    dec_depth: usize,
+    nbins: usize,
+    mask_ratio: f64,
+    lr: f64,
+    betas: (f64, f64),
+    wd: f64,
+    taps: Vec<usize>,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Config {
+    /// The network of the file; each tap's cell follows from the shape of its target.
+    fn model(&self, golden: &Golden) -> ModelConfig {
+        let tap = |(i, &block): (usize, &usize)| {
+            let cells = golden.tensor(&format!("target.{i}")).shape[1];
+            TapConfig { block: block + 1, cell: self.img / cells.isqrt() }
+        };
+        let model = ModelConfig {
+            size: self.img,
+            patch: self.patch,
+            dim: self.dim,
+            depth: self.depth,
+            heads: self.heads,
+            taps: self.taps.iter().enumerate().map(tap).collect(),
+            decoder_dim: self.dec_dim,
+            decoder_depth: self.dec_depth,
+            decoder_heads: self.dec_heads,
+            target: TargetKind::Hog,
+            bins: self.nbins,
+        };
+        model.check().unwrap();
+        model
+    }
+}
+
+/// `[3, size, size]` → patches in rows, each (channel, row, column).
+fn patchify(image: &[f32], size: usize, patch: usize) -> Vec<Vec<f32>> {
+    let grid = size / patch;
+    let pixel = |p: usize, c: usize, y: usize, x: usize| {
+        image[(c * size + p / grid * patch + y) * size + p % grid * patch + x]
+    };
+    let one = |p| {
+        let channels = (0..3).flat_map(|c| (0..patch).map(move |y| (c, y)));
+        channels.flat_map(|(c, y)| (0..patch).map(move |x| pixel(p, c, y, x))).collect()
+    };
+    (0..grid * grid).map(one).collect()
+}
+
+/// The batch of one step, and each picture's masking.
+fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> (DeviceBatch<B>, Vec<Masking>) {
+    let device = Default::default();
+    let images = golden.tensor("images");
+    let count = images.shape[0];
+    let patches = model.patches();
+    let visible = (patches as f64 * (1.0 - config.mask_ratio)) as usize;
+    let noise = golden.tensor("noise");
+    let masks: Vec<_> = noise.data[step * count * patches..][..count * patches]
+        .chunks(patches)
+        .map(|noise| Masking::from_noise(noise, visible))
+        .collect();
+
+    let mut pixels = vec![];
+    for (image, mask) in images.data.chunks(3 * config.img * config.img).zip(&masks) {
+        let all = patchify(image, config.img, config.patch);
+        pixels.extend(mask.keep.iter().flat_map(|&i| all[i as usize].clone()));
+    }
+    let ints = |field: fn(&Masking) -> &Vec<i32>, width| {
+        let values: Vec<i32> = masks.iter().flat_map(|mask| field(mask).clone()).collect();
+        Tensor::<B, 2, Int>::from_data(TensorData::new(values, [count, width]), &device)
+    };
+    let targets = model.taps.iter().enumerate().map(|(i, tap)| {
+        let target = golden.tensor(&format!("target.{i}"));
+        let [batch, cells, channels] = target.shape[..] else { panic!("target.{i}") };
+        let weights: Vec<f32> =
+            masks.iter().flat_map(|mask| mask.at_scale(config.patch, tap.cell)).collect();
+        (
+            upload(target.data, [batch, cells, channels], &device),
+            upload(weights, [batch, cells], &device),
+        )
+    });
+    let batch = DeviceBatch {
+        visible: upload(pixels, [count, visible, 3 * config.patch * config.patch], &device),
+        keep: ints(|mask| &mask.keep, visible),
+        restore: ints(|mask| &mask.restore, patches),
+        targets: targets.collect(),
+    };
+    (batch, masks)
+}
+
+fn check(golden: &Golden) {
+    let device = Default::default();
+    let config: Config = golden.config();
+    let model_config = config.model(golden);
+    let mut state: State =
+        golden.names("param.").into_iter().map(|name| (name.clone(), golden.tensor(&format!("param.{name}")))).collect();
+
+    // Positions are fixed here, but parameters of the authors' network.
+    let position_names: Vec<_> =
+        state.keys().filter(|name| name.ends_with("pos_embed")).cloned().collect();
+    assert_eq!(position_names.len(), 1 + model_config.taps.len());
+    for name in position_names {
+        let width = state.remove(&name).unwrap().shape[2];
+        let computed = positions::sin_cos(width, model_config.grid());
+        golden.assert_close(&format!("param.{name}"), &computed, 1e-6);
+    }
+
+    let mut model =
+        LocalMim::<B>::from_state(&model_config, Precision::F32, &state, &device).unwrap();
+    let settings = AdamWSettings { betas: config.betas, weight_decay: config.wd };
+    let mut optimizer = Optimizer::new(&model, &model_config, settings);
+
+    let (first, masks) = batch(golden, &config, &model_config, 0);
+    let floats = |values: Vec<i32>| values.into_iter().map(|x| x as f32).collect::<Vec<_>>();
+    golden.assert_close(
+        "ids_restore",
+        &floats(masks.iter().flat_map(|mask| mask.restore.clone()).collect()),
+        0.0,
+    );
+    golden.assert_close(
+        "mask",
+        &masks.iter().flat_map(|mask| mask.mask.clone()).collect::<Vec<_>>(),
+        0.0,
+    );
+    let latents = model.encoder.forward(first.visible.clone(), first.keep.clone());
+    for (i, (latent, decoder)) in latents.into_iter().zip(&model.decoder).enumerate() {
+        golden.assert_close(&format!("latent.{i}"), &to_host(latent.clone()), TOLERANCE);
+        let prediction = decoder.forward(latent, first.restore.clone());
+        golden.assert_close(&format!("pred.{i}"), &to_host(prediction), TOLERANCE);
+    }
+
+    let losses = golden.tensor("losses").data;
+    assert!(losses.len() > 1, "the file should hold several steps");
+    for (step, expected) in losses.iter().enumerate() {
+        let (batch, _) = batch(golden, &config, &model_config, step);
+        let output = forward_backward(&model, batch);
+        let loss: f64 = output.tap_losses.iter().sum();
+        let off = (loss - f64::from(*expected)).abs() / f64::from(*expected);
+        assert!(off < f64::from(TOLERANCE), "step {step}: loss {loss}, should be {expected}");
+        if step == 0 {
+            for (i, loss) in output.tap_losses.iter().enumerate() {
+                golden.assert_close(&format!("tap_loss.{i}"), &[*loss as f32], TOLERANCE);
+            }
+            let grads = output.gradients.to_state(optimizer.params());
+            assert_eq!(grads.keys().cloned().collect::<Vec<_>>(), golden.names("grad."));
+            for (name, grad) in grads {
+                golden.assert_close(&format!("grad.{name}"), &grad.data, TOLERANCE);
+            }
+        }
+        model = optimizer.step(model, output.gradients, config.lr);
+    }
+}
+
+#[test]
+fn the_vit_gives_the_authors_latents_losses_gradients_and_steps() {
+    let files: Vec<_> =
+        Golden::with("noise").into_iter().filter(|golden| !golden.names("param.cls_token").is_empty()).collect();
+    assert!(!files.is_empty());
+    files.iter().for_each(check);
+}

@@ -1,0 +1,202 @@
+//! What encoder and decoders are made of: linear, norm, attention, MLP, pre-norm block.
+//!
+//! The residual stream `[batch, tokens, width]` is f32. Under [`Precision::Bf16`] matrix products
+//! take and give bfloat16; norms and softmax go back to f32.
+
+use burn::module::{Module, Param};
+use burn::tensor::activation::{gelu, softmax};
+use burn::tensor::backend::Backend;
+use burn::tensor::{FloatDType, Tensor, TensorPrimitive};
+
+use super::Precision;
+
+/// The epsilon of every layer norm.
+pub const NORM_EPSILON: f64 = 1e-6;
+
+/// y = x·W + b on the last dimension; W is `[in, out]`.
+#[derive(Module, Debug)]
+pub struct Linear<B: Backend> {
+    /// `[in, out]`, the transpose of PyTorch's.
+    pub weight: Param<Tensor<B, 2>>,
+    /// `[out]`.
+    pub bias: Param<Tensor<B, 1>>,
+    bf16: bool,
+}
+
+impl<B: Backend> Linear<B> {
+    /// Of zeros.
+    pub fn zeros(input: usize, output: usize, precision: Precision, device: &B::Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::zeros([input, output], device)),
+            bias: Param::from_tensor(Tensor::zeros([output], device)),
+            bf16: precision == Precision::Bf16,
+        }
+    }
+
+    /// `[batch, tokens, in]` → `[batch, tokens, out]`; bfloat16 under that precision.
+    ///
+    /// The tokens of all pictures are flattened to one matrix first: with a leading batch
+    /// dimension the gradient of the weight would be a product for each picture.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [batch, tokens, input] = x.dims();
+        let (mut weight, mut bias) = (self.weight.val(), self.bias.val());
+        let mut x = x.reshape([batch * tokens, input]);
+        if self.bf16 {
+            (x, weight, bias) = (
+                x.cast(FloatDType::BF16),
+                weight.cast(FloatDType::BF16),
+                bias.cast(FloatDType::BF16),
+            );
+        }
+        let output = weight.dims()[1];
+        (x.matmul(weight) + bias.unsqueeze()).reshape([batch, tokens, output])
+    }
+}
+
+/// Back to the residual stream's f32; nothing where it is f32 already.
+pub fn to_f32<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    x.cast(FloatDType::F32)
+}
+
+/// Layer norm over the last dimension, epsilon 1e-6.
+#[derive(Module, Debug)]
+pub struct LayerNorm<B: Backend> {
+    /// `[width]`.
+    pub weight: Param<Tensor<B, 1>>,
+    /// `[width]`.
+    pub bias: Param<Tensor<B, 1>>,
+}
+
+impl<B: Backend> LayerNorm<B> {
+    /// Of zeros.
+    pub fn zeros(width: usize, device: &B::Device) -> Self {
+        let zeros = || Param::from_tensor(Tensor::zeros([width], device));
+        Self { weight: zeros(), bias: zeros() }
+    }
+
+    /// `[…, width]` → `[…, width]`, in f32.
+    pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
+        Tensor::from_primitive(TensorPrimitive::Float(B::layer_norm(
+            to_f32(x).into_primitive().tensor(),
+            self.weight.val().into_primitive().tensor(),
+            Some(self.bias.val().into_primitive().tensor()),
+            NORM_EPSILON,
+        )))
+    }
+}
+
+/// Multi-head self-attention.
+#[derive(Module, Debug)]
+pub struct Attention<B: Backend> {
+    /// width → 3·width: queries, keys, values.
+    pub qkv: Linear<B>,
+    /// width → width.
+    pub proj: Linear<B>,
+    heads: usize,
+}
+
+impl<B: Backend> Attention<B> {
+    fn zeros(width: usize, heads: usize, precision: Precision, device: &B::Device) -> Self {
+        Self {
+            qkv: Linear::zeros(width, 3 * width, precision, device),
+            proj: Linear::zeros(width, width, precision, device),
+            heads,
+        }
+    }
+
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [batch, tokens, width] = x.dims();
+        let head = width / self.heads;
+        let qkv = self.qkv.forward(x).reshape([batch, tokens, 3, self.heads, head]);
+        // [3, batch, heads, tokens, head]
+        let qkv = qkv.permute([2, 0, 3, 1, 4]);
+        let part = |i: usize| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
+        let (q, k, v) = (part(0), part(1), part(2));
+        let dtype = q.dtype();
+        let scores = (q * (head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3));
+        let weights = softmax(to_f32(scores), 3).cast(dtype);
+        let mixed = weights.matmul(v).swap_dims(1, 2).reshape([batch, tokens, width]);
+        self.proj.forward(mixed)
+    }
+}
+
+/// width → 4·width → GELU → width.
+#[derive(Module, Debug)]
+pub struct Mlp<B: Backend> {
+    /// width → 4·width.
+    pub fc1: Linear<B>,
+    /// 4·width → width.
+    pub fc2: Linear<B>,
+}
+
+/// Pre-norm transformer block.
+#[derive(Module, Debug)]
+pub struct Block<B: Backend> {
+    /// Before attention.
+    pub norm1: LayerNorm<B>,
+    /// Tokens mix.
+    pub attn: Attention<B>,
+    /// Before the MLP.
+    pub norm2: LayerNorm<B>,
+    /// Channels mix.
+    pub mlp: Mlp<B>,
+}
+
+impl<B: Backend> Block<B> {
+    /// Of zeros.
+    pub fn zeros(width: usize, heads: usize, precision: Precision, device: &B::Device) -> Self {
+        Self {
+            norm1: LayerNorm::zeros(width, device),
+            attn: Attention::zeros(width, heads, precision, device),
+            norm2: LayerNorm::zeros(width, device),
+            mlp: Mlp {
+                fc1: Linear::zeros(width, 4 * width, precision, device),
+                fc2: Linear::zeros(4 * width, width, precision, device),
+            },
+        }
+    }
+
+    /// `[batch, tokens, width]` → the same, f32.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let x = x.clone() + to_f32(self.attn.forward(self.norm1.forward(x)));
+        let hidden = gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone())));
+        x + to_f32(self.mlp.fc2.forward(hidden))
+    }
+}
+
+/// Deconvolution of kernel 2 and stride 2, which is a linear layer to 2×2 pixels.
+#[derive(Module, Debug)]
+pub struct Deconv<B: Backend> {
+    /// `[in, 2·2·out]`, ordered (row, column, channel) in its second dimension.
+    pub weight: Param<Tensor<B, 2>>,
+    /// `[out]`.
+    pub bias: Param<Tensor<B, 1>>,
+    bf16: bool,
+}
+
+impl<B: Backend> Deconv<B> {
+    /// Of zeros.
+    pub fn zeros(input: usize, output: usize, precision: Precision, device: &B::Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::zeros([input, 4 * output], device)),
+            bias: Param::from_tensor(Tensor::zeros([output], device)),
+            bf16: precision == Precision::Bf16,
+        }
+    }
+
+    /// `[batch, side², in]` → `[batch, (2·side)², out]`, f32.
+    pub fn forward(&self, x: Tensor<B, 3>, side: usize) -> Tensor<B, 3> {
+        let [batch, tokens, input] = x.dims();
+        let mut weight = self.weight.val();
+        let output = weight.dims()[1] / 4;
+        let mut x = x.reshape([batch * tokens, input]);
+        if self.bf16 {
+            (x, weight) = (x.cast(FloatDType::BF16), weight.cast(FloatDType::BF16));
+        }
+        let pixels: Tensor<B, 6> =
+            to_f32(x.matmul(weight)).reshape([batch, side, side, 2, 2, output]);
+        let pixels =
+            pixels.permute([0, 1, 3, 2, 4, 5]).reshape([batch, 4 * side * side, output]);
+        pixels + self.bias.val().unsqueeze()
+    }
+}
