@@ -1,1 +1,24 @@
-//! Pictures to reconstruction targets.
+//! Pictures to reconstruction targets: exact multi-scale HOG and normalised pixels.
+//!
+//! Pure functions of a [`View`], a square RGB picture of bytes (LocalMIM, section 3.2, and its
+//! published code for the constants):
+//!
+//! - [`HogExtractor`]: histograms of oriented gradients at several cell sizes at once, exact to
+//!   the last tie ([`hog`] says how);
+//! - [`mirror_hog`]: the HOG of the mirrored view from that of the view;
+//! - [`hog_biased`]: the published variant with a bias on the gradients, in floats;
+//! - [`patch_stats`] and [`normalised_pixels`]: pixels less their patch's mean, over its deviation.
+
+#![forbid(unsafe_code)]
+
+mod biased;
+pub mod hog;
+mod mirror;
+mod pixel;
+mod view;
+
+pub use biased::hog_biased;
+pub use hog::{Hog, HogExtractor, tie_edges};
+pub use mirror::{mirror_hog, mirror_picture};
+pub use pixel::{PatchStats, normalised_pixels, normalised_pixels_into, patch_stats};
+pub use view::{IMAGENET_MEAN, IMAGENET_STD, TargetError, View};
