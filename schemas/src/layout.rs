@@ -124,7 +124,7 @@ impl ShardLayout {
         if !cells.windows(2).all(|pair| pair[0] < pair[1]) {
             return invalid(format!("cell sizes must rise, but are {cells:?}"));
         }
-        if let Some(cell) = cells.iter().find(|&&cell| cell < 2 || size % cell != 0) {
+        if let Some(cell) = cells.iter().find(|&&cell| cell < 2 || !size.is_multiple_of(cell)) {
             return invalid(format!(
                 "a cell must be at least 2 pixels and divide the view's {size} pixels; {cell} does not"
             ));

@@ -21,7 +21,8 @@ pub struct IngestSettings {
     pub max_pixels: u64,
     /// Listed pictures a shard; a shard holds at most this many · views rows.
     pub pictures_per_shard: u32,
-    /// Rows a Parquet row group.
+    /// Most rows of a Parquet row group. A group has its own run of pictures, so that it has fewer
+    /// rows where some were rejected.
     pub rows_per_group: u32,
     /// The zstd level of the Parquet pages.
     pub zstd_level: i32,
@@ -57,6 +58,8 @@ pub struct Manifest {
     pub classes: Vec<String>,
     /// Pictures that became rows.
     pub accepted: u64,
+    /// Pictures among them that are cut short, and filled with grey from there.
+    pub cut_short: u64,
     /// Pictures that are in `rejects.jsonl`.
     pub rejected: u64,
     /// Rows of all shards.
@@ -143,6 +146,7 @@ mod tests {
             listing: "00".into(),
             classes: vec!["cat".into()],
             accepted: 1,
+            cut_short: 0,
             rejected: 0,
             rows: 1,
             bytes: 10,

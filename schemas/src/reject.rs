@@ -19,7 +19,8 @@ pub enum Reason {
     Corrupt,
     /// A side is shorter than the least that was asked for.
     TooSmall,
-    /// More pixels than were allowed; found from the header, before any was decoded.
+    /// More pixels than were allowed, or more bytes than so many could need; found from the header,
+    /// before any was decoded.
     TooLarge,
     /// The decoder panicked; the picture is at fault, or the decoder.
     DecoderPanic,
