@@ -1,0 +1,162 @@
+//! What is in a shard set, told in text and drawn.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use schemas::{Manifest, Reject, code};
+
+use crate::IngestError;
+use crate::draw::Canvas;
+use crate::read::{ShardSet, StoredRow};
+
+/// Shards, classes or rejects that are told one by one; of more, the rest is counted.
+const LISTED: usize = 12;
+/// Side of a panel of the preview in pixels.
+const PANEL: usize = 448;
+
+/// Reads `count` rows of the set, drawn by `seed`, in their order.
+///
+/// # Errors
+/// [`IngestError`] if a shard can't be read.
+pub fn sample(set: &ShardSet, count: usize, seed: u64) -> Result<Vec<StoredRow>, IngestError> {
+    let rows = set.manifest().rows as usize;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut indices = rand::seq::index::sample(&mut rng, rows, count.min(rows)).into_vec();
+    indices.sort_unstable();
+    indices.into_iter().map(|index| set.row(index as u64)).collect()
+}
+
+/// Tells settings, counts, shards, classes, the given rows, and rejects by reason.
+pub fn describe(manifest: &Manifest, rejects: &[Reject], rows: &[StoredRow]) -> String {
+    let mut text = String::new();
+    // Writing to a String can't fail.
+    let _ = describe_to(&mut text, manifest, rejects, rows);
+    text
+}
+
+fn describe_to(
+    text: &mut String,
+    manifest: &Manifest,
+    rejects: &[Reject],
+    rows: &[StoredRow],
+) -> fmt::Result {
+    let settings = &manifest.settings;
+    let layout = &settings.layout;
+    writeln!(text, "made by        {}", manifest.created_by)?;
+    writeln!(
+        text,
+        "views          {}×{} pixels, {} a picture",
+        layout.size, layout.size, settings.views
+    )?;
+    writeln!(
+        text,
+        "HOG            cells of {:?} pixels, {} bins a channel",
+        layout.cells, layout.bins
+    )?;
+    writeln!(
+        text,
+        "settings       seed {}, strict {}, min side {}, max pixels {}, zstd level {}",
+        settings.seed, settings.strict, settings.min_side, settings.max_pixels, settings.zstd_level
+    )?;
+    writeln!(
+        text,
+        "pictures       {} accepted ({} of them cut short), {} rejected",
+        manifest.accepted, manifest.cut_short, manifest.rejected
+    )?;
+    let a_row = manifest.bytes as f64 / manifest.rows.max(1) as f64;
+    writeln!(
+        text,
+        "rows           {} in {} shards, {} ({:.0} kB a row)",
+        manifest.rows,
+        manifest.shards.len(),
+        size(manifest.bytes),
+        a_row / 1e3
+    )?;
+
+    writeln!(text, "\nshard                        rows  groups      bytes  blake3")?;
+    for shard in manifest.shards.iter().take(LISTED) {
+        let hash = shard.blake3.get(..16).unwrap_or(&shard.blake3);
+        writeln!(
+            text,
+            "{:24} {:>8} {:>7} {:>10}  {hash}…",
+            shard.file,
+            shard.rows,
+            shard.row_groups,
+            size(shard.bytes)
+        )?;
+    }
+    rest(text, manifest.shards.len())?;
+
+    writeln!(text, "\n{} classes", manifest.classes.len())?;
+    for class in manifest.classes.iter().take(LISTED) {
+        writeln!(text, "  {class}")?;
+    }
+    rest(text, manifest.classes.len())?;
+
+    writeln!(text, "\n{} rows, drawn at random", rows.len())?;
+    for row in rows {
+        let ((width, height), crop) = (row.source_size, row.crop);
+        writeln!(
+            text,
+            "  {:>8}  {}  {}  {width}×{height}, view {}: {}×{} at ({}, {})",
+            row.id,
+            row.source,
+            row.label.as_deref().unwrap_or("(no class)"),
+            row.view,
+            crop.width,
+            crop.height,
+            crop.x,
+            crop.y
+        )?;
+    }
+
+    let mut reasons = BTreeMap::<_, Vec<_>>::new();
+    for reject in rejects {
+        reasons.entry(reject.reason).or_default().push(reject);
+    }
+    writeln!(text, "\n{} rejects", rejects.len())?;
+    for (reason, rejects) in reasons {
+        writeln!(text, "  {:>6}  {}", rejects.len(), reason.code())?;
+        for reject in rejects.iter().take(3) {
+            writeln!(text, "          {}: {}", reject.source, reject.message)?;
+        }
+    }
+    Ok(())
+}
+
+fn rest(text: &mut String, count: usize) -> fmt::Result {
+    if count > LISTED {
+        writeln!(text, "  and {} more", count - LISTED)?;
+    }
+    Ok(())
+}
+
+/// Bytes for people: in kB, MB or GB of powers of ten.
+pub fn size(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    match bytes {
+        ..1e3 => format!("{bytes} B"),
+        ..1e6 => format!("{:.1} kB", bytes / 1e3),
+        ..1e9 => format!("{:.1} MB", bytes / 1e6),
+        _ => format!("{:.2} GB", bytes / 1e9),
+    }
+}
+
+/// Draws each row's view beside its HOG at every cell size, finest first.
+pub fn preview(manifest: &Manifest, rows: &[StoredRow]) -> Canvas {
+    let layout = &manifest.settings.layout;
+    let panels: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let mut panels = vec![Canvas::picture(&row.picture, layout.size as usize, PANEL)];
+            panels.extend(row.cells.iter().map(|cells| {
+                let values: Vec<_> = cells.hog.iter().map(|&value| code::decode(value)).collect();
+                Canvas::hog(&values, layout.grid(cells.cell), layout.bins as usize, PANEL)
+            }));
+            panels
+        })
+        .collect();
+    Canvas::sheet(&panels, 8, [40; 3])
+}

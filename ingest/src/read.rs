@@ -1,0 +1,198 @@
+//! Opens a shard set: its manifest, its rejects, and any of its rows.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{UInt32Type, UInt64Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
+use schemas::{MANIFEST_FILE, Manifest, REJECTS_FILE, Reject, ShardLayout, layout};
+
+use crate::view::Crop;
+use crate::{IngestError, state};
+
+/// A finished shard set.
+#[derive(Debug, Clone)]
+pub struct ShardSet {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+/// One row, as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRow {
+    /// The row's number.
+    pub id: u64,
+    /// Where the picture lies below the root.
+    pub source: String,
+    /// BLAKE3 of the picture file.
+    pub content_hash: Vec<u8>,
+    /// The class, where the folder gives one.
+    pub label: Option<String>,
+    /// Which view of its picture.
+    pub view: u32,
+    /// Width and height of the upright picture in pixels.
+    pub source_size: (u32, u32),
+    /// The view's crop of it.
+    pub crop: Crop,
+    /// The view: size·size·3 bytes, ordered (row, column, channel).
+    pub picture: Vec<u8>,
+    /// The targets, one entry a cell size.
+    pub cells: Vec<StoredCells>,
+}
+
+/// What a row holds for one cell size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredCells {
+    /// The cell's side in pixels.
+    pub cell: u32,
+    /// HOG codes, `[grid², 3·bins]`; [`schemas::code::decode`] gives the values.
+    pub hog: Vec<u8>,
+    /// Codes of the shares on tie edges, `[grid², 3·edges]`.
+    pub ties: Vec<u8>,
+    /// Patch means of the normalised picture, `[grid²]`.
+    pub mean: Vec<f32>,
+    /// Patch inverse deviations, `[grid²]`.
+    pub inv_std: Vec<f32>,
+}
+
+impl ShardSet {
+    /// Opens the set in `folder`.
+    ///
+    /// # Errors
+    /// [`IngestError::NoSet`] if there is none or it is unfinished, [`IngestError::Damaged`] if
+    /// its manifest can't be used.
+    pub fn open(folder: &Path) -> Result<Self, IngestError> {
+        if !folder.join(MANIFEST_FILE).exists() {
+            let problem = match state::unfinished(folder) {
+                Some(shards) => format!(
+                    "an unfinished set ({shards} shards are done); run the same ingest again to finish it"
+                ),
+                None => "no shard set (there is no manifest.json); make one with `ingest PICTURES --out FOLDER`".into(),
+            };
+            return Err(IngestError::NoSet { path: folder.to_owned(), problem });
+        }
+        Ok(Self { folder: folder.to_owned(), manifest: state::read_manifest(folder)? })
+    }
+
+    /// The set's manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The rejects of the set, in listing order.
+    ///
+    /// # Errors
+    /// [`IngestError`] if the list can't be read.
+    pub fn rejects(&self) -> Result<Vec<Reject>, IngestError> {
+        rejects(&self.folder)
+    }
+
+    /// Row `index` of the set, counted over its shards in order.
+    ///
+    /// # Errors
+    /// [`IngestError`] if there is no such row, or its shard can't be read.
+    pub fn row(&self, index: u64) -> Result<StoredRow, IngestError> {
+        let mut left = index;
+        for shard in &self.manifest.shards {
+            if left < shard.rows {
+                return self.read(&self.folder.join(&shard.file), left as usize);
+            }
+            left -= shard.rows;
+        }
+        let problem = format!("has {} rows, so there is no row {index}", self.manifest.rows);
+        Err(IngestError::NoSet { path: self.folder.clone(), problem })
+    }
+
+    fn read(&self, path: &Path, row: usize) -> Result<StoredRow, IngestError> {
+        let file = File::open(path).map_err(IngestError::io("open", path))?;
+        let builder =
+            ParquetRecordBatchReaderBuilder::try_new(file).map_err(IngestError::parquet(path))?;
+        let layout = ShardLayout::of_schema(builder.schema())
+            .map_err(|source| IngestError::Columns { path: path.to_owned(), source })?;
+        let mut reader = builder
+            .with_offset(row)
+            .with_limit(1)
+            .build()
+            .map_err(IngestError::parquet::<ParquetError>(path))?;
+        match reader.next() {
+            Some(batch) => stored(&batch.map_err(IngestError::parquet(path))?, &layout, path),
+            None => Err(IngestError::Damaged {
+                path: path.to_owned(),
+                problem: format!("there is no row {row}, though the manifest has it"),
+            }),
+        }
+    }
+}
+
+/// The first row of a batch that has the layout's columns.
+fn stored(
+    batch: &RecordBatch,
+    layout: &ShardLayout,
+    path: &Path,
+) -> Result<StoredRow, IngestError> {
+    let column = |name: &str| {
+        batch.column_by_name(name).ok_or_else(|| IngestError::Damaged {
+            path: path.to_owned(),
+            problem: format!("column `{name}` is missing"),
+        })
+    };
+    let number = |name: &str| -> Result<u32, IngestError> {
+        Ok(column(name)?.as_primitive::<UInt32Type>().value(0))
+    };
+    let bytes = |name: &str| -> Result<Vec<u8>, IngestError> {
+        Ok(column(name)?.as_fixed_size_binary().value(0).to_vec())
+    };
+    let floats = |name: &str| -> Result<Vec<f32>, IngestError> {
+        let bytes = bytes(name)?;
+        let (values, _) = bytes.as_chunks();
+        Ok(values.iter().map(|&value| f32::from_le_bytes(value)).collect())
+    };
+    let label = column(layout::LABEL)?.as_string::<i32>();
+    let cells = layout
+        .cells
+        .iter()
+        .map(|&cell| {
+            Ok(StoredCells {
+                cell,
+                hog: bytes(&layout::hog(cell))?,
+                ties: bytes(&layout::hog_ties(cell))?,
+                mean: floats(&layout::mean(cell))?,
+                inv_std: floats(&layout::inv_std(cell))?,
+            })
+        })
+        .collect::<Result<_, IngestError>>()?;
+    Ok(StoredRow {
+        id: column(layout::ID)?.as_primitive::<UInt64Type>().value(0),
+        source: column(layout::SOURCE)?.as_string::<i32>().value(0).to_owned(),
+        content_hash: bytes(layout::CONTENT_HASH)?,
+        label: label.is_valid(0).then(|| label.value(0).to_owned()),
+        view: number(layout::VIEW)?,
+        source_size: (number(layout::SOURCE_WIDTH)?, number(layout::SOURCE_HEIGHT)?),
+        crop: Crop {
+            x: number(layout::CROP_X)?,
+            y: number(layout::CROP_Y)?,
+            width: number(layout::CROP_WIDTH)?,
+            height: number(layout::CROP_HEIGHT)?,
+        },
+        picture: bytes(layout::PICTURE)?,
+        cells,
+    })
+}
+
+/// The lines of a folder's `rejects.jsonl`.
+pub(crate) fn rejects(folder: &Path) -> Result<Vec<Reject>, IngestError> {
+    let path = folder.join(REJECTS_FILE);
+    let text = fs::read_to_string(&path).map_err(IngestError::io("read", &path))?;
+    text.lines()
+        .enumerate()
+        .map(|(line, text)| {
+            serde_json::from_str(text).map_err(|error| {
+                let problem = format!("line {}: {error}", line + 1);
+                IngestError::io("read", &path)(io::Error::other(problem))
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,580 @@
+//! What a user of `ingest` relies on, tried through the library.
+
+// The helpers below unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
+use ingest::picture::{self, Picture};
+use ingest::read::{ShardSet, StoredRow};
+use ingest::{IngestError, Progress, Settings, Silent, run, sample};
+use schemas::{IngestSettings, Reason, ShardLayout, code};
+use targets::{HogExtractor, View, patch_stats};
+use tempfile::TempDir;
+
+/// A folder of pictures and one for shards, with small views so that a run takes no time.
+struct Case {
+    folder: TempDir,
+}
+
+impl Case {
+    fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("raw")).unwrap();
+        Self { folder }
+    }
+
+    fn with_sample(pictures: usize) -> Self {
+        let case = Self { folder: tempfile::tempdir().unwrap() };
+        sample::write(&case.raw(), pictures, 1).unwrap();
+        case
+    }
+
+    fn raw(&self) -> PathBuf {
+        self.folder.path().join("raw")
+    }
+
+    fn put(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.raw().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Settings of four-picture shards in the folder `out`.
+    fn settings(&self, out: &str) -> Settings {
+        let mut settings = Settings::new(self.raw(), self.folder.path().join(out));
+        settings.threads = 2;
+        settings.ingest.layout = ShardLayout::new(32, vec![4, 8, 16], 9).unwrap();
+        settings.ingest.pictures_per_shard = 4;
+        settings.ingest.rows_per_group = 3;
+        settings
+    }
+}
+
+/// Every file of a folder, by name.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let bytes = fs::read(entry.path()).unwrap();
+            (entry.file_name().into_string().unwrap(), bytes)
+        })
+        .collect()
+}
+
+fn rows(out: &Path) -> Vec<StoredRow> {
+    let set = ShardSet::open(out).unwrap();
+    (0..set.manifest().rows).map(|index| set.row(index).unwrap()).collect()
+}
+
+fn picture(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| Rgb([(x * 5) as u8, (y * 7) as u8, (x * y) as u8]))
+}
+
+fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut file = std::io::Cursor::new(Vec::new());
+    picture.into().write_to(&mut file, format).unwrap();
+    file.into_inner()
+}
+
+fn decode(bytes: &[u8], settings: &IngestSettings) -> Result<Picture, picture::Fault> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    picture::read(file.path(), settings)
+}
+
+fn lenient() -> IngestSettings {
+    Settings::new("", "").ingest
+}
+
+fn strict() -> IngestSettings {
+    IngestSettings { strict: true, ..lenient() }
+}
+
+/// Stops the run after so many shards.
+struct StopAfter(AtomicU64);
+
+impl Progress for StopAfter {
+    fn shard(&self, _: u64) -> ControlFlow<()> {
+        if self.0.fetch_sub(1, Ordering::Relaxed) == 1 {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_the_thread_count() {
+    let case = Case::with_sample(30);
+    let made = |threads: usize| {
+        let mut settings = case.settings(&format!("out-{threads}"));
+        settings.threads = threads;
+        settings.ingest.views = 2;
+        run(&settings, &Silent).unwrap();
+        files(&settings.out)
+    };
+    let one = made(1);
+    assert!(one.len() > 5, "several shards");
+    assert!(one == made(4));
+}
+
+#[test]
+fn a_stopped_run_is_taken_up_where_it_stopped() {
+    let case = Case::with_sample(24);
+    run(&case.settings("whole"), &Silent).unwrap();
+
+    let settings = case.settings("stopped");
+    let stopped = run(&settings, &StopAfter(AtomicU64::new(2)));
+    assert!(matches!(stopped, Err(IngestError::Stopped)));
+    assert!(!settings.out.join("manifest.json").exists());
+    let unfinished = ShardSet::open(&settings.out).unwrap_err().to_string();
+    assert!(unfinished.contains("2 shards are done"), "{unfinished}");
+    // What a run that was killed leaves: half a shard under its temporary name.
+    fs::write(settings.out.join(".shard-00002.parquet.tmp"), "half").unwrap();
+
+    let summary = run(&settings, &Silent).unwrap();
+    let all = summary.manifest.accepted + summary.manifest.rejected;
+    assert_eq!(summary.pictures, all - 2 * 4, "the finished shards are not made again");
+    assert!(files(&settings.out) == files(&case.settings("whole").out));
+}
+
+#[test]
+fn a_finished_set_is_left_as_it_is() {
+    let case = Case::with_sample(6);
+    let settings = case.settings("out");
+    let first = run(&settings, &Silent).unwrap();
+    let before = files(&settings.out);
+    let second = run(&settings, &Silent).unwrap();
+    assert_eq!(second.pictures, 0);
+    assert_eq!(second.manifest, first.manifest);
+    assert_eq!(second.rejects, first.rejects);
+    assert!(files(&settings.out) == before);
+}
+
+#[test]
+fn a_run_with_other_settings_or_pictures_is_refused_and_says_which() {
+    let case = Case::with_sample(12);
+    let settings = case.settings("finished");
+    run(&settings, &Silent).unwrap();
+    let stopped = case.settings("stopped");
+    run(&stopped, &StopAfter(AtomicU64::new(1))).unwrap_err();
+
+    for out in ["finished", "stopped"] {
+        let mut other = case.settings(out);
+        other.ingest.views = 2;
+        other.ingest.layout.bins = 18;
+        let error = run(&other, &Silent).unwrap_err().to_string();
+        assert!(error.contains("--views was 1 in the earlier run, is 2 now"), "{error}");
+        assert!(error.contains("--bins was 9 in the earlier run, is 18 now"), "{error}");
+        assert!(error.contains("another --out"), "{error}");
+    }
+    case.put("one-more.png", encoded(picture(40, 40), ImageFormat::Png));
+    for out in ["finished", "stopped"] {
+        let error = run(&case.settings(out), &Silent).unwrap_err().to_string();
+        assert!(error.contains("files under the root are others"), "{error}");
+    }
+}
+
+#[test]
+fn the_manifest_tells_the_files_as_they_are() {
+    let case = Case::with_sample(20);
+    let settings = case.settings("out");
+    let manifest = run(&settings, &Silent).unwrap().manifest;
+    let found = files(&settings.out);
+    for shard in &manifest.shards {
+        let bytes = &found[&shard.file];
+        assert_eq!(shard.bytes, bytes.len() as u64);
+        assert_eq!(shard.blake3, blake3::hash(bytes).to_hex().as_str());
+    }
+    let extra = found.len() - manifest.shards.len();
+    assert_eq!(extra, 2, "manifest and rejects: {:?}", found.keys());
+    assert_eq!(manifest.rows, manifest.shards.iter().map(|shard| shard.rows).sum::<u64>());
+    assert_eq!(manifest.bytes, manifest.shards.iter().map(|shard| shard.bytes).sum::<u64>());
+    assert_eq!(manifest.classes, ["blobs", "boxes", "checkers", "disks", "rings", "stripes"]);
+    let rejects = ShardSet::open(&settings.out).unwrap().rejects().unwrap();
+    assert_eq!(manifest.rejected, rejects.len() as u64);
+}
+
+#[test]
+fn stored_rows_are_the_pictures_views_and_their_targets() {
+    let case = Case::with_sample(12);
+    let mut settings = case.settings("out");
+    settings.ingest.views = 2;
+    let manifest = run(&settings, &Silent).unwrap().manifest;
+    let layout = &manifest.settings.layout;
+    let mut extractor = HogExtractor::new(32, 9, &[4, 8, 16]).unwrap();
+    let near = |codes: &[u8], exact: &[f32]| {
+        assert_eq!(codes.len(), exact.len());
+        for (&stored, exact) in codes.iter().zip(exact) {
+            assert!((code::decode(stored) - exact).abs() <= 0.5 / 255.0 + 1e-6);
+        }
+    };
+    let stored = rows(&settings.out);
+    assert_eq!(stored.len() as u64, manifest.accepted * 2);
+    for row in &stored {
+        let file = settings.root.join(&row.source);
+        assert_eq!(row.content_hash, blake3::hash(&fs::read(&file).unwrap()).as_bytes());
+        assert_eq!(row.label.as_deref(), row.source.split('/').next());
+        assert_eq!(row.id % 2, u64::from(row.view));
+        let picture = picture::read(&file, &settings.ingest).unwrap();
+        assert_eq!(row.source_size, picture.rgb.dimensions());
+        let crop = row.crop;
+        assert!(crop.x + crop.width <= row.source_size.0);
+        assert!(crop.y + crop.height <= row.source_size.1);
+
+        let view = View::new(&row.picture, 32).unwrap();
+        let hogs = extractor.compute(view).unwrap();
+        assert_eq!(hogs.len(), row.cells.len());
+        for (cells, hog) in row.cells.iter().zip(hogs) {
+            assert_eq!(cells.cell as usize, hog.cell);
+            assert_eq!(cells.ties.len(), layout.tie_bytes(cells.cell));
+            near(&cells.hog, &hog.values);
+            near(&cells.ties, &hog.ties);
+            let stats = patch_stats(view, hog.cell).unwrap();
+            assert_eq!(cells.mean, stats.mean);
+            assert_eq!(cells.inv_std, stats.inv_std);
+        }
+    }
+    let mut ids: Vec<_> = stored.iter().map(|row| row.id).collect();
+    assert!(ids.is_sorted());
+    ids.dedup();
+    assert_eq!(ids.len(), stored.len());
+}
+
+#[test]
+fn the_same_content_gives_the_same_view_wherever_it_lies() {
+    let bytes = encoded(picture(90, 70), ImageFormat::Png);
+    let case = Case::empty();
+    case.put("a/one.png", &bytes);
+    case.put("b/two.png", &bytes);
+    let settings = case.settings("out");
+    run(&settings, &Silent).unwrap();
+    let stored = rows(&settings.out);
+    assert_eq!(stored[0].picture, stored[1].picture);
+    assert_ne!(stored[0].source, stored[1].source);
+}
+
+#[test]
+fn every_bad_file_is_named_with_its_reason() {
+    let png = encoded(picture(60, 60), ImageFormat::Png);
+    let mut vast = png.clone();
+    // The header's width and height, and its checksum made to fit.
+    vast[16..24].copy_from_slice(&[0, 1, 0x11, 0x70, 0, 1, 0x11, 0x70]);
+    let checksum = crc32(&vast[12..29]);
+    vast[29..33].copy_from_slice(&checksum.to_be_bytes());
+    let case = Case::empty();
+    case.put("good.png", &png);
+    case.put("empty.jpg", "");
+    case.put("page.jpg", "<!DOCTYPE html>");
+    case.put("cut.png", &png[..png.len() / 2]);
+    case.put("small.png", encoded(picture(60, 15), ImageFormat::Png));
+    case.put("vast.png", &vast);
+    case.put("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    case.put("next.avif", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf");
+
+    let settings = case.settings("out");
+    let summary = run(&settings, &Silent).unwrap();
+    assert_eq!((summary.manifest.accepted, summary.manifest.rejected), (1, 7));
+    let rejects = ShardSet::open(&settings.out).unwrap().rejects().unwrap();
+    let reason = |name: &str| {
+        let reject = rejects.iter().find(|reject| reject.source == name).unwrap();
+        assert!(!reject.message.is_empty());
+        assert_eq!(reject.bytes, fs::metadata(case.raw().join(name)).unwrap().len());
+        reject.reason
+    };
+    assert_eq!(reason("empty.jpg"), Reason::Empty);
+    assert_eq!(reason("page.jpg"), Reason::NotAPicture);
+    assert_eq!(reason("cut.png"), Reason::Corrupt);
+    assert_eq!(reason("small.png"), Reason::TooSmall);
+    assert_eq!(reason("vast.png"), Reason::TooLarge);
+    assert_eq!(reason("phone.heic"), Reason::Unsupported);
+    assert_eq!(reason("next.avif"), Reason::Unsupported);
+    assert_eq!(summary.rejects[&Reason::Unsupported], 2);
+}
+
+/// The checksum of PNG chunks (ISO 3309), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut sum = u32::MAX;
+    for &byte in bytes {
+        sum ^= u32::from(byte);
+        for _ in 0..8 {
+            sum = (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg());
+        }
+    }
+    !sum
+}
+
+/// Removes a file once the listing is there.
+struct Vanish(PathBuf);
+
+impl Progress for Vanish {
+    fn begin(&self, _: u64, _: u64) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_vanishes_is_rejected_as_unreadable() {
+    let case = Case::with_sample(6);
+    case.put("gone.png", encoded(picture(60, 60), ImageFormat::Png));
+    let settings = case.settings("out");
+    let summary = run(&settings, &Vanish(case.raw().join("gone.png"))).unwrap();
+    assert_eq!(summary.rejects[&Reason::Unreadable], 1);
+}
+
+#[test]
+fn names_with_spaces_and_other_scripts_are_kept() {
+    let case = Case::empty();
+    let name = "mes photos/été 雨.png";
+    case.put(name, encoded(picture(50, 50), ImageFormat::Png));
+    let settings = case.settings("mes shards");
+    run(&settings, &Silent).unwrap();
+    let stored = rows(&settings.out);
+    assert_eq!(stored[0].source, name);
+    assert_eq!(stored[0].label.as_deref(), Some("mes photos"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_not_utf_8_is_read_and_written_out() {
+    use std::os::unix::ffi::OsStrExt;
+    let case = Case::empty();
+    let path = case.raw().join(std::ffi::OsStr::from_bytes(b"caf\xe9.png"));
+    fs::write(path, encoded(picture(50, 50), ImageFormat::Png)).unwrap();
+    let settings = case.settings("out");
+    run(&settings, &Silent).unwrap();
+    assert_eq!(rows(&settings.out)[0].source, "caf\\xe9.png");
+}
+
+#[test]
+fn every_exif_orientation_gives_the_same_upright_picture() {
+    // Flat blocks of eight pixels, so that JPEG's own blocks hold one colour each and a turned
+    // picture decodes to the turned pixels exactly.
+    let upright = RgbImage::from_fn(48, 32, |x, y| {
+        let value = (x / 8 * 40 + y / 8 * 7) as u8;
+        Rgb([value; 3])
+    });
+    let reference = decode(&jpeg(&upright, None), &lenient()).unwrap().rgb;
+    for exif in 1..=8u8 {
+        let orientation = image::metadata::Orientation::from_exif(exif).unwrap();
+        // The stored picture that this orientation turns upright, found by trying all.
+        let stored = (1..=8)
+            .map(|undo| {
+                let mut stored = DynamicImage::from(upright.clone());
+                stored.apply_orientation(image::metadata::Orientation::from_exif(undo).unwrap());
+                stored
+            })
+            .find(|stored| {
+                let mut turned = stored.clone();
+                turned.apply_orientation(orientation);
+                turned.as_rgb8() == Some(&upright)
+            })
+            .unwrap()
+            .into_rgb8();
+        let found = decode(&jpeg(&stored, Some(exif)), &lenient()).unwrap().rgb;
+        assert_eq!(found.dimensions(), (48, 32), "orientation {exif}");
+        assert!(found == reference, "orientation {exif}");
+    }
+}
+
+fn jpeg(picture: &RgbImage, exif: Option<u8>) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = JpegEncoder::new_with_quality(&mut file, 100);
+    if let Some(exif) = exif {
+        let mut block = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        block.extend([exif, 0, 0, 0, 0, 0, 0]);
+        encoder.set_exif_metadata(block).unwrap();
+    }
+    encoder
+        .write_image(
+            picture.as_raw(),
+            picture.width(),
+            picture.height(),
+            image::ExtendedColorType::Rgb8,
+        )
+        .unwrap();
+    file
+}
+
+#[test]
+fn every_kind_of_pixel_becomes_rgb_of_8_bits() {
+    let upright = picture(40, 30);
+    let read = |bytes: Vec<u8>| decode(&bytes, &strict()).unwrap().rgb;
+    for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff] {
+        assert!(read(encoded(upright.clone(), format)) == upright, "{format:?}");
+    }
+    let deep = DynamicImage::from(upright.clone()).into_rgb16();
+    assert!(read(encoded(deep, ImageFormat::Png)) == upright, "16 bits");
+    let grey = DynamicImage::from(upright.clone()).into_luma8();
+    let rgb = DynamicImage::from(grey.clone()).into_rgb8();
+    assert!(read(encoded(grey, ImageFormat::Png)) == rgb, "grey");
+    let clear = RgbaImage::from_pixel(20, 20, Rgba([10, 20, 30, 0]));
+    assert_eq!(read(encoded(clear, ImageFormat::Png)).get_pixel(3, 3).0, [255; 3]);
+    let half = RgbaImage::from_pixel(20, 20, Rgba([0, 100, 255, 128]));
+    assert_eq!(read(encoded(half, ImageFormat::WebP)).get_pixel(3, 3).0, [127, 177, 255]);
+    let gif =
+        read(encoded(RgbaImage::from_pixel(20, 20, Rgba([255, 0, 0, 255])), ImageFormat::Gif));
+    assert_eq!(gif.get_pixel(3, 3).0, [255, 0, 0]);
+}
+
+#[test]
+fn a_jpeg_cut_short_is_marked_and_strict_refuses_it() {
+    let whole = jpeg(&picture(200, 200), None);
+    let cut = &whole[..whole.len() / 2];
+    assert!(!decode(&whole, &strict()).unwrap().cut_short);
+    assert!(decode(cut, &lenient()).unwrap().cut_short);
+    assert_eq!(decode(cut, &strict()).unwrap_err().reason, Reason::Corrupt);
+    // Bytes after the end are no fault of the picture.
+    let longer = [&whole[..], b"\xff\xd8 appended"].concat();
+    assert!(!decode(&longer, &strict()).unwrap().cut_short);
+}
+
+#[test]
+fn damaged_files_of_every_format_never_panic() {
+    use rand::{Rng, SeedableRng};
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+    let formats = [
+        ImageFormat::Jpeg,
+        ImageFormat::Png,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+    ];
+    let (mut kept, mut refused) = (0, 0);
+    for format in formats {
+        let whole = encoded(picture(40, 40), format);
+        for round in 0..120 {
+            let mut bytes = whole.clone();
+            if round % 3 == 0 {
+                bytes.truncate(rng.random_range(1..bytes.len()));
+            }
+            for _ in 0..rng.random_range(1..6) {
+                let at = rng.random_range(0..bytes.len());
+                bytes[at] ^= 1 << rng.random_range(0..8);
+            }
+            match decode(&bytes, &lenient()) {
+                Ok(picture) => {
+                    kept += 1;
+                    assert!(picture.rgb.width() >= 16 && picture.rgb.height() >= 16);
+                }
+                Err(fault) => {
+                    refused += 1;
+                    assert!(!fault.message.is_empty());
+                }
+            }
+        }
+    }
+    assert!(kept > 0 && refused > 0, "{kept} kept, {refused} refused");
+}
+
+#[test]
+fn an_output_that_holds_other_things_is_refused() {
+    let case = Case::with_sample(6);
+    let settings = case.settings("out");
+    fs::create_dir(&settings.out).unwrap();
+    fs::write(settings.out.join("thesis.parquet"), "mine").unwrap();
+    let error = run(&settings, &Silent).unwrap_err();
+    assert!(matches!(&error, IngestError::Foreign { found, .. } if found == "thesis.parquet"));
+    assert_eq!(files(&settings.out).len(), 1, "nothing was written");
+
+    let same = Settings::new(case.raw(), case.raw());
+    assert!(matches!(run(&same, &Silent), Err(IngestError::OutIsRoot(_))));
+}
+
+#[test]
+fn an_output_inside_the_pictures_folder_is_no_picture() {
+    let case = Case::with_sample(6);
+    let settings = case.settings("raw/shards");
+    let first = run(&settings, &Silent).unwrap();
+    assert_eq!(run(&settings, &Silent).unwrap().manifest, first.manifest);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_output_that_cannot_be_written_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let case = Case::with_sample(6);
+    let locked = case.folder.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
+    // Who may write anywhere, as root may, gets a path below a file instead.
+    let below = if fs::write(locked.join("probe"), "").is_ok() {
+        fs::remove_file(locked.join("probe")).unwrap();
+        fs::write(case.folder.path().join("file"), "").unwrap();
+        "file/out"
+    } else {
+        "locked/out"
+    };
+    let error = run(&case.settings(below), &Silent).unwrap_err().to_string();
+    assert!(error.contains(below), "{error}");
+}
+
+/// Tries a second run while the first is at work.
+struct Second(Settings);
+
+impl Progress for Second {
+    fn begin(&self, _: u64, _: u64) {
+        let second = run(&self.0, &Silent);
+        assert!(matches!(second, Err(IngestError::Locked(_))), "{second:?}");
+    }
+}
+
+#[test]
+fn two_runs_on_one_output_do_not_meet() {
+    let case = Case::with_sample(6);
+    let settings = case.settings("out");
+    run(&settings, &Second(settings.clone())).unwrap();
+}
+
+#[test]
+fn a_folder_without_pictures_is_an_error() {
+    let case = Case::empty();
+    let settings = case.settings("out");
+    assert!(matches!(run(&settings, &Silent), Err(IngestError::NothingFound(_))));
+    case.put("a.txt", "no picture");
+    let error = run(&settings, &Silent).unwrap_err();
+    assert!(matches!(error, IngestError::NothingAccepted { rejected: 1, .. }), "{error}");
+    assert!(!settings.out.join("manifest.json").exists());
+    assert!(settings.out.join("rejects.jsonl").exists());
+}
+
+#[test]
+fn a_shard_without_rows_leaves_no_file() {
+    let case = Case::empty();
+    for index in 0..11 {
+        case.put(&format!("{index}.txt"), "no picture");
+    }
+    case.put("good.png", encoded(picture(50, 50), ImageFormat::Png));
+    let settings = case.settings("out");
+    let manifest = run(&settings, &Silent).unwrap().manifest;
+    assert_eq!((manifest.shards.len(), manifest.rows, manifest.rejected), (1, 1, 11));
+    assert_eq!(files(&settings.out).len(), 3);
+}
+
+#[test]
+fn the_preview_has_a_panel_for_every_cell_size() {
+    let case = Case::with_sample(6);
+    let settings = case.settings("out");
+    run(&settings, &Silent).unwrap();
+    let set = ShardSet::open(&settings.out).unwrap();
+    let rows = ingest::inspect::sample(&set, 2, 0).unwrap();
+    let sheet = ingest::inspect::preview(set.manifest(), &rows);
+    let decoded = image::load_from_memory(&sheet.png().unwrap()).unwrap();
+    assert_eq!(
+        (decoded.width() as usize, decoded.height() as usize),
+        (sheet.width(), sheet.height())
+    );
+    assert_eq!(sheet.width() - 8, (sheet.height() - 8) / 2 * 4, "a view and three cell sizes");
+    let text = ingest::inspect::describe(set.manifest(), &set.rejects().unwrap(), &rows);
+    for row in &rows {
+        assert!(text.contains(&row.source), "{text}");
+    }
+}
