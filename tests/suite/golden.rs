@@ -48,8 +48,12 @@ impl Golden {
     /// The names that begin with `prefix`, without it.
     pub fn names(&self, prefix: &str) -> Vec<String> {
         let tensors = self.tensors();
-        let mut names: Vec<_> =
-            tensors.names().iter().filter_map(|name| name.strip_prefix(prefix)).map(Into::into).collect();
+        let mut names: Vec<_> = tensors
+            .names()
+            .iter()
+            .filter_map(|name| name.strip_prefix(prefix))
+            .map(Into::into)
+            .collect();
         names.sort();
         names
     }

@@ -77,7 +77,12 @@ fn patchify(image: &[f32], size: usize, patch: usize) -> Vec<Vec<f32>> {
 }
 
 /// The batch of one step, and each picture's masking.
-fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> (DeviceBatch<B>, Vec<Masking>) {
+fn batch(
+    golden: &Golden,
+    config: &Config,
+    model: &ModelConfig,
+    step: usize,
+) -> (DeviceBatch<B>, Vec<Masking>) {
     let device = Default::default();
     let images = golden.tensor("images");
     let count = images.shape[0];
@@ -121,8 +126,11 @@ fn check(golden: &Golden) {
     let device = Default::default();
     let config: Config = golden.config();
     let model_config = config.model(golden);
-    let mut state: State =
-        golden.names("param.").into_iter().map(|name| (name.clone(), golden.tensor(&format!("param.{name}")))).collect();
+    let mut state: State = golden
+        .names("param.")
+        .into_iter()
+        .map(|name| (name.clone(), golden.tensor(&format!("param.{name}"))))
+        .collect();
 
     // Positions are fixed here, but parameters of the authors' network.
     let position_names: Vec<_> =
@@ -182,8 +190,10 @@ fn check(golden: &Golden) {
 
 #[test]
 fn the_vit_gives_the_authors_latents_losses_gradients_and_steps() {
-    let files: Vec<_> =
-        Golden::with("noise").into_iter().filter(|golden| !golden.names("param.cls_token").is_empty()).collect();
+    let files: Vec<_> = Golden::with("noise")
+        .into_iter()
+        .filter(|golden| !golden.names("param.cls_token").is_empty())
+        .collect();
     assert!(!files.is_empty());
     files.iter().for_each(check);
 }

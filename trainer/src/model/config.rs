@@ -69,9 +69,7 @@ impl VitModel {
 }
 
 /// What the decoders predict.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetKind {
     /// Histograms of oriented gradients: 3·bins values a cell.
@@ -152,25 +150,14 @@ pub struct ConfigError(pub String);
 impl ModelConfig {
     /// The paper's set-up for `model`: taps after blocks 2, 4, depth−2 and depth; decoders of one
     /// block, 256 wide, 8 heads.
-    pub fn localmim(
-        model: VitModel,
-        size: usize,
-        target: TargetKind,
-        bins: usize,
-        cells: &[usize],
-    ) -> Result<Self, ConfigError> {
+    pub fn of_model(model: VitModel, size: usize, target: TargetKind, bins: usize) -> Self {
         let (dim, depth, heads, patch) = model.sizes();
-        let blocks = [2, 4, depth - 2, depth];
-        if cells.len() != blocks.len() {
-            return Err(ConfigError(format!(
-                "{} target cells were given for {} taps",
-                cells.len(),
-                blocks.len()
-            )));
-        }
-        let taps =
-            blocks.iter().zip(cells).map(|(&block, &cell)| TapConfig { block, cell }).collect();
-        let config = Self {
+        let taps = [2, 4, depth - 2, depth]
+            .into_iter()
+            .zip(model.default_cells())
+            .map(|(block, cell)| TapConfig { block, cell })
+            .collect();
+        Self {
             size,
             patch,
             dim,
@@ -182,9 +169,7 @@ impl ModelConfig {
             decoder_heads: 8,
             target,
             bins,
-        };
-        config.check()?;
-        Ok(config)
+        }
     }
 
     /// Checks that all sizes fit together.
@@ -292,16 +277,16 @@ mod tests {
             VitModel::Large16,
             VitModel::Huge14,
         ] {
-            let config =
-                ModelConfig::localmim(model, 224, TargetKind::Hog, 9, &model.default_cells());
-            let config = config.unwrap();
-            assert_eq!(config.taps.last().unwrap().block, config.depth);
+            let config = ModelConfig::of_model(model, 224, TargetKind::Hog, 9);
+            assert_eq!(config.check(), Ok(()));
+            assert_eq!(config.taps.last().map(|tap| tap.block), Some(config.depth));
         }
     }
 
     #[test]
     fn a_cell_that_does_not_fit_the_patch_is_named() {
-        let error = ModelConfig::localmim(VitModel::Base16, 224, TargetKind::Hog, 9, &[4, 8, 14, 32]);
-        assert!(error.unwrap_err().0.contains("14 pixels"));
+        let mut config = ModelConfig::of_model(VitModel::Base16, 224, TargetKind::Hog, 9);
+        config.taps[2].cell = 14;
+        assert!(config.check().unwrap_err().0.contains("14 pixels"));
     }
 }

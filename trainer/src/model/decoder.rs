@@ -68,7 +68,9 @@ impl<B: Backend> Rescale<B> {
     /// `[batch, side², width]` → `[batch, target cells, width after]`.
     fn forward(&self, mut x: Tensor<B, 3>, mut side: usize) -> Tensor<B, 3> {
         for (i, deconv) in self.deconv.iter().enumerate() {
-            if i > 0 && let Some(norm) = &self.norm {
+            if i > 0
+                && let Some(norm) = &self.norm
+            {
                 x = gelu(norm.forward(x));
             }
             x = deconv.forward(x, side);
@@ -77,8 +79,7 @@ impl<B: Backend> Rescale<B> {
         if self.pool > 1 {
             let [batch, _, width] = x.dims();
             let coarse = side / self.pool;
-            let x: Tensor<B, 6> =
-                x.reshape([batch, coarse, self.pool, coarse, self.pool, width]);
+            let x: Tensor<B, 6> = x.reshape([batch, coarse, self.pool, coarse, self.pool, width]);
             return x.mean_dim(4).mean_dim(2).reshape([batch, coarse * coarse, width]);
         }
         x

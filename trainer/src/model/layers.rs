@@ -195,8 +195,7 @@ impl<B: Backend> Deconv<B> {
         }
         let pixels: Tensor<B, 6> =
             to_f32(x.matmul(weight)).reshape([batch, side, side, 2, 2, output]);
-        let pixels =
-            pixels.permute([0, 1, 3, 2, 4, 5]).reshape([batch, 4 * side * side, output]);
+        let pixels = pixels.permute([0, 1, 3, 2, 4, 5]).reshape([batch, 4 * side * side, output]);
         pixels + self.bias.val().unsqueeze()
     }
 }

@@ -109,9 +109,11 @@ impl ParamInfo {
             (Kind::Linear | Kind::Pointwise | Kind::PatchEmbed, &[rows, columns]) => {
                 transpose(&data, rows, columns)
             }
-            (Kind::Deconv, &[input, output]) => {
-                data.chunks(output).take(input).flat_map(|row| transpose(row, 4, output / 4)).collect()
-            }
+            (Kind::Deconv, &[input, output]) => data
+                .chunks(output)
+                .take(input)
+                .flat_map(|row| transpose(row, 4, output / 4))
+                .collect(),
             _ => data,
         };
         HostTensor { shape: self.torch_shape(), data }
@@ -323,7 +325,7 @@ pub fn init(config: &ModelConfig, seed: u64) -> State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::config::{TargetKind, TapConfig};
+    use crate::model::config::{TapConfig, TargetKind};
 
     fn config() -> ModelConfig {
         let tap = |block, cell| TapConfig { block, cell };

@@ -55,8 +55,8 @@ impl<B: Backend> Vit<B> {
         // Row 0 of the positions is the class token's.
         let positions = self.positions.clone().select(0, keep.reshape([batch * count]) + 1);
         let patches = patches + positions.reshape([batch, count, width]);
-        let class = self.cls_token.val()
-            + self.positions.clone().narrow(0, 0, 1).reshape([1, 1, width]);
+        let class =
+            self.cls_token.val() + self.positions.clone().narrow(0, 0, 1).reshape([1, 1, width]);
         let mut x = Tensor::cat(vec![class.expand([batch, 1, width]), patches], 1);
 
         let mut latents = Vec::with_capacity(self.taps.len());

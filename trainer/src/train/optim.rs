@@ -48,7 +48,8 @@ impl<B: AutodiffBackend> Gradients<B> {
         if squares.is_empty() {
             return 0.0;
         }
-        let total = state::to_host(Tensor::cat(squares, 0)).iter().map(|&x| f64::from(x)).sum::<f64>();
+        let total =
+            state::to_host(Tensor::cat(squares, 0)).iter().map(|&x| f64::from(x)).sum::<f64>();
         total.sqrt()
     }
 
@@ -154,7 +155,12 @@ impl<B: AutodiffBackend> Optimizer<B> {
     ///
     /// # Errors
     /// [`StateError`] if a moment is missing or of another shape.
-    pub fn load(&mut self, state: &State, steps: u64, device: &B::Device) -> Result<(), StateError> {
+    pub fn load(
+        &mut self,
+        state: &State,
+        steps: u64,
+        device: &B::Device,
+    ) -> Result<(), StateError> {
         if steps == 0 {
             return Ok(());
         }

@@ -72,8 +72,7 @@ pub fn forward_backward<B: AutodiffBackend>(
     let leaves: Vec<_> =
         latents.iter().map(|latent| latent.clone().detach().require_grad()).collect();
     let mut losses = Vec::with_capacity(leaves.len());
-    for ((decoder, leaf), (target, weight)) in
-        model.decoder.iter().zip(&leaves).zip(batch.targets)
+    for ((decoder, leaf), (target, weight)) in model.decoder.iter().zip(&leaves).zip(batch.targets)
     {
         let prediction = decoder.forward(leaf.clone(), batch.restore.clone());
         losses.push(tap_loss(prediction, target, weight));

@@ -1,0 +1,299 @@
+//! A run's state on disk: one safetensors file a checkpoint, complete or not there at all.
+//!
+//! Parameters stand under `model.`, AdamW's moments under `optim.`, with the authors' names and
+//! PyTorch's shapes; the metadata's `localmim` is a [`Header`] as JSON.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::data::Position;
+use crate::model::ModelConfig;
+use crate::model::state::{HostTensor, State};
+use crate::settings::Settings;
+
+/// The version of the checkpoint's form; a reader refuses any other.
+pub const CHECKPOINT_VERSION: u32 = 1;
+
+const HEADER_KEY: &str = "localmim";
+const MODEL: &str = "model.";
+const OPTIM: &str = "optim.";
+
+/// Everything of a checkpoint but its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`CHECKPOINT_VERSION`].
+    pub version: u32,
+    /// Optimizer steps made.
+    pub step: u64,
+    /// Steps that AdamW's moments have seen.
+    pub optimizer_steps: u64,
+    /// The next batch.
+    pub position: Position,
+    /// The settings of the run.
+    pub settings: Settings,
+    /// The sizes of the network.
+    pub network: ModelConfig,
+    /// What identifies the shard set: the manifest's listing and the checksums of its shards.
+    pub dataset: String,
+}
+
+/// A checkpoint in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// Everything but the tensors.
+    pub header: Header,
+    /// The parameters.
+    pub model: State,
+    /// AdamW's moments.
+    pub moments: State,
+}
+
+/// A checkpoint that can't be written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("checkpoint {}: {reason}", path.display())]
+pub struct CheckpointError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, and the way out.
+    pub reason: String,
+}
+
+fn fail(path: &Path) -> impl Fn(String) -> CheckpointError + '_ {
+    |reason| CheckpointError { path: path.to_owned(), reason }
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint: under a temporary name, flushed, then renamed.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the disk refuses; an earlier file of this name is then still whole.
+    pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        let error = fail(path);
+        let temporary = path.with_extension("tmp");
+        let result = self.write_to(&temporary).and_then(|()| {
+            fs::rename(&temporary, path)?;
+            // The rename itself must outlive a power cut.
+            path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+        });
+        result.map_err(|source| {
+            let _ = fs::remove_file(&temporary);
+            error(format!("can't be written: {source}; free space or choose another --out"))
+        })
+    }
+
+    fn write_to(&self, path: &Path) -> io::Result<()> {
+        let model = self.model.iter().map(|(name, tensor)| (format!("{MODEL}{name}"), tensor));
+        let moments = self.moments.iter().map(|(name, tensor)| (format!("{OPTIM}{name}"), tensor));
+        let header = serde_json::to_string(&self.header)?;
+        let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
+        write_tensors(model.chain(moments), metadata, path)?;
+        File::open(path)?.sync_all()
+    }
+
+    /// Reads a checkpoint whole.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it can't be read, is cut short, or of another version.
+    pub fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let error = fail(path);
+        let bytes = fs::read(path).map_err(|source| error(format!("can't be read: {source}")))?;
+        let broken = |what: String| {
+            error(format!("is not a whole checkpoint of trainer ({what}); use an earlier one"))
+        };
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|source| broken(source.to_string()))?;
+        let header = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(HEADER_KEY))
+            .ok_or_else(|| broken(format!("no `{HEADER_KEY}` in its metadata")))?;
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let Version { version } =
+            serde_json::from_str(header).map_err(|source| broken(source.to_string()))?;
+        if version != CHECKPOINT_VERSION {
+            return Err(error(format!(
+                "has version {version}, but this program reads version {CHECKPOINT_VERSION}; use the release that wrote it"
+            )));
+        }
+        let header: Header =
+            serde_json::from_str(header).map_err(|source| broken(source.to_string()))?;
+        let tensors =
+            SafeTensors::deserialize(&bytes).map_err(|source| broken(source.to_string()))?;
+        let (mut model, mut moments) = (State::new(), State::new());
+        for (name, view) in tensors.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(broken(format!("`{name}` is {:?}", view.dtype())));
+            }
+            let words = view.data().as_chunks().0.iter();
+            let tensor = HostTensor {
+                shape: view.shape().to_vec(),
+                data: words.map(|&word| f32::from_le_bytes(word)).collect(),
+            };
+            if let Some(name) = name.strip_prefix(MODEL) {
+                model.insert(name.to_owned(), tensor);
+            } else if let Some(name) = name.strip_prefix(OPTIM) {
+                moments.insert(name.to_owned(), tensor);
+            }
+        }
+        Ok(Self { header, model, moments })
+    }
+}
+
+/// Writes named f32 tensors as safetensors.
+pub(crate) fn write_tensors<'a>(
+    tensors: impl Iterator<Item = (String, &'a HostTensor)>,
+    metadata: HashMap<String, String>,
+    path: &Path,
+) -> io::Result<()> {
+    let views: Result<Vec<_>, _> = tensors
+        .map(|(name, tensor)| {
+            let bytes = bytemuck::cast_slice(&tensor.data);
+            TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map(|view| (name, view))
+        })
+        .collect();
+    let views = views.map_err(io::Error::other)?;
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(io::Error::other)
+}
+
+/// The checkpoints of a run's folder.
+#[derive(Debug, Clone)]
+pub struct CheckpointFolder(PathBuf);
+
+impl CheckpointFolder {
+    /// `out/checkpoints`, which need not exist yet.
+    pub fn of_run(out: &Path) -> Self {
+        Self(out.join("checkpoints"))
+    }
+
+    /// The file of a step.
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.0.join(format!("step-{step:08}.safetensors"))
+    }
+
+    /// The steps of which there is a file, rising.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the folder is there but can't be listed.
+    pub fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(source) => return Err(fail(&self.0)(format!("can't be listed: {source}"))),
+        };
+        let mut steps: Vec<u64> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+            })
+            .collect();
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// Writes a checkpoint and removes the oldest beyond `keep`.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if it can't be written.
+    pub fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf, CheckpointError> {
+        fs::create_dir_all(&self.0)
+            .map_err(|source| fail(&self.0)(format!("can't be made: {source}")))?;
+        let path = self.path(checkpoint.header.step);
+        checkpoint.write(&path)?;
+        let steps = self.steps()?;
+        for step in steps.iter().take(steps.len().saturating_sub(keep)) {
+            // One that can't be removed costs space, not the run.
+            let _ = fs::remove_file(self.path(*step));
+        }
+        Ok(path)
+    }
+
+    /// The newest checkpoint that is whole, and what is wrong with newer ones; none if there is
+    /// no file at all.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] of the newest if none is whole.
+    #[allow(clippy::type_complexity)]
+    pub fn newest(
+        &self,
+    ) -> Result<Option<(PathBuf, Checkpoint, Vec<CheckpointError>)>, CheckpointError> {
+        let mut broken = vec![];
+        for step in self.steps()?.into_iter().rev() {
+            match Checkpoint::read(&self.path(step)) {
+                Ok(checkpoint) => return Ok(Some((self.path(step), checkpoint, broken))),
+                Err(error) => broken.push(error),
+            }
+        }
+        broken.into_iter().next().map_or(Ok(None), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::DeviceKind;
+    use crate::settings::{Options, Recipe};
+
+    fn checkpoint(step: u64) -> Checkpoint {
+        let settings =
+            Settings::resolve(Recipe::LocalmimHog, Options::default(), DeviceKind::Cpu).unwrap();
+        let network = settings.network(224, 9).unwrap();
+        let tensor =
+            HostTensor { shape: vec![2, 2], data: vec![1.5, -2.0, f32::MIN_POSITIVE, 0.1] };
+        Checkpoint {
+            header: Header {
+                version: CHECKPOINT_VERSION,
+                step,
+                optimizer_steps: step,
+                position: Position { epoch: 1, batch: 3 },
+                settings,
+                network,
+                dataset: "00".into(),
+            },
+            model: State::from([("a.weight".into(), tensor.clone())]),
+            moments: State::from([("exp_avg.a.weight".into(), tensor)]),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        checkpoint(5).write(&path).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint(5));
+    }
+
+    #[test]
+    fn the_oldest_go_and_a_broken_newest_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = CheckpointFolder::of_run(folder.path());
+        assert!(run.newest().unwrap().is_none());
+        for step in [10, 20, 30] {
+            run.save(&checkpoint(step), 2).unwrap();
+        }
+        assert_eq!(run.steps().unwrap(), [20, 30]);
+        let bytes = fs::read(run.path(30)).unwrap();
+        fs::write(run.path(30), &bytes[..bytes.len() / 2]).unwrap();
+        let (path, newest, broken) = run.newest().unwrap().unwrap();
+        assert_eq!((path, newest.header.step), (run.path(20), 20));
+        assert_eq!(broken.len(), 1);
+        assert_eq!(broken[0].path, run.path(30));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("checkpoints");
+        fs::write(&file, "in the way").unwrap();
+        let error = CheckpointFolder::of_run(folder.path()).save(&checkpoint(1), 1).unwrap_err();
+        assert_eq!(error.path, file);
+    }
+}

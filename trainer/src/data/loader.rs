@@ -1,0 +1,422 @@
+//! The threads between disk and trainer.
+//!
+//! A coordinator takes the windows of an epoch in order. While a pool of threads turns the rows of
+//! one window into batches, it already reads and decodes the next. Batches wait in a bounded queue.
+//! In memory at once: two windows of decoded rows (`window_groups` · rows a group · bytes a row
+//! each), the rows left over from the window before, and `prefetch_batches` + 2 batches.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::UInt64Type;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rand::Rng;
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use schemas::layout;
+
+use super::DataError;
+use super::dataset::{Dataset, GroupRef};
+use super::mask::{Masking, visible_patches};
+use super::order::{EpochOrder, Position, stream};
+use super::sample::{self, SampleMut, SampleSpec, StoredTarget, StoredView};
+use crate::model::TargetKind;
+
+/// What batches are made of, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoaderSettings {
+    /// Views a batch.
+    pub batch_size: usize,
+    /// The seed of order, flips and masks.
+    pub seed: u64,
+    /// The side of an encoder's patch in pixels; it divides the view's.
+    pub patch: usize,
+    /// Share of the patches that are masked.
+    pub mask_ratio: f64,
+    /// What is predicted.
+    pub target: TargetKind,
+    /// The target's cell at each tap, in pixels.
+    pub cells: Vec<usize>,
+    /// Mirror half of the views.
+    pub flip: bool,
+    /// Row groups whose rows are shuffled together.
+    pub window_groups: usize,
+    /// Batches kept ready.
+    pub prefetch_batches: usize,
+    /// Threads that read, decode and prepare.
+    pub threads: usize,
+}
+
+/// Where a view of a batch comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowRef {
+    /// The shard's file name.
+    pub shard: Arc<str>,
+    /// The row group in it.
+    pub group: usize,
+    /// The row in that.
+    pub row: usize,
+    /// The row's number in the set.
+    pub id: u64,
+    /// Whether it was mirrored.
+    pub flipped: bool,
+}
+
+impl fmt::Display for RowRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { shard, group, row, id, flipped } = self;
+        write!(f, "{shard} group {group} row {row} (id {id}")?;
+        f.write_str(if *flipped { ", mirrored)" } else { ")" })
+    }
+}
+
+/// The targets of one tap.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TapTarget {
+    /// The cell in pixels.
+    pub cell: usize,
+    /// Values a cell.
+    pub channels: usize,
+    /// `[views, cells, channels]`.
+    pub values: Vec<f32>,
+    /// `[views, cells]`: the mask at this scale.
+    pub weights: Vec<f32>,
+}
+
+/// A batch on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Its place.
+    pub position: Position,
+    /// Where each view comes from.
+    pub rows: Vec<RowRef>,
+    /// How many views.
+    pub views: usize,
+    /// `[views, visible, 3·patch²]`: the visible patches, normalised, each (channel, row, column).
+    pub visible: Vec<f32>,
+    /// `[views, visible]`: which patches these are.
+    pub keep: Vec<i32>,
+    /// `[views, patches]`: each patch's place among the visible ones followed by the masked ones.
+    pub restore: Vec<i32>,
+    /// `[views, patches]`: 1 where a patch is masked.
+    pub mask: Vec<f32>,
+    /// The targets of each tap.
+    pub targets: Vec<TapTarget>,
+}
+
+/// An endless stream of batches, prepared in the background.
+#[derive(Debug)]
+pub struct Loader {
+    batches: Option<Receiver<Result<Batch, DataError>>>,
+    coordinator: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    waited: Duration,
+}
+
+impl Loader {
+    /// Starts at `from`, which may be any place of any epoch.
+    ///
+    /// # Errors
+    /// [`DataError`] if the shards lack a cell, or hold less than a batch.
+    pub fn start(
+        dataset: Arc<Dataset>,
+        settings: LoaderSettings,
+        from: Position,
+    ) -> Result<Self, DataError> {
+        let layout = dataset.layout();
+        for &cell in &settings.cells {
+            if !layout.cells.iter().any(|&stored| stored as usize == cell) {
+                return Err(DataError::Cell {
+                    path: dataset.folder().to_owned(),
+                    cell,
+                    found: layout.cells.clone(),
+                });
+            }
+        }
+        let spec = SampleSpec {
+            size: layout.size as usize,
+            patch: settings.patch,
+            visible: visible_patches(
+                (layout.size as usize / settings.patch).pow(2),
+                settings.mask_ratio,
+            ),
+            target: settings.target,
+            cells: settings.cells.clone(),
+            bins: layout.bins as usize,
+        };
+        let batches_per_epoch = dataset.batches_per_epoch(settings.batch_size)?;
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(settings.threads)
+            .thread_name(|i| format!("loader-{i}"))
+            .build()
+            .map_err(|error| DataError::Thread(error.to_string()))?;
+        let (sender, batches) = bounded(settings.prefetch_batches);
+        let stop = Arc::new(AtomicBool::new(false));
+        let coordinator = Coordinator {
+            columns: columns(&settings),
+            dataset,
+            settings,
+            spec,
+            batches_per_epoch,
+            pool: Arc::new(pool),
+            sender,
+            stop: Arc::clone(&stop),
+        };
+        let coordinator = std::thread::Builder::new()
+            .name("loader".into())
+            .spawn(move || coordinator.run(from))
+            .map_err(|error| DataError::Thread(error.to_string()))?;
+        Ok(Self {
+            batches: Some(batches),
+            coordinator: Some(coordinator),
+            stop,
+            waited: Duration::ZERO,
+        })
+    }
+
+    /// The next batch; waits until it is ready.
+    ///
+    /// # Errors
+    /// [`DataError`] of the shard that could not be read; after it, the stream is over.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Batch, DataError> {
+        let start = Instant::now();
+        let over = || DataError::Thread("the stream of batches is over".into());
+        let batch = self.batches.as_ref().and_then(|batches| batches.recv().ok());
+        self.waited += start.elapsed();
+        batch.unwrap_or_else(|| Err(over()))
+    }
+
+    /// The time that [`Loader::next`] has waited so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Without a receiver a blocked send ends at once.
+        self.batches = None;
+        if let Some(coordinator) = self.coordinator.take() {
+            let _ = coordinator.join();
+        }
+    }
+}
+
+/// The columns that batches are made of.
+fn columns(settings: &LoaderSettings) -> Vec<String> {
+    let mut columns = vec![layout::ID.to_owned(), layout::PICTURE.to_owned()];
+    for &cell in &settings.cells {
+        columns.extend(target_columns(settings.target, cell));
+    }
+    columns.sort();
+    columns.dedup();
+    columns
+}
+
+/// The two columns of a target.
+fn target_columns(target: TargetKind, cell: usize) -> [String; 2] {
+    let cell = cell as u32;
+    match target {
+        TargetKind::Hog => [layout::hog(cell), layout::hog_ties(cell)],
+        TargetKind::Pixel => [layout::mean(cell), layout::inv_std(cell)],
+    }
+}
+
+/// The decoded rows of one window.
+type Window = Vec<Arc<(GroupRef, RecordBatch)>>;
+
+/// A row that waits to become part of a batch.
+type Waiting = (Arc<(GroupRef, RecordBatch)>, usize);
+
+struct Coordinator {
+    dataset: Arc<Dataset>,
+    settings: LoaderSettings,
+    spec: SampleSpec,
+    columns: Vec<String>,
+    batches_per_epoch: u64,
+    pool: Arc<ThreadPool>,
+    sender: Sender<Result<Batch, DataError>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Coordinator {
+    fn run(self, from: Position) {
+        let result = catch_unwind(AssertUnwindSafe(|| self.stream(from)));
+        let error = match result {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(panic) => DataError::Thread(panic_text(&*panic)),
+        };
+        // If nobody listens any more, nobody needs to know.
+        let _ = self.sender.send(Err(error));
+    }
+
+    /// Sends batches until nobody takes them.
+    fn stream(&self, from: Position) -> Result<(), DataError> {
+        let batch_size = self.settings.batch_size;
+        let mut position = from;
+        loop {
+            let order = Arc::new(EpochOrder::new(
+                self.dataset.groups(),
+                self.settings.window_groups,
+                self.settings.seed,
+                position.epoch,
+            ));
+            let (first, mut skip) = order.find(position.batch * batch_size as u64);
+            let mut waiting: Vec<Waiting> = Vec::new();
+            let mut next = self.read_ahead(&order, first);
+            for window in first..order.windows() {
+                let groups =
+                    next.recv().map_err(|_| DataError::Thread("a reader ended early".into()))??;
+                next = self.read_ahead(&order, window + 1);
+                let rows = order.rows(window).into_iter().skip(skip);
+                skip = 0;
+                waiting.extend(rows.map(|(at, row)| (Arc::clone(&groups[at]), row)));
+                while waiting.len() >= batch_size {
+                    let rest = waiting.split_off(batch_size);
+                    let batch = self.pool.install(|| self.assemble(position, &waiting))?;
+                    waiting = rest;
+                    position = position.next(self.batches_per_epoch);
+                    if self.sender.send(Ok(batch)).is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins to read a window, if there is one.
+    fn read_ahead(
+        &self,
+        order: &Arc<EpochOrder>,
+        window: usize,
+    ) -> Receiver<Result<Window, DataError>> {
+        let (sender, receiver) = bounded(1);
+        if window >= order.windows() {
+            return receiver;
+        }
+        let (dataset, order) = (Arc::clone(&self.dataset), Arc::clone(order));
+        let (columns, stop) = (self.columns.clone(), Arc::clone(&self.stop));
+        self.pool.spawn(move || {
+            let read = |&group: &GroupRef| {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(DataError::Thread("stopped".into()));
+                }
+                let batch = dataset.read(group, &columns)?;
+                Ok(Arc::new((group, batch)))
+            };
+            let all = || order.window(window).par_iter().map(read).collect();
+            let result = catch_unwind(AssertUnwindSafe(all))
+                .unwrap_or_else(|panic| Err(DataError::Thread(panic_text(&*panic))));
+            let _ = sender.send(result);
+        });
+        receiver
+    }
+
+    fn assemble(&self, position: Position, rows: &[Waiting]) -> Result<Batch, DataError> {
+        let spec = &self.spec;
+        let views = rows.len();
+        let (patches, pixels) = (spec.patches(), spec.visible * 3 * spec.patch * spec.patch);
+        let mut visible = vec![0.0; views * pixels];
+        let mut keep = vec![0; views * spec.visible];
+        let mut restore = vec![0; views * patches];
+        let mut mask = vec![0.0; views * patches];
+        let mut targets: Vec<_> = (0..spec.cells.len())
+            .map(|tap| TapTarget {
+                cell: spec.cells[tap],
+                channels: spec.channels(tap),
+                values: vec![0.0; views * spec.cells(tap) * spec.channels(tap)],
+                weights: vec![0.0; views * spec.cells(tap)],
+            })
+            .collect();
+
+        let mut places: Vec<SampleMut<'_>> = visible
+            .chunks_mut(pixels)
+            .zip(keep.chunks_mut(spec.visible))
+            .zip(restore.chunks_mut(patches))
+            .zip(mask.chunks_mut(patches))
+            .map(|(((visible, keep), restore), mask)| {
+                let targets = Vec::with_capacity(spec.cells.len());
+                SampleMut { visible, keep, restore, mask, targets }
+            })
+            .collect();
+        for (tap, target) in targets.iter_mut().enumerate() {
+            let values = target.values.chunks_mut(spec.cells(tap) * target.channels);
+            let weights = target.weights.chunks_mut(spec.cells(tap));
+            for (place, target) in places.iter_mut().zip(values.zip(weights)) {
+                place.targets.push(target);
+            }
+        }
+        let rows: Result<Vec<_>, _> = rows
+            .par_iter()
+            .zip(places)
+            .map(|((group, row), place)| {
+                self.sample(position.epoch, &group.1, group.0, *row, place)
+            })
+            .collect();
+        let rows = rows?;
+        Ok(Batch { position, rows, views, visible, keep, restore, mask, targets })
+    }
+
+    fn sample(
+        &self,
+        epoch: u64,
+        batch: &RecordBatch,
+        group: GroupRef,
+        row: usize,
+        place: SampleMut<'_>,
+    ) -> Result<RowRef, DataError> {
+        let spec = &self.spec;
+        let name = self.dataset.name(group.shard);
+        let path = self.dataset.folder().join(&*name);
+        let fault = |reason: String| DataError::group(&path, group.group, reason);
+        let column = |name: &str| {
+            batch.column_by_name(name).ok_or_else(|| fault(format!("lacks column `{name}`")))
+        };
+        let bytes = |name: &str| Ok(column(name)?.as_fixed_size_binary().value(row));
+        let floats = |name: &str| -> Result<Vec<f32>, DataError> {
+            let words = bytes(name)?.as_chunks().0;
+            Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect())
+        };
+        let taps = spec
+            .cells
+            .iter()
+            .map(|&cell| {
+                let [first, second] = target_columns(spec.target, cell);
+                Ok(match spec.target {
+                    TargetKind::Hog => {
+                        StoredTarget::Hog { codes: bytes(&first)?, ties: bytes(&second)? }
+                    }
+                    TargetKind::Pixel => {
+                        StoredTarget::Pixel { mean: floats(&first)?, inv_std: floats(&second)? }
+                    }
+                })
+            })
+            .collect::<Result<_, DataError>>()?;
+        let stored = StoredView { picture: bytes(layout::PICTURE)?, taps };
+        let id = column(layout::ID)?.as_primitive::<UInt64Type>().value(row);
+
+        // A row's own stream: neither the batch around it nor the threads matter.
+        let mut rng = stream("localmim flip and mask", self.settings.seed, epoch, id);
+        let flipped = rng.random::<bool>() && self.settings.flip;
+        let noise: Vec<f32> = (0..spec.patches()).map(|_| rng.random()).collect();
+        let masking = Masking::from_noise(&noise, spec.visible);
+        sample::fill(spec, &stored, flipped, &masking, place)
+            .map_err(|error| fault(error.to_string()))?;
+        Ok(RowRef { shard: name, group: group.group, row, id, flipped })
+    }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no reason was given".into())
+}

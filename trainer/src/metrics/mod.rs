@@ -1,0 +1,188 @@
+//! What a run tells of itself: JSON lines, and event files for TensorBoard.
+
+mod tensorboard;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use tensorboard::EventFile;
+
+/// The file of JSON lines in a run's folder: one [`Record`] a line.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+
+/// Shares of the time since the last record; what is missing to 1 went into records, checkpoints
+/// and the rest of the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Shares {
+    /// Waiting for a batch, and bringing it to the device.
+    pub data: f64,
+    /// The encoder, forward and backward.
+    pub encoder: f64,
+    /// The decoders and the loss, forward and backward.
+    pub decoders: f64,
+    /// Clipping, AdamW.
+    pub optimizer: f64,
+}
+
+/// What is known of a logged step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The optimizer step, from 1.
+    pub step: u64,
+    /// Epochs behind it.
+    pub epoch: f64,
+    /// The loss of this step: the sum over the taps.
+    pub loss: f64,
+    /// The loss of each tap.
+    pub tap_losses: Vec<f64>,
+    /// The learning rate of this step.
+    pub lr: f64,
+    /// The gradient's norm before clipping.
+    pub grad_norm: f64,
+    /// Views a second since the last record.
+    pub views_per_s: f64,
+    /// Where that time went.
+    pub shares: Shares,
+}
+
+/// Metrics that can't be written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics {}: {source}", path.display())]
+pub struct MetricsError {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> MetricsError + '_ {
+    |source| MetricsError { path: path.to_owned(), source }
+}
+
+/// Writes the metrics of a run.
+#[derive(Debug)]
+pub struct MetricsWriter {
+    path: PathBuf,
+    lines: File,
+    events: EventFile,
+}
+
+impl MetricsWriter {
+    /// Opens the metrics of the run in `out`, which goes on after `step`. Records of later steps,
+    /// which an earlier attempt left, are dropped; TensorBoard gets a new event file.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if the folder refuses.
+    pub fn open(out: &Path, step: u64) -> Result<Self, MetricsError> {
+        let path = out.join(METRICS_FILE);
+        let records = read(out)?;
+        if records.last().is_some_and(|record| record.step > step) {
+            let kept = records.into_iter().filter(|record| record.step <= step);
+            let text: String = kept.map(|record| line(&record)).collect();
+            let temporary = path.with_extension("tmp");
+            fs::write(&temporary, text)
+                .and_then(|()| fs::rename(&temporary, &path))
+                .map_err(at(&path))?;
+        }
+        let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
+        let events = EventFile::create(out, step).map_err(at(out))?;
+        Ok(Self { path, lines, events })
+    }
+
+    /// Writes one record; it is in the files when this returns.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if the disk refuses.
+    pub fn write(&mut self, record: &Record) -> Result<(), MetricsError> {
+        self.lines.write_all(line(record).as_bytes()).map_err(at(&self.path))?;
+        let mut scalars = vec![
+            ("loss/sum".to_owned(), record.loss),
+            ("optim/lr".to_owned(), record.lr),
+            ("optim/grad_norm".to_owned(), record.grad_norm),
+            ("time/views_per_s".to_owned(), record.views_per_s),
+            ("time/share_data".to_owned(), record.shares.data),
+            ("time/share_encoder".to_owned(), record.shares.encoder),
+            ("time/share_decoders".to_owned(), record.shares.decoders),
+            ("time/share_optimizer".to_owned(), record.shares.optimizer),
+        ];
+        for (tap, loss) in record.tap_losses.iter().enumerate() {
+            scalars.push((format!("loss/tap_{}", tap + 1), *loss));
+        }
+        self.events.write(record.step, &scalars).map_err(at(self.events.path()))
+    }
+}
+
+fn line(record: &Record) -> String {
+    let mut line = serde_json::to_string(record).expect("numbers are always JSON");
+    line.push('\n');
+    line
+}
+
+/// The records of the run in `out`; none if nothing was logged. A last line cut short by a crash
+/// is passed over.
+///
+/// # Errors
+/// [`MetricsError`] if the file can't be read or holds another line that is no record.
+pub fn read(out: &Path) -> Result<Vec<Record>, MetricsError> {
+    let path = out.join(METRICS_FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(at(&path)(error)),
+    };
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole
+        .lines()
+        .enumerate()
+        .map(|(number, line)| {
+            serde_json::from_str(line).map_err(|error| {
+                at(&path)(io::Error::other(format!("line {}: {error}", number + 1)))
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: u64) -> Record {
+        Record {
+            step,
+            epoch: step as f64 / 7.0,
+            loss: 0.1 * step as f64,
+            tap_losses: vec![0.25, 0.5],
+            lr: 1e-4,
+            grad_norm: 2.0,
+            views_per_s: 99.5,
+            shares: Shares { data: 0.1, encoder: 0.2, decoders: 0.3, optimizer: 0.05 },
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_drops_what_it_will_write_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = MetricsWriter::open(folder.path(), 0).unwrap();
+        for step in 1..=5 {
+            writer.write(&record(step)).unwrap();
+        }
+        // A crash in the middle of a line.
+        writer.lines.write_all(b"{\"step\": 6, \"epo").unwrap();
+        drop(writer);
+        let mut writer = MetricsWriter::open(folder.path(), 3).unwrap();
+        writer.write(&record(4)).unwrap();
+        let expected: Vec<_> = (1..=4).map(record).collect();
+        assert_eq!(read(folder.path()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(METRICS_FILE), "{}\n").unwrap();
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(METRICS_FILE) && error.contains("line 1"), "{error}");
+    }
+}

@@ -1,0 +1,100 @@
+//! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::metrics::Record;
+
+/// Messages and progress on standard error; standard output stays free.
+#[derive(Debug)]
+pub struct Console {
+    bar: ProgressBar,
+    terminal: bool,
+    quiet: bool,
+}
+
+impl Console {
+    /// A bar if standard error is a terminal, else lines.
+    pub fn new() -> Self {
+        Self { bar: ProgressBar::hidden(), terminal: std::io::stderr().is_terminal(), quiet: false }
+    }
+
+    /// Says nothing; for tests and embedding.
+    pub fn quiet() -> Self {
+        Self { bar: ProgressBar::hidden(), terminal: false, quiet: true }
+    }
+
+    /// A line that stays.
+    pub fn message(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    /// The run goes from step `from` to step `to`.
+    pub fn begin(&self, from: u64, to: u64) {
+        if !self.terminal {
+            return;
+        }
+        let style = ProgressStyle::with_template(
+            "{bar:28} step {pos}/{len}  {msg}  elapsed {elapsed}, left {eta}",
+        );
+        if let Ok(style) = style {
+            self.bar.set_style(style.progress_chars("=> "));
+        }
+        self.bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        self.bar.set_length(to);
+        self.bar.set_position(from);
+        self.bar.reset_eta();
+        self.bar.enable_steady_tick(Duration::from_millis(500));
+    }
+
+    /// A step was made.
+    pub fn step(&self, step: u64, loss: f64) {
+        self.bar.set_position(step);
+        if self.bar.message().is_empty() {
+            self.bar.set_message(format!("loss {loss:.4}"));
+        }
+    }
+
+    /// A line of metrics was written.
+    pub fn record(&self, record: &Record) {
+        let shares = &record.shares;
+        let text = format!(
+            "loss {:.4}  {:.0} views/s  data {:.0}% encoder {:.0}% decoders {:.0}% optimizer {:.0}%",
+            record.loss,
+            record.views_per_s,
+            100.0 * shares.data,
+            100.0 * shares.encoder,
+            100.0 * shares.decoders,
+            100.0 * shares.optimizer,
+        );
+        if self.terminal {
+            self.bar.set_message(text);
+        } else {
+            self.message(&format!("step {}  epoch {:.2}  {text}", record.step, record.epoch));
+        }
+    }
+
+    /// A checkpoint was written.
+    pub fn saved(&self, step: u64, path: &Path) {
+        if !self.terminal {
+            self.message(&format!("step {step}: saved {}", path.display()));
+        }
+    }
+
+    /// The run is over.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}

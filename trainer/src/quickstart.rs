@@ -1,0 +1,105 @@
+//! The whole job on a small collection of its own: pictures → shards → encoder → report.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use crate::checkpoint::{CheckpointError, CheckpointFolder};
+use crate::device::DeviceKind;
+use crate::model::VitModel;
+use crate::progress::Console;
+use crate::report::{self, ReportError};
+use crate::settings::{Options, Recipe, Settings, SettingsError};
+use crate::train;
+use crate::train::run::{Resume, RunPaths, TrainError};
+
+/// Whole pictures in the collection.
+const PICTURES: usize = 480;
+/// The side of a view, smaller than the paper's so that two cores are enough.
+const SIZE: u32 = 128;
+/// Views cut from each picture.
+const VIEWS: u32 = 2;
+
+/// What stops a quickstart.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuickstartError {
+    /// Making or ingesting the pictures.
+    #[error(transparent)]
+    Ingest(#[from] ingest::IngestError),
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// An earlier quickstart's checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+/// The settings of the quickstart's training.
+///
+/// # Errors
+/// [`SettingsError`] only if these constants do not fit the recipe.
+pub fn settings(device: DeviceKind) -> Result<Settings, SettingsError> {
+    let options = Options {
+        model: Some(VitModel::Tiny16),
+        epochs: Some(10),
+        warmup_epochs: Some(1.0),
+        batch_size: Some(32),
+        // Few steps on few pictures bear, and need, a far higher rate than the paper's.
+        lr: Some(8e-3),
+        clip_grad: Some(3.0),
+        log_every: Some(5),
+        checkpoint_every: Some(100),
+        ..Options::default()
+    };
+    Settings::resolve(Recipe::LocalmimHog, options, device)
+}
+
+/// Fills `out` with `raw/`, `shards/`, `run/` and `report.html`; what an earlier call has finished
+/// is taken up. Gives the report's path.
+///
+/// # Errors
+/// [`QuickstartError`]; the same call goes on from there.
+pub fn run(
+    out: &Path,
+    device: DeviceKind,
+    console: &Console,
+    stop: &AtomicBool,
+) -> Result<PathBuf, QuickstartError> {
+    let (raw, shards, run) = (out.join("raw"), out.join("shards"), out.join("run"));
+    if !raw.exists() {
+        let sample = ingest::sample::write(&raw, PICTURES, 0)?;
+        console.message(&format!(
+            "drew {} pictures and {} broken files in {}",
+            sample.pictures,
+            sample.broken,
+            raw.display()
+        ));
+    }
+
+    let mut ingest_settings = ingest::Settings::new(&raw, &shards);
+    ingest_settings.ingest.views = VIEWS;
+    ingest_settings.ingest.layout.size = SIZE;
+    let summary = ingest::run(&ingest_settings, &ingest::Bar::new())?;
+    console.message(&format!(
+        "{} accepted, {} rejected; {} rows in {}",
+        summary.manifest.accepted,
+        summary.manifest.rejected,
+        summary.manifest.rows,
+        shards.display()
+    ));
+
+    let newest = CheckpointFolder::of_run(&run).newest()?;
+    let resume = newest.map(|(path, checkpoint, _)| Resume { path, checkpoint });
+    let paths = RunPaths { shards: shards.clone(), out: run.clone() };
+    train::run_on(device, &paths, &settings(device)?, resume, console, stop)?;
+
+    let page = out.join("report.html");
+    report::write(&run, &shards, &page, report::DEFAULT_VIEWS)?;
+    Ok(page)
+}

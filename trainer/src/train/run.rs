@@ -1,0 +1,508 @@
+//! The training loop: shards → a run's folder of checkpoints and metrics.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::optim::{AdamWSettings, Gradients, Optimizer};
+use super::schedule::Schedule;
+use super::step::{DeviceBatch, PartTimes, forward_backward, upload};
+use crate::checkpoint::{
+    CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header,
+};
+use crate::data::{Batch, DataError, Dataset, Loader, LoaderSettings, Position, RowRef};
+use crate::metrics::{MetricsError, MetricsWriter, Record, Shares};
+use crate::model::state::{self, StateError};
+use crate::model::{LocalMim, ModelConfig};
+use crate::progress::Console;
+use crate::settings::{Settings, SettingsError};
+
+/// Where a run reads and writes, and how it begins.
+#[derive(Debug, Clone)]
+pub struct RunPaths {
+    /// The folder of shards.
+    pub shards: PathBuf,
+    /// The run's folder.
+    pub out: PathBuf,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Optimizer steps made in all.
+    pub step: u64,
+    /// The last checkpoint.
+    pub checkpoint: PathBuf,
+    /// Whether it was asked to stop before its end.
+    pub interrupted: bool,
+}
+
+/// What stops a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The shards.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// A checkpoint's parameters.
+    #[error("checkpoint {}: {source}", path.display())]
+    State {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What does not fit.
+        source: StateError,
+    },
+    /// The run's folder.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The run's folder holds an earlier run.
+    #[error(
+        "{} holds a run that has made {step} steps; pass --resume to go on with it, or choose another --out",
+        out.display()
+    )]
+    Occupied {
+        /// The run's folder.
+        out: PathBuf,
+        /// Its newest checkpoint's step.
+        step: u64,
+    },
+    /// A resumed run's settings differ from its checkpoint's.
+    #[error("checkpoint {} was made with other settings: {differences}; leave them out to go on as before, or start anew with another --out", path.display())]
+    Conflict {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Each flag with its earlier value and the one now.
+        differences: String,
+    },
+    /// A resumed run's shards are others.
+    #[error(
+        "checkpoint {} was made on another shard set than {}; give its --shards, or start anew with another --out",
+        path.display(),
+        shards.display()
+    )]
+    OtherShards {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The shards now.
+        shards: PathBuf,
+    },
+    /// The shards hold too few rows for a step.
+    #[error(
+        "{batches} batches of {batch_size} views make less than one step of --accum {accum}; lower --batch-size or --accum"
+    )]
+    TooFew {
+        /// Batches in the whole schedule.
+        batches: u64,
+        /// Views a batch.
+        batch_size: usize,
+        /// Batches a step.
+        accum: usize,
+    },
+    /// A loss or gradient that is no number.
+    #[error("step {step}: {what} is {value}. Rows: {rows}; all of them are in {}. Last good checkpoint: {checkpoint}. Lower --lr, set --clip-grad 1, or use --precision f32", list.display())]
+    NotFinite {
+        /// The optimizer step, from 1.
+        step: u64,
+        /// What is not finite.
+        what: String,
+        /// Its value.
+        value: f64,
+        /// The first rows of the batch.
+        rows: String,
+        /// The file that lists all rows.
+        list: PathBuf,
+        /// The last checkpoint, or that there is none.
+        checkpoint: String,
+    },
+}
+
+/// A checkpoint to go on from, already checked against the settings.
+pub struct Resume {
+    /// The file.
+    pub path: PathBuf,
+    /// What was in it.
+    pub checkpoint: Checkpoint,
+}
+
+/// Trains until the schedule, `max_steps` or `stop` ends it, and leaves a checkpoint.
+///
+/// # Errors
+/// [`TrainError`]; what was published before it stays whole.
+pub fn run<B: AutodiffBackend>(
+    paths: &RunPaths,
+    settings: &Settings,
+    resume: Option<Resume>,
+    device: &B::Device,
+    console: &Console,
+    stop: &AtomicBool,
+) -> Result<Outcome, TrainError> {
+    let dataset = Arc::new(Dataset::open(&paths.shards)?);
+    let layout = dataset.layout();
+    let network = settings.network(layout.size as usize, layout.bins as usize)?;
+    let folder = CheckpointFolder::of_run(&paths.out);
+    let batches_per_epoch = dataset.batches_per_epoch(settings.batch_size)?;
+    let schedule = schedule(settings, batches_per_epoch)?;
+    let last_step = settings.max_steps.unwrap_or(u64::MAX).min(schedule.total_steps);
+
+    let resumed = resume.is_some();
+    let mut trainee = match resume {
+        Some(resume) => Trainee::<B>::resume(resume, settings, &network, &dataset, paths, device)?,
+        None => {
+            if let Some(&step) = folder.steps()?.last() {
+                return Err(TrainError::Occupied { out: paths.out.clone(), step });
+            }
+            Trainee::<B>::start(settings, &network, device)
+        }
+    };
+    write_settings(&paths.out, settings)?;
+    let mut metrics = MetricsWriter::open(&paths.out, trainee.step)?;
+    let mut loader =
+        Loader::start(Arc::clone(&dataset), loader_settings(settings, &network), trainee.position)?;
+
+    console.message(&format!(
+        "{}: {} rows of {} pixels, {} batches of {} an epoch; {} with {:.1} M parameters, {} taps; steps {} to {last_step}",
+        settings.recipe.name(),
+        dataset.rows(),
+        layout.size,
+        batches_per_epoch,
+        settings.batch_size,
+        settings.model.name(),
+        trainee.optimizer.params().iter().map(|param| param.shape.iter().product::<usize>()).sum::<usize>() as f64 / 1e6,
+        network.taps.len(),
+        trainee.step + u64::from(trainee.step < last_step),
+    ));
+    if resumed && trainee.step >= last_step {
+        console.message("nothing is left to do");
+    }
+    console.begin(trainee.step, last_step);
+
+    let mut saved = resumed.then_some(trainee.step);
+    let mut clock = Clock::start();
+    while trainee.step < last_step && !stop.load(Ordering::Relaxed) {
+        let step = trainee.step + 1;
+        let lr = schedule.at(trainee.step);
+        let logged = step % settings.log_every == 0 || step == last_step;
+
+        let mut tap_losses = vec![0.0; network.taps.len()];
+        let mut gradients: Option<Gradients<B>> = None;
+        for _ in 0..settings.accum {
+            let waiting = Instant::now();
+            let batch = loader.next()?;
+            let rows = batch.rows.clone();
+            trainee.position = batch.position.next(batches_per_epoch);
+            clock.views += batch.views as u64;
+            let batch = to_device(batch, device);
+            clock.data += waiting.elapsed();
+
+            let output = forward_backward(&trainee.model, batch);
+            clock.parts.encoder += output.times.encoder;
+            clock.parts.decoders += output.times.decoders;
+            let guard = Guard { step, rows: &rows, folder: &folder, out: &paths.out };
+            for (tap, loss) in output.tap_losses.iter().enumerate() {
+                guard.check(&format!("the loss of tap {}", tap + 1), *loss)?;
+                tap_losses[tap] += loss / settings.accum as f64;
+            }
+            let scaled = if settings.accum > 1 {
+                output.gradients.scale(1.0 / settings.accum as f64)
+            } else {
+                output.gradients
+            };
+            gradients = Some(match gradients {
+                Some(sum) => sum.add(scaled),
+                None => scaled,
+            });
+            if logged || settings.clip_grad.is_some() {
+                let norm = gradients.as_ref().map_or(0.0, Gradients::norm);
+                guard.check("the gradient's norm", norm)?;
+                trainee.grad_norm = norm;
+            }
+        }
+
+        let optimizing = Instant::now();
+        let mut gradients = gradients.expect("accum is at least 1");
+        if let Some(limit) = settings.clip_grad
+            && trainee.grad_norm > limit
+        {
+            gradients = gradients.scale(limit / trainee.grad_norm);
+        }
+        trainee.apply(gradients, lr);
+        if logged {
+            // Only then, so that on other steps the device may run ahead of the host.
+            let _ = B::sync(device);
+        }
+        clock.optimizer += optimizing.elapsed();
+        trainee.step = step;
+
+        console.step(step, tap_losses.iter().sum());
+        if logged {
+            let record = Record {
+                step,
+                epoch: trainee.position.epoch as f64
+                    + trainee.position.batch as f64 / batches_per_epoch as f64,
+                loss: tap_losses.iter().sum(),
+                tap_losses,
+                lr,
+                grad_norm: trainee.grad_norm,
+                views_per_s: clock.views_per_s(),
+                shares: clock.shares(),
+            };
+            metrics.write(&record)?;
+            console.record(&record);
+            clock = Clock::start();
+        }
+        if step % settings.checkpoint_every == 0 {
+            let path = trainee.save(&folder, settings, &network, &dataset)?;
+            saved = Some(step);
+            console.saved(step, &path);
+        }
+    }
+    let interrupted = trainee.step < last_step;
+    if saved != Some(trainee.step) {
+        trainee.save(&folder, settings, &network, &dataset)?;
+    }
+    console.end();
+    Ok(Outcome { step: trainee.step, checkpoint: folder.path(trainee.step), interrupted })
+}
+
+/// The network in training, and how far it is.
+struct Trainee<B: AutodiffBackend> {
+    model: LocalMim<B>,
+    optimizer: Optimizer<B>,
+    step: u64,
+    position: Position,
+    grad_norm: f64,
+}
+
+impl<B: AutodiffBackend> Trainee<B> {
+    fn new(model: LocalMim<B>, settings: &Settings, network: &ModelConfig) -> Self {
+        let adamw = AdamWSettings { betas: settings.betas, weight_decay: settings.weight_decay };
+        let optimizer = Optimizer::new(&model, network, adamw);
+        let position = Position { epoch: 0, batch: 0 };
+        Self { model, optimizer, step: 0, position, grad_norm: 0.0 }
+    }
+
+    fn start(settings: &Settings, network: &ModelConfig, device: &B::Device) -> Self {
+        let state = state::init(network, settings.seed);
+        let model = LocalMim::from_state(network, settings.precision, &state, device)
+            .expect("the initial parameters are this network's");
+        Self::new(model, settings, network)
+    }
+
+    fn resume(
+        resume: Resume,
+        settings: &Settings,
+        network: &ModelConfig,
+        dataset: &Dataset,
+        paths: &RunPaths,
+        device: &B::Device,
+    ) -> Result<Self, TrainError> {
+        let Resume { path, checkpoint } = resume;
+        let header = &checkpoint.header;
+        let differences: Vec<_> = settings
+            .conflicts(&header.settings)
+            .into_iter()
+            .map(|(flag, before, now)| format!("--{flag} was {before}, is {now} now"))
+            .collect();
+        if !differences.is_empty() {
+            return Err(TrainError::Conflict { path, differences: differences.join(", ") });
+        }
+        if header.dataset != dataset.fingerprint() || header.network != *network {
+            return Err(TrainError::OtherShards { path, shards: paths.shards.clone() });
+        }
+        let state = |source| TrainError::State { path: path.clone(), source };
+        let model = LocalMim::from_state(network, settings.precision, &checkpoint.model, device)
+            .map_err(state)?;
+        let mut trainee = Self::new(model, settings, network);
+        trainee
+            .optimizer
+            .load(&checkpoint.moments, header.optimizer_steps, device)
+            .map_err(state)?;
+        trainee.step = header.step;
+        trainee.position = header.position;
+        Ok(trainee)
+    }
+
+    /// One optimizer step.
+    fn apply(&mut self, gradients: Gradients<B>, lr: f64) {
+        // The network is cheap to clone: its tensors are handles.
+        self.model = self.optimizer.step(self.model.clone(), gradients, lr);
+    }
+
+    fn save(
+        &self,
+        folder: &CheckpointFolder,
+        settings: &Settings,
+        network: &ModelConfig,
+        dataset: &Dataset,
+    ) -> Result<PathBuf, CheckpointError> {
+        let (moments, optimizer_steps) = self.optimizer.to_state();
+        let header = Header {
+            version: CHECKPOINT_VERSION,
+            step: self.step,
+            optimizer_steps,
+            position: self.position,
+            settings: settings.clone(),
+            network: network.clone(),
+            dataset: dataset.fingerprint(),
+        };
+        let checkpoint = Checkpoint { header, model: state::save(&self.model, network), moments };
+        folder.save(&checkpoint, settings.keep)
+    }
+}
+
+/// The schedule in optimizer steps.
+fn schedule(settings: &Settings, batches_per_epoch: u64) -> Result<Schedule, TrainError> {
+    let accum = settings.accum as u64;
+    let batches = settings.epochs.saturating_mul(batches_per_epoch);
+    if batches < accum {
+        return Err(TrainError::TooFew {
+            batches,
+            batch_size: settings.batch_size,
+            accum: settings.accum,
+        });
+    }
+    let steps_per_epoch = batches_per_epoch as f64 / accum as f64;
+    Ok(Schedule {
+        peak: Schedule::peak(settings.lr, settings.batch_size * settings.accum),
+        floor: settings.min_lr,
+        warmup_steps: (settings.warmup_epochs * steps_per_epoch).round() as u64,
+        total_steps: batches / accum,
+    })
+}
+
+fn loader_settings(settings: &Settings, network: &ModelConfig) -> LoaderSettings {
+    LoaderSettings {
+        batch_size: settings.batch_size,
+        seed: settings.seed,
+        patch: network.patch,
+        mask_ratio: settings.mask_ratio,
+        target: network.target,
+        cells: network.taps.iter().map(|tap| tap.cell).collect(),
+        flip: settings.flip,
+        window_groups: settings.window_groups,
+        prefetch_batches: settings.prefetch,
+        threads: settings.loader_threads,
+    }
+}
+
+/// A batch's tensors on the device.
+pub fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> DeviceBatch<B> {
+    let views = batch.views;
+    let patches = batch.restore.len() / views;
+    let visible = batch.keep.len() / views;
+    let channels = batch.visible.len() / (views * visible);
+    let ints = |values: Vec<i32>, width| {
+        Tensor::<B, 2, Int>::from_data(TensorData::new(values, [views, width]), device)
+    };
+    let targets = batch.targets.into_iter().map(|target| {
+        let cells = target.weights.len() / views;
+        (
+            upload(target.values, [views, cells, target.channels], device),
+            upload(target.weights, [views, cells], device),
+        )
+    });
+    DeviceBatch {
+        visible: upload(batch.visible, [views, visible, channels], device),
+        keep: ints(batch.keep, visible),
+        restore: ints(batch.restore, patches),
+        targets: targets.collect(),
+    }
+}
+
+/// Saves the resolved settings with the run.
+fn write_settings(out: &Path, settings: &Settings) -> Result<(), TrainError> {
+    let path = out.join("settings.toml");
+    let io = |source| TrainError::Io { path: path.clone(), source };
+    fs::create_dir_all(out).map_err(|source| TrainError::Io { path: out.to_owned(), source })?;
+    let text = toml::to_string(settings).map_err(|error| io(std::io::Error::other(error)))?;
+    fs::write(&path, text).map_err(io)
+}
+
+/// Stops a run whose numbers have left the finite, before they reach the parameters.
+struct Guard<'a> {
+    step: u64,
+    rows: &'a [RowRef],
+    folder: &'a CheckpointFolder,
+    out: &'a Path,
+}
+
+impl Guard<'_> {
+    fn check(&self, what: &str, value: f64) -> Result<(), TrainError> {
+        if value.is_finite() {
+            return Ok(());
+        }
+        let list = self.out.join(format!("failed-step-{}.txt", self.step));
+        let lines: String = self.rows.iter().map(|row| format!("{row}\n")).collect();
+        fs::write(&list, lines).map_err(|source| TrainError::Io { path: list.clone(), source })?;
+        let checkpoint = match self.folder.steps()?.last() {
+            Some(&step) => self.folder.path(step).display().to_string(),
+            None => "none was written yet".to_owned(),
+        };
+        let first: Vec<_> = self.rows.iter().take(3).map(ToString::to_string).collect();
+        let more = self.rows.len().saturating_sub(first.len());
+        let rows = format!("{} and {more} more", first.join(", "));
+        Err(TrainError::NotFinite {
+            step: self.step,
+            what: what.to_owned(),
+            value,
+            rows,
+            list,
+            checkpoint,
+        })
+    }
+}
+
+/// Where the time since the last line of metrics went.
+struct Clock {
+    start: Instant,
+    views: u64,
+    data: Duration,
+    parts: PartTimes,
+    optimizer: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            start: Instant::now(),
+            views: 0,
+            data: Duration::ZERO,
+            parts: PartTimes::default(),
+            optimizer: Duration::ZERO,
+        }
+    }
+
+    fn views_per_s(&self) -> f64 {
+        self.views as f64 / self.start.elapsed().as_secs_f64().max(f64::EPSILON)
+    }
+
+    fn shares(&self) -> Shares {
+        let all = self.start.elapsed().as_secs_f64().max(f64::EPSILON);
+        let share = |part: Duration| part.as_secs_f64() / all;
+        Shares {
+            data: share(self.data),
+            encoder: share(self.parts.encoder),
+            decoders: share(self.parts.decoders),
+            optimizer: share(self.optimizer),
+        }
+    }
+}
