@@ -83,7 +83,7 @@ fn describe_to(
             "{:24} {:>8} {:>7} {:>10}  {hash}…",
             shard.file,
             shard.rows,
-            shard.row_groups,
+            shard.row_groups.len(),
             size(shard.bytes)
         )?;
     }

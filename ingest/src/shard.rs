@@ -43,7 +43,7 @@ pub(crate) struct ShardWriter {
     layout: ShardLayout,
     schema: SchemaRef,
     rows: u64,
-    groups: u32,
+    groups: Vec<u32>,
 }
 
 impl ShardWriter {
@@ -68,7 +68,7 @@ impl ShardWriter {
             layout: settings.layout.clone(),
             schema,
             rows: 0,
-            groups: 0,
+            groups: vec![],
         })
     }
 
@@ -99,7 +99,7 @@ impl ShardWriter {
     pub fn append(&mut self, group: Group) -> Result<(), IngestError> {
         self.append_columns(group.columns).map_err(IngestError::parquet(&self.temporary))?;
         self.rows += group.rows;
-        self.groups += 1;
+        self.groups.push(group.rows as u32);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl ShardWriter {
     /// file.
     pub fn finish(self) -> Result<Option<ShardEntry>, IngestError> {
         let Self { path, temporary, file, rows, groups, .. } = self;
-        if groups == 0 {
+        if groups.is_empty() {
             drop(file);
             std::fs::remove_file(&temporary).map_err(IngestError::io("remove", &temporary))?;
             return Ok(None);

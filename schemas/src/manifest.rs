@@ -35,8 +35,8 @@ pub struct ShardEntry {
     pub file: String,
     /// Rows in it.
     pub rows: u64,
-    /// Row groups in it.
-    pub row_groups: u32,
+    /// Rows of each of its row groups, in order.
+    pub row_groups: Vec<u32>,
     /// Its size in bytes.
     pub bytes: u64,
     /// BLAKE3 of its bytes, in hexadecimal.
@@ -153,7 +153,7 @@ mod tests {
             shards: vec![ShardEntry {
                 file: "shard-00000.parquet".into(),
                 rows: 1,
-                row_groups: 1,
+                row_groups: vec![1],
                 bytes: 10,
                 blake3: "00".into(),
             }],

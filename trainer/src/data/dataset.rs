@@ -63,17 +63,10 @@ impl Dataset {
                 let reason = format!("has {bytes} bytes, but {} by the manifest", entry.bytes);
                 return Err(DataError::shard(&file, reason));
             }
-            let per_group = u64::from(manifest.settings.rows_per_group).max(1);
-            if entry.rows.div_ceil(per_group) != u64::from(entry.row_groups) {
-                let reason = format!(
-                    "by the manifest, {} rows lie in {} groups of {per_group}, which can't be",
-                    entry.rows, entry.row_groups
-                );
-                return Err(DataError::shard(&file, reason));
-            }
-            groups.extend((0..entry.row_groups as usize).map(|group| {
-                let before = group as u64 * per_group;
-                GroupRef { shard, group, rows: per_group.min(entry.rows - before) as usize }
+            groups.extend(entry.row_groups.iter().enumerate().map(|(group, &rows)| GroupRef {
+                shard,
+                group,
+                rows: rows as usize,
             }));
         }
         let names = manifest.shards.iter().map(|entry| entry.file.as_str().into()).collect();
@@ -178,7 +171,7 @@ impl Dataset {
         }
         let groups = builder.metadata().row_groups();
         let rows = groups.get(group.group).map(|group| group.num_rows());
-        let expected = self.manifest.shards[group.shard].row_groups as usize;
+        let expected = self.manifest.shards[group.shard].row_groups.len();
         if groups.len() != expected || rows != i64::try_from(group.rows).ok() {
             let reason = format!(
                 "has {} row groups, this one with {} rows; by the manifest {expected} and {}",
