@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::view::Crop;
 
-/// Why a run could not start or go on, with the way out.
+/// Why a run could not start or go on, with the way out. The causes that a system or a library
+/// gives are sources of the error, not part of its text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IngestError {
     /// A file could not be read or written.
-    #[error("can't {action} {}: {source}", path.display())]
+    #[error("can't {action} {}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
@@ -96,7 +97,7 @@ pub enum IngestError {
     #[error("stopped; the finished shards are kept, and the same command goes on from there")]
     Stopped,
     /// Parquet could not be written or read.
-    #[error("{}: {source}", path.display())]
+    #[error("can't write or read the shard {}", path.display())]
     Parquet {
         /// The shard.
         path: PathBuf,
@@ -104,7 +105,7 @@ pub enum IngestError {
         source: parquet::errors::ParquetError,
     },
     /// The columns of a shard are not those of its layout.
-    #[error("{}: {source}", path.display())]
+    #[error("the shard {} has other columns than it should", path.display())]
     Columns {
         /// The shard.
         path: PathBuf,

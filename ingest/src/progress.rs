@@ -1,12 +1,12 @@
 //! How a run tells what it does, and how the binary shows it.
 
+use std::fmt::Write;
 use std::ops::ControlFlow;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// What a run tells while it works. The methods are called from many threads.
 pub trait Progress: Sync {
@@ -76,9 +76,13 @@ impl Default for Bar {
 
 impl Progress for Bar {
     fn begin(&self, pictures: u64, done: u64) {
-        let template = "{bar:30} {pos}/{len} pictures  {per_sec}  {eta} left  {msg}";
+        let template = "{bar:30} {pos}/{len} pictures  {rate}  {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style);
+            let rate = |state: &ProgressState, text: &mut dyn Write| {
+                // Nobody is told if the terminal is gone.
+                let _ = write!(text, "{:.0}/s", state.per_sec());
+            };
+            self.bar.set_style(style.with_key("rate", rate));
         }
         self.bar.set_length(pictures);
         self.bar.set_position(done);

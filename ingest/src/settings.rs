@@ -42,7 +42,7 @@ impl Settings {
                 max_pixels: 178_956_970,
                 pictures_per_shard: default_pictures_per_shard(&layout, views),
                 rows_per_group: 64,
-                zstd_level: 3,
+                zstd_level: 1,
                 layout,
             },
         }
