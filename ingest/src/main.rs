@@ -71,7 +71,7 @@ struct IngestArgs {
     /// Most rows of a Parquet row group.
     #[arg(long, default_value_t = 64)]
     rows_per_group: u32,
-    /// Zstd level of the Parquet pages; higher ones are smaller, and slower to write and to read.
+    /// Zstd level of the Parquet pages; higher ones make smaller shards, more slowly.
     #[arg(long, default_value_t = 1)]
     zstd_level: i32,
 }

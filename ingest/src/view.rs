@@ -86,7 +86,7 @@ impl Cutter {
     }
 
     /// The view in `crop`: size·size·3 bytes, ordered (row, column, channel). Bicubic (a = −0.5)
-    /// with antialias, as PIL; no pixel outside the crop has a part in it.
+    /// with antialias, the filter of PIL; no pixel outside the crop has a part in it.
     ///
     /// # Errors
     /// [`IngestError::Crop`] if the crop does not lie inside the picture.

@@ -578,3 +578,41 @@ fn the_preview_has_a_panel_for_every_cell_size() {
         assert!(text.contains(&row.source), "{text}");
     }
 }
+
+#[test]
+fn the_command_line_counts_last_and_leaves_with_zero_though_some_were_rejected() {
+    let folder = tempfile::tempdir().unwrap();
+    let ingest = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_ingest"))
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    assert!(ingest(&["sample", "raw", "--pictures", "12"]).0);
+    let flags = ["--size", "32", "--cells", "4,8", "--bins", "18", "--seed", "3", "--threads", "2"];
+    let command = [&["raw", "--out", "shards", "--views", "2", "--strict"], &flags[..]].concat();
+    let (success, stdout, _) = ingest(&command);
+    assert!(success);
+    assert_eq!(stdout.lines().last(), Some("12 accepted, 7 rejected"));
+    let (success, stdout, _) = ingest(&["inspect", "shards", "--preview", "preview.png"]);
+    assert!(success && stdout.contains("24 in 1 shards"), "{stdout}");
+    image::open(folder.path().join("preview.png")).unwrap();
+
+    let (success, _, stderr) = ingest(&["raw", "--out", "shards", "--views", "3"]);
+    assert!(!success && stderr.contains("--views was 2 in the earlier run, is 3 now"), "{stderr}");
+    let (success, _, stderr) = ingest(&["nowhere", "--out", "other"]);
+    assert!(!success && stderr.contains("nowhere: no such folder"), "{stderr}");
+}
+
+#[test]
+fn shards_md_names_every_column() {
+    let text = include_str!("../../SHARDS.md");
+    let layout = ShardLayout::new(32, vec![4], 9).unwrap();
+    for field in layout.arrow_schema().fields() {
+        let name = field.name().replace("_4", "_C");
+        assert!(text.contains(&format!("`{name}`")), "{name}");
+    }
+}
