@@ -11,28 +11,22 @@
 //! The published code takes the gradients of the normalised picture. Within a channel mean and
 //! deviation cancel in angle and in the normalised histogram, so the bytes' gradients give the
 //! same target, without the rounding that turns a flat cell into noise and throws a gradient on a
-//! bin's edge left or right of it by chance.
+//! bin's edge left or right of it by chance. The bin depends on the direction mod π alone, and is
+//! decided without rounding for every gradient and every number of bins.
 //!
-//! **Edges.** The bin depends on the direction mod π alone. A direction of whole numbers lies
-//! exactly on the edge k·π/bins only at multiples of 45° (Niven: no other rational multiple of π
-//! has a rational tangent but 0 and ±1). There the comparison below is exact; on all other edges
-//! the nearest direction of numbers up to 1020 is far further away than the comparison's rounding.
-//! A test compares all 2041² gradients.
+//! **Ties.** [`Hog::ties`] keeps the weight that lies exactly on an edge apart, which is what
+//! makes the mirror image exact ([`crate::mirror_hog`]).
 //!
-//! **Ties.** [`Hog::ties`] keeps the weight that lies on such edges apart, which is what makes the
-//! mirror image exact ([`crate::mirror_hog`]).
+//! **One pass.** A row's pixels are handled together, edge by edge, in loops that a compiler turns
+//! into vector instructions; a histogram is first summed down each column, then across columns,
+//! and coarser cells are sums of the finest.
 
-use std::f64::consts::PI;
-
-use multiversion::multiversion;
-
+use crate::direction::{Edge, tie_edges};
+use crate::kernels::{
+    Gradients, Line, add, fold, gradients, normalise, sort_by_edge, split_line, transpose,
+};
 use crate::view::reflect;
 use crate::{TargetError, View};
-
-/// The edges on which gradients of whole numbers can lie: those at 0°, 45°, 90°, 135°.
-pub fn tie_edges(bins: usize) -> Vec<usize> {
-    (0..bins).filter(|edge| (edge * 4) % bins == 0).collect()
-}
 
 /// The HOG of a view at one cell size.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +41,7 @@ pub struct Hog {
     /// norm 1, or are all zero where the channel is flat.
     pub values: Vec<f32>,
     /// `[grid², 3·edges]`: the part of the value of bin e that lies exactly on its lower edge, for
-    /// each edge e of [`tie_edges`].
+    /// each edge e of [`crate::tie_edges`].
     pub ties: Vec<f32>,
 }
 
@@ -56,32 +50,23 @@ pub struct Hog {
 pub struct HogExtractor {
     size: usize,
     bins: usize,
-    /// For each edge 1..bins: its cosine and sine, which say on which side a gradient lies.
-    edges: Vec<(f32, f32)>,
-    /// The tie edges, and how a gradient on each looks.
-    ties: Vec<(usize, Tie)>,
+    /// The upper edge of each bin, filled up to a multiple of three, as [`sort_by_edge`] wants it.
+    upper_edges: Vec<Edge>,
+    tie_edges: Vec<usize>,
+    tie_directions: Vec<Edge>,
     /// The cell of the histograms that are taken from the pixels; it divides every other.
     finest: usize,
-    planes: Vec<f32>,
-    rows: RowBuffers,
-    /// `[finest grid², 3, bins + ties]`: sums of magnitudes.
+    /// Row y of the view is at y mod 3.
+    lines: [[Line; 3]; 3],
+    pixels: Gradients,
+    /// `[3, slots, size]`: sums of magnitudes down the columns of a row of cells, then folded to
+    /// those of the cells. The slots are those of [`sort_by_edge`].
+    columns: Vec<f32>,
+    spare: Vec<f32>,
+    /// `[finest grid, 3, slots, finest grid]`: sums of magnitudes, a row of cells after the other.
     sums: Vec<f32>,
-    /// As `sums`, of a coarser cell.
-    pooled: Vec<f32>,
+    scale: Vec<f32>,
     hogs: Vec<Hog>,
-}
-
-/// A gradient's place on a tie edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tie {
-    /// 0°: gx is 0.
-    GxZero,
-    /// 45°: gx is gy.
-    Same,
-    /// 90°: gy is 0.
-    GyZero,
-    /// 135°: gx is −gy.
-    Opposite,
 }
 
 impl HogExtractor {
@@ -96,13 +81,15 @@ impl HogExtractor {
         if size < 2 {
             return Err(TargetError::Size(size));
         }
-        if let Some(&cell) = cells.iter().find(|&&cell| cell < 2 || size % cell != 0) {
+        if let Some(&cell) = cells.iter().find(|&&cell| cell < 2 || !size.is_multiple_of(cell)) {
             return Err(TargetError::Cell { cell, size });
         }
-        let finest = cells.iter().copied().fold(0, gcd).max(1);
-        let kinds = [Tie::GxZero, Tie::Same, Tie::GyZero, Tie::Opposite];
-        let ties: Vec<_> =
-            tie_edges(bins).into_iter().map(|edge| (edge, kinds[edge * 4 / bins])).collect();
+        let tie_edges = tie_edges(bins);
+        let edge = |number| Edge::new(number, bins);
+        let mut upper_edges: Vec<_> = (1..bins).map(edge).collect();
+        upper_edges.resize(bins.next_multiple_of(3), Edge::LAST);
+        let slots = upper_edges.len() + tie_edges.len();
+        let finest = cells.iter().copied().reduce(gcd).unwrap_or(size);
         let hogs = cells
             .iter()
             .map(|&cell| {
@@ -112,20 +99,23 @@ impl HogExtractor {
                     grid,
                     bins,
                     values: vec![0.0; grid * grid * 3 * bins],
-                    ties: vec![0.0; grid * grid * 3 * ties.len()],
+                    ties: vec![0.0; grid * grid * 3 * tie_edges.len()],
                 }
             })
             .collect();
         Ok(Self {
             size,
             bins,
-            edges: (1..bins).map(|edge| edge_vector(edge, bins)).collect(),
+            upper_edges,
+            tie_directions: tie_edges.iter().copied().map(edge).collect(),
+            tie_edges,
             finest,
-            planes: vec![0.0; 3 * (size + 2) * (size + 2)],
-            rows: RowBuffers::new(size),
-            sums: vec![0.0; (size / finest).pow(2) * 3 * (bins + ties.len())],
-            pooled: vec![],
-            ties,
+            lines: std::array::from_fn(|_| std::array::from_fn(|_| Line::new(size))),
+            pixels: Gradients::new(size),
+            columns: vec![],
+            spare: vec![],
+            sums: vec![0.0; (size / finest).pow(2) * 3 * slots],
+            scale: vec![],
             hogs,
         })
     }
@@ -143,224 +133,78 @@ impl HogExtractor {
                 found: view.size(),
             });
         }
-        self.spread(view);
-        self.bin();
+        self.sum_finest(view);
         for at in 0..self.hogs.len() {
             self.normalise(at);
         }
         Ok(&self.hogs)
     }
 
-    /// The view's channels as planes of floats with reflected borders. Sums of bytes are exact in
-    /// f32.
-    fn spread(&mut self, view: View<'_>) {
-        let (size, width) = (self.size, self.size + 2);
-        let rgb = view.rgb();
-        for (channel, plane) in self.planes.chunks_exact_mut(width * width).enumerate() {
-            for (y, line) in plane.chunks_exact_mut(width).enumerate() {
-                let from = reflect(y as isize - 1, size) * size * 3;
-                let source = &rgb[from..from + size * 3];
-                let (first, rest) = line.split_at_mut(1);
-                let (middle, last) = rest.split_at_mut(size);
-                for (value, pixel) in middle.iter_mut().zip(source.as_chunks::<3>().0) {
-                    *value = f32::from(pixel[channel]);
-                }
-                first[0] = middle[1];
-                last[0] = middle[size - 2];
-            }
-        }
+    /// Slots of a channel.
+    fn slots(&self) -> usize {
+        self.upper_edges.len() + self.tie_edges.len()
     }
 
-    /// Sums of magnitudes by bin, and on tie edges, for the finest cells.
-    fn bin(&mut self) {
-        let Self { size, bins, finest, .. } = *self;
-        let width = size + 2;
-        let grid = size / finest;
-        let slots = bins + self.ties.len();
-        self.sums.fill(0.0);
-        for (channel, plane) in self.planes.chunks_exact(width * width).enumerate() {
-            for y in 0..size {
-                let lines = &plane[y * width..(y + 3) * width];
-                let (above, rest) = lines.split_at(width);
-                let (here, below) = rest.split_at(width);
-                let pixels = &mut self.rows;
-                gradients(above, here, below, pixels);
-                assign_bins(&pixels.gx, &pixels.gy, &self.edges, &mut pixels.bin);
-                let row = &mut self.sums[(y / finest) * grid * 3 * slots..][..grid * 3 * slots];
-                let binned = pixels.bin.chunks_exact(finest);
-                let binned = binned.zip(pixels.magnitude.chunks_exact(finest));
-                for (cell, (bins_of, magnitudes)) in row.chunks_exact_mut(3 * slots).zip(binned) {
-                    let sums = &mut cell[channel * slots..][..slots];
-                    for (&bin, &magnitude) in bins_of.iter().zip(magnitudes) {
-                        sums[bin as usize] += magnitude;
-                    }
-                }
-                for (i, &(_, tie)) in self.ties.iter().enumerate() {
-                    on_edge(pixels, tie);
-                    for (cell, on_edge) in pixels.on_edge.chunks_exact(finest).enumerate() {
-                        row[(cell * 3 + channel) * slots + bins + i] += on_edge.iter().sum::<f32>();
-                    }
-                }
+    /// Sums of magnitudes for the finest cells.
+    fn sum_finest(&mut self, view: View<'_>) {
+        let (size, slots) = (self.size, self.slots());
+        let mut rows = view.rgb().chunks_exact(size * 3).enumerate();
+        let mut split_next = |lines: &mut [[Line; 3]; 3]| {
+            if let Some((y, rgb)) = rows.next() {
+                split_line(rgb, &mut lines[y % 3]);
             }
-        }
-    }
-
-    /// Pools the finest sums to one cell size and divides by the norm.
-    fn normalise(&mut self, at: usize) {
-        let hog = &mut self.hogs[at];
-        let slots = self.bins + self.ties.len();
-        let (fine, grid) = (self.size / self.finest, hog.grid);
-        let factor = hog.cell / self.finest;
-        let sums = if factor == 1 {
-            &self.sums
-        } else {
-            self.pooled.clear();
-            self.pooled.resize(grid * grid * 3 * slots, 0.0);
-            for (y, row) in self.sums.chunks_exact(fine * 3 * slots).enumerate() {
-                let into = &mut self.pooled[(y / factor) * grid * 3 * slots..][..grid * 3 * slots];
-                for (from, into) in
-                    row.chunks_exact(factor * 3 * slots).zip(into.chunks_exact_mut(3 * slots))
-                {
-                    for cell in from.chunks_exact(3 * slots) {
-                        into.iter_mut().zip(cell).for_each(|(into, from)| *into += from);
-                    }
-                }
-            }
-            &self.pooled
         };
-        let area = (hog.cell * hog.cell) as f32;
-        let values = hog.values.chunks_exact_mut(self.bins);
-        let ties = hog.ties.chunks_exact_mut(self.ties.len());
-        for ((sums, values), ties) in sums.chunks_exact(slots).zip(values).zip(ties) {
-            let (sums, on_edges) = sums.split_at(self.bins);
-            let norm = sums.iter().map(|sum| sum * sum).sum::<f32>().sqrt() / area;
-            let scale = 1.0 / (norm.max(1e-12) * area);
-            values.iter_mut().zip(sums).for_each(|(value, sum)| *value = sum * scale);
-            ties.iter_mut().zip(on_edges).for_each(|(tie, sum)| *tie = sum * scale);
+        split_next(&mut self.lines);
+        let cells = self.sums.chunks_exact_mut(3 * slots * (size / self.finest));
+        for (row, sums) in cells.enumerate() {
+            self.columns.clear();
+            self.columns.resize(3 * slots * size, 0.0);
+            for y in row * self.finest..(row + 1) * self.finest {
+                split_next(&mut self.lines);
+                let line = |dy| &self.lines[reflect(y as isize + dy, size) % 3];
+                let (above, here, below) = (line(-1), line(0), line(1));
+                for (channel, columns) in self.columns.chunks_exact_mut(slots * size).enumerate() {
+                    gradients(&above[channel], &here[channel], &below[channel], &mut self.pixels);
+                    let (upper_edges, ties) = (&self.upper_edges, &self.tie_directions);
+                    sort_by_edge(&mut self.pixels, upper_edges, ties, columns);
+                }
+            }
+            fold(&mut self.columns, &mut self.spare, self.finest);
+            sums.copy_from_slice(&self.columns);
+        }
+    }
+
+    /// Sums the finest cells to one cell size and divides by the norm.
+    fn normalise(&mut self, at: usize) {
+        let slots = self.slots();
+        let hog = &mut self.hogs[at];
+        let (fine, grid, factor) = (self.size / self.finest, hog.grid, hog.cell / self.finest);
+        // The norm of the means is at least 1e-12, so that of the sums is at least so many times.
+        let least = 1e-12 * (hog.cell * hog.cell) as f32;
+        self.scale.resize(grid, 0.0);
+        let rows = self.sums.chunks_exact(factor * 3 * slots * fine);
+        let values = hog.values.chunks_exact_mut(grid * 3 * hog.bins);
+        let ties = hog.ties.chunks_exact_mut(grid * 3 * self.tie_edges.len());
+        for ((rows, values), ties) in rows.zip(values).zip(ties) {
+            let (first, rest) = rows.split_at(3 * slots * fine);
+            self.columns.clear();
+            self.columns.extend_from_slice(first);
+            for row in rest.chunks_exact(3 * slots * fine) {
+                add(row, &mut self.columns);
+            }
+            fold(&mut self.columns, &mut self.spare, factor);
+            let channels = self.columns.chunks_exact_mut(slots * grid).enumerate();
+            for (channel, sums) in channels {
+                let (in_bins, on_edges) = sums.split_at_mut(self.upper_edges.len() * grid);
+                let in_bins = &mut in_bins[..self.bins * grid];
+                normalise(in_bins, on_edges, &self.tie_edges, least, &mut self.scale);
+                transpose(in_bins, grid, channel * self.bins, values);
+                transpose(on_edges, grid, channel * self.tie_edges.len(), ties);
+            }
         }
     }
 }
 
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// (cos, sin) of the edge's angle, exact where the angle is a multiple of 45° up to a common
-/// factor, which does not change on which side of the edge a gradient lies.
-fn edge_vector(edge: usize, bins: usize) -> (f32, f32) {
-    if (edge * 4) % bins == 0 {
-        return [(1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (-1.0, 1.0)][edge * 4 / bins];
-    }
-    let (sin, cos) = (edge as f64 * PI / bins as f64).sin_cos();
-    (cos as f32, sin as f32)
-}
-
-/// What is known of a row's pixels.
-#[derive(Debug, Clone)]
-struct RowBuffers {
-    gx: Vec<f32>,
-    gy: Vec<f32>,
-    magnitude: Vec<f32>,
-    bin: Vec<u32>,
-    on_edge: Vec<f32>,
-}
-
-impl RowBuffers {
-    fn new(size: usize) -> Self {
-        let zeros = || vec![0.0; size];
-        Self { gx: zeros(), gy: zeros(), magnitude: zeros(), bin: vec![0; size], on_edge: zeros() }
-    }
-}
-
-/// Gradients and magnitudes of one row of one channel. The lines are bordered: pixel x of
-/// the row is element x + 1.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-fn gradients(above: &[f32], here: &[f32], below: &[f32], out: &mut RowBuffers) {
-    let size = out.gx.len();
-    let (above, here, below) = (&above[..size + 2], &here[..size + 2], &below[..size + 2]);
-    for x in 0..size {
-        let (left, right) = (x, x + 2);
-        out.gx[x] = (above[left] - above[right])
-            + 2.0 * (here[left] - here[right])
-            + (below[left] - below[right]);
-        out.gy[x] = (above[left] + 2.0 * above[x + 1] + above[right])
-            - (below[left] + 2.0 * below[x + 1] + below[right]);
-    }
-    for ((magnitude, &gx), &gy) in out.magnitude.iter_mut().zip(&out.gx).zip(&out.gy) {
-        *magnitude = (gx * gx + gy * gy).sqrt();
-    }
-}
-
-/// The bin of each gradient: how many edges its direction is at or past.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-fn assign_bins(gx: &[f32], gy: &[f32], edges: &[(f32, f32)], bins: &mut [u32]) {
-    bins.fill(0);
-    for &(cos, sin) in edges {
-        for ((bin, &gx), &gy) in bins.iter_mut().zip(gx).zip(gy) {
-            // The sign of sin(θ − edge), for the direction mod π: turned about so that gx is not
-            // negative. A direction with gx = 0 is θ = 0 there, past no edge.
-            let side = gx * cos - gy * sin;
-            let past = if gx < 0.0 { side <= 0.0 } else { side >= 0.0 };
-            *bin += u32::from(past & (gx != 0.0));
-        }
-    }
-}
-
-/// The magnitudes of the row's gradients that lie on one tie edge, zero for all others.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-fn on_edge(rows: &mut RowBuffers, tie: Tie) {
-    let pixels = rows.gx.iter().zip(&rows.gy).zip(&rows.magnitude);
-    let out = rows.on_edge.iter_mut().zip(pixels);
-    match tie {
-        Tie::GxZero => {
-            out.for_each(|(on, ((&gx, _), &m))| *on = if gx == 0.0 { m } else { 0.0 });
-        }
-        Tie::Same => out.for_each(|(on, ((&gx, &gy), &m))| *on = if gx == gy { m } else { 0.0 }),
-        Tie::GyZero => {
-            out.for_each(|(on, ((_, &gy), &m))| *on = if gy == 0.0 { m } else { 0.0 });
-        }
-        Tie::Opposite => {
-            out.for_each(|(on, ((&gx, &gy), &m))| *on = if gx == -gy { m } else { 0.0 });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_gradient_gets_its_bin() {
-        for bins in [9, 18, 8] {
-            let edges: Vec<_> = (1..bins).map(|edge| edge_vector(edge, bins)).collect();
-            let gxs: Vec<f32> = (-1020..=1020).map(|gx| gx as f32).collect();
-            let mut found = vec![0; gxs.len()];
-            for gy in -1020..=1020i32 {
-                assign_bins(&gxs, &vec![gy as f32; gxs.len()], &edges, &mut found);
-                for (i, gx) in (-1020..=1020i32).enumerate() {
-                    let reference = reference_bin(gx, gy, bins as i64);
-                    assert_eq!(i64::from(found[i]), reference, "gx {gx}, gy {gy}, {bins} bins");
-                }
-            }
-        }
-    }
-
-    /// ⌊atan2(gx, gy)/π · bins⌋ mod bins, with the ties settled in whole numbers.
-    fn reference_bin(gx: i32, gy: i32, bins: i64) -> i64 {
-        let eighth = match (gx, gy) {
-            (0, _) => Some(0),
-            (_, 0) => Some(2),
-            _ if gx == gy => Some(1),
-            _ if gx == -gy => Some(3),
-            _ => None,
-        };
-        match eighth {
-            Some(eighth) => eighth * bins / 4,
-            None => {
-                let angle = f64::from(gx).atan2(f64::from(gy)) / PI * bins as f64;
-                assert!((angle - angle.round()).abs() > 1e-9, "a tie that was not foreseen");
-                (angle.floor() as i64).rem_euclid(bins)
-            }
-        }
-    }
 }

@@ -12,13 +12,16 @@
 #![forbid(unsafe_code)]
 
 mod biased;
+mod direction;
 pub mod hog;
+mod kernels;
 mod mirror;
 mod pixel;
 mod view;
 
 pub use biased::hog_biased;
-pub use hog::{Hog, HogExtractor, tie_edges};
+pub use direction::tie_edges;
+pub use hog::{Hog, HogExtractor};
 pub use mirror::{mirror_hog, mirror_picture};
 pub use pixel::{PatchStats, normalised_pixels, normalised_pixels_into, patch_stats};
 pub use view::{IMAGENET_MEAN, IMAGENET_STD, TargetError, View};

@@ -1,7 +1,7 @@
 //! The targets of the mirrored view from those of the view.
 
 use crate::TargetError;
-use crate::hog::tie_edges;
+use crate::direction::tie_edges;
 
 /// Turns the HOG of a view into that of its left-right mirror image, in place.
 ///

@@ -70,7 +70,7 @@ impl<'a> View<'a> {
 
     /// Cells along a side.
     pub(crate) fn grid(&self, cell: usize) -> Result<usize, TargetError> {
-        if cell < 2 || self.size % cell != 0 {
+        if cell < 2 || !self.size.is_multiple_of(cell) {
             return Err(TargetError::Cell { cell, size: self.size });
         }
         Ok(self.size / cell)
