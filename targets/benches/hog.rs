@@ -1,9 +1,10 @@
-//! Views a second on one core: HOG of four cells of a 224×224 view, and its patch statistics.
+//! Views a second on one core: HOG of four cells of a 224×224 view, its patch statistics,
+//! and normalised pixels of one patch size.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use targets::{HogExtractor, View, patch_stats};
+use targets::{HogExtractor, View, normalised_pixels_into, patch_stats};
 
 const SIZE: usize = 224;
 const CELLS: [usize; 4] = [4, 8, 16, 32];
@@ -36,6 +37,14 @@ fn benches(c: &mut Criterion) {
     }
     group.bench_function("patch statistics, 4 patches", |b| {
         b.iter(|| CELLS.map(|patch| patch_stats(black_box(view), patch).map(|stats| stats.grid)));
+    });
+    let stats = patch_stats(view, 16).expect("the patches tile a view");
+    let mut out = vec![0.0; picture.len()];
+    group.bench_function("normalised pixels, 1 patch", |b| {
+        b.iter(|| {
+            let view = black_box(view);
+            normalised_pixels_into(view, 16, &stats.mean, &stats.inv_std, &mut out)
+        });
     });
     group.finish();
 }

@@ -1,15 +1,17 @@
 //! The published HOG variant with a bias on the gradients.
 
-use std::f64::consts::PI;
+use std::f32::consts::PI;
 
-use crate::view::reflect;
-use crate::{IMAGENET_MEAN, IMAGENET_STD, TargetError, View};
+use crate::view::{NORMALISED, reflect};
+use crate::{TargetError, View};
 
 /// HOG with `bias` added to (gx, gy) of the normalised picture, as the published code's
 /// `hog_bias` does: `[grid², 3·bins]`, ordered as [`crate::Hog::values`].
 ///
-/// The gradients are floats here: with a bias the channel's deviation no longer cancels. Nor does
-/// the mirror image of such a target follow from it, so shards do not hold it.
+/// With a bias the channel's deviation no longer cancels, so the gradients are floats, and those of
+/// a flat area all lie on one spot, which may be next to a bin's edge. So the gradients are rounded
+/// as PyTorch's convolution rounds them on a CPU, and the angle in f32 as there. The mirror image
+/// of such a target does not follow from it, so shards do not hold it.
 ///
 /// # Errors
 /// [`TargetError`] if the cells do not tile the view, or bins is not in 1..=64.
@@ -23,30 +25,27 @@ pub fn hog_biased(
         return Err(TargetError::Bins(bins));
     }
     let (grid, size) = (view.grid(cell)?, view.size());
+    // PyTorch has two convolutions: above this many bordered pixels the bias is added last.
+    let bias_last = (size + 2).pow(2) > 20_480;
     let mut sums = vec![0f64; grid * grid * 3 * bins];
     for channel in 0..3 {
-        let (mean, std) = (IMAGENET_MEAN[channel], IMAGENET_STD[channel]);
-        let pixel = |y: usize, x: usize, dy: isize, dx: isize| {
-            let (y, x) = (reflect(y as isize + dy, size), reflect(x as isize + dx, size));
-            let byte = view.rgb()[(y * size + x) * 3 + channel];
-            f64::from((f32::from(byte) / 255.0 - mean) / std)
-        };
-        for y in 0..size {
-            for x in 0..size {
-                let at = |dy, dx| pixel(y, x, dy, dx);
-                let gx = at(-1, -1) - at(-1, 1) + 2.0 * (at(0, -1) - at(0, 1)) + at(1, -1)
-                    - at(1, 1)
-                    + f64::from(bias[0]);
-                let gy = at(-1, -1) + 2.0 * at(-1, 0) + at(-1, 1)
-                    - at(1, -1)
-                    - 2.0 * at(1, 0)
-                    - at(1, 1)
-                    + f64::from(bias[1]);
-                let bin = (gx.atan2(gy) / PI * bins as f64).floor() as i64;
-                let bin = bin.rem_euclid(bins as i64) as usize;
-                let cell = y / cell * grid + x / cell;
-                sums[(cell * 3 + channel) * bins + bin] += gx.hypot(gy);
-            }
+        let plane = normalised_plane(view, channel);
+        for (y, x) in (0..size * size).map(|at| (at / size, at % size)) {
+            let around: [[f32; 3]; 3] = std::array::from_fn(|dy| {
+                let row = &plane[reflect((y + dy) as isize - 1, size) * size..][..size];
+                std::array::from_fn(|dx| row[reflect((x + dx) as isize - 1, size)])
+            });
+            let [gx, gy] = [0, 1].map(|axis| {
+                let start = if bias_last { 0.0 } else { bias[axis] };
+                let sum = correlate(&around, &SOBEL[axis], start);
+                if bias_last { sum + bias[axis] } else { sum }
+            });
+            let (wide_x, wide_y) = (f64::from(gx), f64::from(gy));
+            let angle = wide_x.atan2(wide_y) as f32;
+            let bin = (angle / PI * bins as f32).floor() as i64;
+            let bin = bin.rem_euclid(bins as i64) as usize;
+            let cell = y / cell * grid + x / cell;
+            sums[(cell * 3 + channel) * bins + bin] += wide_x.hypot(wide_y);
         }
     }
     let area = (cell * cell) as f64;
@@ -56,4 +55,22 @@ pub fn hog_biased(
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (sum / area / norm) as f32);
     }
     Ok(out)
+}
+
+/// The kernels of gx and gy.
+const SOBEL: [[[f32; 3]; 3]; 2] = [
+    [[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]],
+    [[1.0, 2.0, 1.0], [0.0, 0.0, 0.0], [-1.0, -2.0, -1.0]],
+];
+
+/// `start` and the products, added row by row.
+fn correlate(around: &[[f32; 3]; 3], kernel: &[[f32; 3]; 3], start: f32) -> f32 {
+    let pairs = around.as_flattened().iter().zip(kernel.as_flattened());
+    pairs.fold(start, |sum, (pixel, weight)| sum + pixel * weight)
+}
+
+/// A channel's normalised pixels, in rows.
+fn normalised_plane(view: View<'_>, channel: usize) -> Vec<f32> {
+    let bytes = view.rgb().iter().skip(channel).step_by(3);
+    bytes.map(|&byte| NORMALISED[channel][usize::from(byte)]).collect()
 }

@@ -262,8 +262,7 @@ mod tests {
                 let mut columns = vec![0.0; (upper.len() + on.len()) * size];
                 sort_by_edge(&mut pixels, &upper, &on, &mut columns);
                 for (i, gx) in gxs.enumerate() {
-                    let slot =
-                        expected_slot(gx, gy, bins).map_or_else(|tie| upper.len() + tie, |bin| bin);
+                    let slot = expected_slot(gx, gy, bins).unwrap_or_else(|tie| upper.len() + tie);
                     assert_eq!(columns[slot * size + i], 1.0, "gx {gx}, gy {gy}, {bins} bins");
                 }
                 assert_eq!(columns.iter().sum::<f32>(), size as f32, "one slot for each");

@@ -1,5 +1,8 @@
 //! Pixels normalised within their patch.
 
+use multiversion::multiversion;
+
+use crate::view::NORMALISED;
 use crate::{IMAGENET_MEAN, IMAGENET_STD, TargetError, View};
 
 /// The mean and inverse deviation of each patch, from which its normalised pixels follow.
@@ -22,39 +25,36 @@ pub struct PatchStats {
 pub fn patch_stats(view: View<'_>, patch: usize) -> Result<PatchStats, TargetError> {
     let grid = view.grid(patch)?;
     // Whole numbers keep the sums exact; a channel's normalisation is linear and follows after.
-    let mut sums = vec![[[0u64; 2]; 3]; grid * grid];
-    for (y, line) in view.rgb().chunks_exact(view.size() * 3).enumerate() {
-        let cells = &mut sums[y / patch * grid..][..grid];
-        for (cell, pixels) in cells.iter_mut().zip(line.chunks_exact(patch * 3)) {
-            let mut row = [[0u32; 2]; 3];
-            for pixel in pixels.as_chunks::<3>().0 {
-                for (sum, &value) in row.iter_mut().zip(pixel) {
-                    let value = u32::from(value);
-                    sum[0] += value;
-                    sum[1] += value * value;
+    let mut cells = vec![[Moments::default(); 3]; grid * grid];
+    let width = view.size() * 3;
+    let (mut sums, mut squares) = (vec![0; width], vec![0; width]);
+    let rows = view.rgb().chunks_exact(patch * width);
+    for (rows, cells) in rows.zip(cells.chunks_exact_mut(grid)) {
+        sum_columns(rows, &mut sums, &mut squares);
+        let columns = sums.chunks_exact(patch * 3).zip(squares.chunks_exact(patch * 3));
+        for (cell, (sums, squares)) in cells.iter_mut().zip(columns) {
+            for (sums, squares) in sums.as_chunks::<3>().0.iter().zip(squares.as_chunks::<3>().0) {
+                for ((channel, &sum), &square) in cell.iter_mut().zip(sums).zip(squares) {
+                    channel.sum += u64::from(sum);
+                    channel.squares += u64::from(square);
                 }
-            }
-            for (sum, row) in cell.iter_mut().zip(row) {
-                sum[0] += u64::from(row[0]);
-                sum[1] += u64::from(row[1]);
             }
         }
     }
     let pixels = (patch * patch) as f64;
     let count = 3.0 * pixels;
-    let (mean, inv_std) = sums
+    let (mean, inv_std) = cells
         .iter()
         .map(|channels| {
-            // A normalised pixel is a·byte + b.
-            let lines = channels.iter().zip(IMAGENET_MEAN.iter().zip(IMAGENET_STD));
-            let parts: Vec<_> = lines
-                .map(|(&[sum, squares], (&mean, std))| {
-                    let (a, b) = (1.0 / (255.0 * f64::from(std)), -f64::from(mean / std));
-                    let byte_mean = sum as f64 / pixels;
-                    let spread = squares as f64 - byte_mean * sum as f64;
-                    (a * byte_mean + b, a * a * spread)
-                })
-                .collect();
+            let parts: [_; 3] = std::array::from_fn(|channel| {
+                let Moments { sum, squares } = channels[channel];
+                // A normalised pixel is (byte/255 − mean)/std.
+                let mean = f64::from(IMAGENET_MEAN[channel]);
+                let std = f64::from(IMAGENET_STD[channel]);
+                let byte_mean = sum as f64 / pixels;
+                let spread = squares as f64 - byte_mean * sum as f64;
+                ((byte_mean / 255.0 - mean) / std, spread / (255.0 * std).powi(2))
+            });
             let mean = parts.iter().map(|(mean, _)| mean).sum::<f64>() / 3.0;
             let around = |(of_channel, spread): &(f64, f64)| {
                 spread + pixels * (of_channel - mean) * (of_channel - mean)
@@ -64,6 +64,27 @@ pub fn patch_stats(view: View<'_>, patch: usize) -> Result<PatchStats, TargetErr
         })
         .unzip();
     Ok(PatchStats { patch, grid, mean, inv_std })
+}
+
+/// Of one channel of a patch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    sum: u64,
+    squares: u64,
+}
+
+/// The sums, and sums of squares, of each byte over `rows`, which are rows of `sums.len()` bytes.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+fn sum_columns(rows: &[u8], sums: &mut [u32], squares: &mut [u32]) {
+    sums.fill(0);
+    squares.fill(0);
+    for row in rows.chunks_exact(sums.len()) {
+        for ((sum, square), &byte) in sums.iter_mut().zip(&mut *squares).zip(row) {
+            let byte = u32::from(byte);
+            *sum += byte;
+            *square += byte * byte;
+        }
+    }
 }
 
 /// The normalised-pixel target of a view: `[grid², patch²·3]`, patches in rows, ordered (row,
@@ -98,20 +119,18 @@ pub fn normalised_pixels_into(
             return Err(TargetError::Length { what, expected, found });
         }
     }
-    let scale = IMAGENET_STD.map(|std| 1.0 / (255.0 * std));
     let values = patch * patch * 3;
     for (at, line) in view.rgb().chunks_exact(view.size() * 3).enumerate() {
         let (row, y) = (at / patch, at % patch);
         for (column, pixels) in line.chunks_exact(patch * 3).enumerate() {
             let cell = row * grid + column;
             let (mean, inv_std) = (mean[cell], inv_std[cell]);
-            let shift: [f32; 3] =
-                std::array::from_fn(|c| -(IMAGENET_MEAN[c] / IMAGENET_STD[c] + mean));
             let into = &mut out[cell * values + y * patch * 3..][..patch * 3];
             let into = into.as_chunks_mut::<3>().0;
             for (into, pixel) in into.iter_mut().zip(pixels.as_chunks::<3>().0) {
-                for c in 0..3 {
-                    into[c] = (f32::from(pixel[c]) * scale[c] + shift[c]) * inv_std;
+                for channel in 0..3 {
+                    let value = NORMALISED[channel][usize::from(pixel[channel])];
+                    into[channel] = (value - mean) * inv_std;
                 }
             }
         }

@@ -5,6 +5,24 @@ pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of each channel over ImageNet, of pixels in 0..=1.
 pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
+/// For each channel and byte: (byte/255 − mean)/std, rounded at every step as the published code
+/// rounds it. A nearly flat patch is divided by a small deviation, which makes that rounding
+/// visible in its target.
+pub(crate) static NORMALISED: [[f32; 256]; 3] = {
+    let mut table = [[0.0; 256]; 3];
+    let mut channel = 0;
+    while channel < 3 {
+        let mut byte = 0;
+        while byte < 256 {
+            table[channel][byte] =
+                (byte as f32 / 255.0 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel];
+            byte += 1;
+        }
+        channel += 1;
+    }
+    table
+};
+
 /// Sizes that do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

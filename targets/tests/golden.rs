@@ -1,10 +1,14 @@
 //! The targets of reference pictures, to 1e-5: the project's own files, and those of the folder
 //! named by `LOCALMIM_GOLDEN`.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use targets::{HogExtractor, View, hog_biased, normalised_pixels, patch_stats};
+use targets::{
+    Hog, HogExtractor, View, hog_biased, mirror_hog, mirror_picture, normalised_pixels, patch_stats,
+};
 
 const TOLERANCE: f32 = 1e-5;
 
@@ -78,5 +82,32 @@ fn check(path: &Path) -> usize {
 #[test]
 fn the_targets_of_reference_pictures() {
     let compared: usize = files().iter().map(|path| check(path)).sum();
+    assert!(compared > 0, "no reference picture was found");
+}
+
+#[test]
+fn the_mirrored_targets_of_reference_pictures() {
+    let mut compared = 0;
+    for path in files() {
+        let bytes = std::fs::read(&path).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let Ok(picture) = tensors.tensor("image_u8") else { continue };
+        let (rgb, size) = (picture.data(), picture.shape()[0]);
+        let mut mirrored = vec![0; rgb.len()];
+        mirror_picture(rgb, size, &mut mirrored).unwrap();
+        let cells: Vec<_> = (2..=size).filter(|cell| size.is_multiple_of(*cell)).collect();
+        for bins in [8, 9, 18] {
+            let mut extractor = HogExtractor::new(size, bins, &cells).unwrap();
+            let mut hogs = |rgb| extractor.compute(View::new(rgb, size).unwrap()).unwrap().to_vec();
+            let expected: Vec<Hog> = hogs(&mirrored);
+            for (mut hog, expected) in hogs(rgb).into_iter().zip(expected) {
+                mirror_hog(&mut hog.values, &hog.ties, hog.grid, bins).unwrap();
+                for (found, expected) in hog.values.iter().zip(&expected.values) {
+                    assert!((found - expected).abs() < 1e-6, "{}: {bins} bins", path.display());
+                }
+                compared += 1;
+            }
+        }
+    }
     assert!(compared > 0, "no reference picture was found");
 }
