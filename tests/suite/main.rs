@@ -1,4 +1,9 @@
-//! Parity with reference vectors, and the two programs end to end.
+//! Tests across the crates.
 
+mod bad_input;
+mod case;
 mod golden;
+mod loader;
 mod parity_vit;
+mod slices;
+mod training;

@@ -1,12 +1,13 @@
 //! The ViT's forward pass, gradients and AdamW steps against the authors' code.
 
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::{Int, Tensor, TensorData};
 use trainer::data::mask::Masking;
+use trainer::data::{Batch, Position, TapTarget};
 use trainer::model::state::{State, to_host};
 use trainer::model::{LocalMim, ModelConfig, Precision, TapConfig, TargetKind, positions};
+use trainer::train::batch::to_device;
 use trainer::train::optim::{AdamWSettings, Optimizer};
-use trainer::train::step::{DeviceBatch, forward_backward, upload};
+use trainer::train::slices::Slices;
 
 use crate::golden::Golden;
 
@@ -76,20 +77,14 @@ fn patchify(image: &[f32], size: usize, patch: usize) -> Vec<Vec<f32>> {
     (0..grid * grid).map(one).collect()
 }
 
-/// The batch of one step, and each picture's masking.
-fn batch(
-    golden: &Golden,
-    config: &Config,
-    model: &ModelConfig,
-    step: usize,
-) -> (DeviceBatch<B>, Vec<Masking>) {
-    let device = Default::default();
+/// The batch of one step.
+fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> Batch {
     let images = golden.tensor("images");
-    let count = images.shape[0];
+    let views = images.shape[0];
     let patches = model.patches();
     let visible = (patches as f64 * (1.0 - config.mask_ratio)) as usize;
     let noise = golden.tensor("noise");
-    let masks: Vec<_> = noise.data[step * count * patches..][..count * patches]
+    let masks: Vec<_> = noise.data[step * views * patches..][..views * patches]
         .chunks(patches)
         .map(|noise| Masking::from_noise(noise, visible))
         .collect();
@@ -99,27 +94,25 @@ fn batch(
         let all = patchify(image, config.img, config.patch);
         pixels.extend(mask.keep.iter().flat_map(|&i| all[i as usize].clone()));
     }
-    let ints = |field: fn(&Masking) -> &Vec<i32>, width| {
-        let values: Vec<i32> = masks.iter().flat_map(|mask| field(mask).clone()).collect();
-        Tensor::<B, 2, Int>::from_data(TensorData::new(values, [count, width]), &device)
-    };
     let targets = model.taps.iter().enumerate().map(|(i, tap)| {
         let target = golden.tensor(&format!("target.{i}"));
-        let [batch, cells, channels] = target.shape[..] else { panic!("target.{i}") };
-        let weights: Vec<f32> =
-            masks.iter().flat_map(|mask| mask.at_scale(config.patch, tap.cell)).collect();
-        (
-            upload(target.data, [batch, cells, channels], &device),
-            upload(weights, [batch, cells], &device),
-        )
+        TapTarget {
+            cell: tap.cell,
+            channels: target.shape[2],
+            values: target.data,
+            weights: masks.iter().flat_map(|mask| mask.at_scale(config.patch, tap.cell)).collect(),
+        }
     });
-    let batch = DeviceBatch {
-        visible: upload(pixels, [count, visible, 3 * config.patch * config.patch], &device),
-        keep: ints(|mask| &mask.keep, visible),
-        restore: ints(|mask| &mask.restore, patches),
+    Batch {
+        position: Position { epoch: 0, batch: step as u64 },
+        rows: vec![],
+        views,
+        visible: pixels,
         targets: targets.collect(),
-    };
-    (batch, masks)
+        keep: masks.iter().flat_map(|mask| mask.keep.clone()).collect(),
+        restore: masks.iter().flat_map(|mask| mask.restore.clone()).collect(),
+        mask: masks.iter().flat_map(|mask| mask.mask.clone()).collect(),
+    }
 }
 
 fn check(golden: &Golden) {
@@ -147,18 +140,11 @@ fn check(golden: &Golden) {
     let settings = AdamWSettings { betas: config.betas, weight_decay: config.wd };
     let mut optimizer = Optimizer::new(&model, &model_config, settings);
 
-    let (first, masks) = batch(golden, &config, &model_config, 0);
-    let floats = |values: Vec<i32>| values.into_iter().map(|x| x as f32).collect::<Vec<_>>();
-    golden.assert_close(
-        "ids_restore",
-        &floats(masks.iter().flat_map(|mask| mask.restore.clone()).collect()),
-        0.0,
-    );
-    golden.assert_close(
-        "mask",
-        &masks.iter().flat_map(|mask| mask.mask.clone()).collect::<Vec<_>>(),
-        0.0,
-    );
+    let first = batch(golden, &config, &model_config, 0);
+    let restore: Vec<_> = first.restore.iter().map(|&place| place as f32).collect();
+    golden.assert_close("ids_restore", &restore, 0.0);
+    golden.assert_close("mask", &first.mask, 0.0);
+    let first = to_device::<B>(&first, 0..first.views, &device);
     let latents = model.encoder.forward(first.visible.clone(), first.keep.clone());
     for (i, (latent, decoder)) in latents.into_iter().zip(&model.decoder).enumerate() {
         golden.assert_close(&format!("latent.{i}"), &to_host(latent.clone()), TOLERANCE);
@@ -166,11 +152,12 @@ fn check(golden: &Golden) {
         golden.assert_close(&format!("pred.{i}"), &to_host(prediction), TOLERANCE);
     }
 
+    let slices = Slices::whole();
     let losses = golden.tensor("losses").data;
     assert!(losses.len() > 1, "the file should hold several steps");
     for (step, expected) in losses.iter().enumerate() {
-        let (batch, _) = batch(golden, &config, &model_config, step);
-        let output = forward_backward(&model, batch);
+        let batch = batch(golden, &config, &model_config, step);
+        let output = slices.run(&model, &batch, &device);
         let loss: f64 = output.tap_losses.iter().sum();
         let off = (loss - f64::from(*expected)).abs() / f64::from(*expected);
         assert!(off < f64::from(TOLERANCE), "step {step}: loss {loss}, should be {expected}");

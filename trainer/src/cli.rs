@@ -22,12 +22,16 @@ use trainer::train::run::{Outcome, Resume, RunPaths};
 /// `trainer --shards shards/` trains with the recipe's defaults; every other flag changes one of
 /// them. What a flag and the recipe both leave open is chosen for the device and said in a line.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    override_usage = "trainer --shards <SHARDS> [OPTIONS]\n       trainer <COMMAND>"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    train: Option<TrainArgs>,
+    train: TrainArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +54,7 @@ enum Command {
 struct TrainArgs {
     /// Folder of shards
     #[arg(long)]
-    shards: PathBuf,
+    shards: Option<PathBuf>,
     /// Folder of the run: settings, metrics, checkpoints [default: runs/RECIPE-MODEL]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -127,37 +131,37 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
-    match (cli.command, cli.train) {
-        (Some(Command::Export(args)), _) => {
+    match cli.command {
+        Some(Command::Export(args)) => {
             let (path, checkpoint) = export::find_checkpoint(&args.run)?;
             export::export(&checkpoint, &args.out)?;
             println!("{} → {}", path.display(), args.out.display());
             Ok(ExitCode::SUCCESS)
         }
-        (Some(Command::Report(args)), _) => {
+        Some(Command::Report(args)) => {
             let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
             report::write(&args.run, &args.shards, &out, args.views)?;
             println!("{}", out.display());
             Ok(ExitCode::SUCCESS)
         }
-        (Some(Command::Quickstart(args)), _) => {
+        Some(Command::Quickstart(args)) => {
             let (device, line) = device::choose(args.device)?;
             eprintln!("{line}");
             let report = quickstart::run(&args.out, device, &Console::new(), stop_flag()?)?;
             println!("report: {}", report.display());
             Ok(ExitCode::SUCCESS)
         }
-        (Some(Command::Recipe { name }), _) => {
+        Some(Command::Recipe { name }) => {
             // A closed pipe is the reader's choice, not an error.
             let _ = std::io::stdout().write_all(name.text().as_bytes());
             Ok(ExitCode::SUCCESS)
         }
-        (None, Some(args)) => train(args),
-        (None, None) => anyhow::bail!("--shards names the folder of shards; see --help"),
+        None => train(cli.train),
     }
 }
 
 fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
+    let shards = args.shards.context("--shards names the folder of shards; see --help")?;
     let (device, line) = device::choose(args.device)?;
     eprintln!("{line}");
 
@@ -214,7 +218,7 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
         eprintln!("model: {}, the default on {on}; --model chooses another", settings.model.name());
     }
     let out = args.out.unwrap_or_else(|| out_of(&settings));
-    let paths = RunPaths { shards: args.shards, out };
+    let paths = RunPaths { shards, out };
     let outcome =
         trainer::train::run_on(device, &paths, &settings, resume, &Console::new(), stop_flag()?)?;
     let Outcome { step, checkpoint, interrupted } = outcome;

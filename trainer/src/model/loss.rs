@@ -4,17 +4,17 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 /// Squared error, averaged over the target's channels, then over the masked cells of the batch
-/// (LocalMIM, eq. 4): Σ weight · mean_c (prediction − target)² / Σ weight.
+/// (LocalMIM, eq. 4): Σ weight · mean_c (prediction − target)².
 ///
-/// `prediction` and `target` are `[batch, cells, channels]`; `weight` `[batch, cells]` is the mask
-/// at the tap's scale. The taps' losses are added by the caller.
+/// `prediction` and `target` are `[views, cells, channels]`; `weights` `[views, cells]` is the mask
+/// at the tap's scale over its sum in the batch. The taps' losses are added by the caller.
 pub fn tap_loss<B: Backend>(
     prediction: Tensor<B, 3>,
     target: Tensor<B, 3>,
-    weight: Tensor<B, 2>,
+    weights: Tensor<B, 2>,
 ) -> Tensor<B, 1> {
-    let [batch, cells, _] = prediction.dims();
+    let [views, cells, _] = prediction.dims();
     let difference = prediction - target;
-    let error = (difference.clone() * difference).mean_dim(2).reshape([batch, cells]);
-    (error * weight.clone()).sum() / weight.sum()
+    let error = (difference.clone() * difference).mean_dim(2).reshape([views, cells]);
+    (error * weights).sum()
 }

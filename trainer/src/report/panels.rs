@@ -17,7 +17,7 @@ use crate::data::mask::{Masking, visible_patches};
 use crate::data::sample::{self, SampleMut, SampleSpec, StoredTarget, StoredView};
 use crate::data::{Batch, Position, TapTarget};
 use crate::model::{LocalMim, ModelConfig, Precision, TargetKind, state};
-use crate::train::run::to_device;
+use crate::train::batch::to_device;
 
 /// The side of a panel in pixels.
 const PANEL: usize = 224;
@@ -77,8 +77,7 @@ pub fn draw(
             BatchError::Cell(cell) => other(format!("no cells of {cell} pixels")),
             BatchError::Target(error) => other(error.to_string()),
         })?;
-        let targets: Vec<_> = batch.targets.iter().map(|target| target.values.clone()).collect();
-        let on_device = to_device::<Flex>(batch, &device);
+        let on_device = to_device::<Flex>(&batch, 0..1, &device);
         let latents = model.encoder.forward(on_device.visible, on_device.keep);
         let predictions: Vec<Vec<f32>> = latents
             .into_iter()
@@ -87,7 +86,7 @@ pub fn draw(
                 state::to_host(decoder.forward(latent, on_device.restore.clone()))
             })
             .collect();
-        let sheet = sheet(network, &row, &masking, &targets, &predictions);
+        let sheet = sheet(network, &row, &masking, &batch.targets, &predictions);
         let png = sheet.png().map_err(|error| ReportError::Draw(error.to_string()))?;
         let label = row.label.as_ref().map_or(String::new(), |label| format!(", class {label}"));
         views.push(DrawnView { caption: format!("{}, view {}{label}", row.source, row.view), png });
@@ -152,7 +151,7 @@ fn sheet(
     network: &ModelConfig,
     row: &StoredRow,
     masking: &Masking,
-    targets: &[Vec<f32>],
+    targets: &[TapTarget],
     predictions: &[Vec<f32>],
 ) -> Canvas {
     let size = network.size;
@@ -166,10 +165,9 @@ fn sheet(
     }
     let mut upper = vec![Canvas::picture(&row.picture, size, PANEL)];
     let mut lower = vec![Canvas::picture(&seen, size, PANEL)];
-    for ((tap, target), prediction) in network.taps.iter().zip(targets).zip(predictions) {
-        let cell = tap.cell;
+    for (target, prediction) in targets.iter().zip(predictions) {
+        let TapTarget { cell, channels, values: ref target, .. } = *target;
         let weights = masking.at_scale(network.patch, cell);
-        let channels = network.channels(tap);
         // A visible cell shows its target, dimmed, so that the eye rests on what was predicted.
         let shown: Vec<f32> = match network.target {
             TargetKind::Hog => (0..target.len())

@@ -1,9 +1,12 @@
-//! From batches to a trained encoder: [`step`] (loss and gradients), [`optim`] (AdamW),
-//! [`schedule`] (the learning rate), [`run`] (the loop).
+//! From batches to a trained encoder: [`batch`] (onto the device), [`step`] (loss and gradients),
+//! [`slices`] (over the cores), [`optim`] (AdamW), [`schedule`] (the learning rate), [`run`] (the
+//! loop).
 
+pub mod batch;
 pub mod optim;
 pub mod run;
 pub mod schedule;
+pub mod slices;
 pub mod step;
 
 use std::sync::atomic::AtomicBool;
@@ -15,6 +18,7 @@ use crate::device::DeviceKind;
 use crate::progress::Console;
 use crate::settings::Settings;
 use run::{Outcome, Resume, RunPaths, TrainError};
+use slices::Slices;
 
 /// [`run::run`] on a device.
 ///
@@ -31,10 +35,13 @@ pub fn run_on(
     match device {
         DeviceKind::Cuda(index) => {
             let device = CudaDevice::new(index);
-            run::run::<Autodiff<Cuda>>(paths, settings, resume, &device, console, stop)
+            let slices = Slices::whole();
+            run::run::<Autodiff<Cuda>>(paths, settings, resume, &device, &slices, console, stop)
         }
         DeviceKind::Cpu => {
-            run::run::<Autodiff<Flex>>(paths, settings, resume, &Default::default(), console, stop)
+            let device = Default::default();
+            let slices = Slices::over_threads(rayon::current_num_threads())?;
+            run::run::<Autodiff<Flex>>(paths, settings, resume, &device, &slices, console, stop)
         }
     }
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::backend::AutodiffBackend;
 
 use super::optim::{AdamWSettings, Gradients, Optimizer};
 use super::schedule::Schedule;
-use super::step::{DeviceBatch, PartTimes, forward_backward, upload};
+use super::slices::Slices;
+use super::step::PartTimes;
 use crate::checkpoint::{
     CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header,
 };
-use crate::data::{Batch, DataError, Dataset, Loader, LoaderSettings, Position, RowRef};
+use crate::data::{DataError, Dataset, Loader, LoaderSettings, Position, RowRef};
 use crate::metrics::{MetricsError, MetricsWriter, Record, Shares};
 use crate::model::state::{self, StateError};
 use crate::model::{LocalMim, ModelConfig};
@@ -117,6 +117,9 @@ pub enum TrainError {
         /// Batches a step.
         accum: usize,
     },
+    /// The system gives no thread.
+    #[error("can't start a thread: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
     /// A loss or gradient that is no number.
     #[error("step {step}: {what} is {value}. Rows: {rows}; all of them are in {}. Last good checkpoint: {checkpoint}. Lower --lr, set --clip-grad 1, or use --precision f32", list.display())]
     NotFinite {
@@ -152,6 +155,7 @@ pub fn run<B: AutodiffBackend>(
     settings: &Settings,
     resume: Option<Resume>,
     device: &B::Device,
+    slices: &Slices,
     console: &Console,
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
@@ -207,16 +211,13 @@ pub fn run<B: AutodiffBackend>(
         for _ in 0..settings.accum {
             let waiting = Instant::now();
             let batch = loader.next()?;
-            let rows = batch.rows.clone();
+            clock.data += waiting.elapsed();
             trainee.position = batch.position.next(batches_per_epoch);
             clock.views += batch.views as u64;
-            let batch = to_device(batch, device);
-            clock.data += waiting.elapsed();
 
-            let output = forward_backward(&trainee.model, batch);
-            clock.parts.encoder += output.times.encoder;
-            clock.parts.decoders += output.times.decoders;
-            let guard = Guard { step, rows: &rows, folder: &folder, out: &paths.out };
+            let output = slices.run(&trainee.model, &batch, device);
+            clock.parts += output.times;
+            let guard = Guard { step, rows: &batch.rows, folder: &folder, out: &paths.out };
             for (tap, loss) in output.tap_losses.iter().enumerate() {
                 guard.check(&format!("the loss of tap {}", tap + 1), *loss)?;
                 tap_losses[tap] += loss / settings.accum as f64;
@@ -404,30 +405,6 @@ fn loader_settings(settings: &Settings, network: &ModelConfig) -> LoaderSettings
     }
 }
 
-/// A batch's tensors on the device.
-pub fn to_device<B: Backend>(batch: Batch, device: &B::Device) -> DeviceBatch<B> {
-    let views = batch.views;
-    let patches = batch.restore.len() / views;
-    let visible = batch.keep.len() / views;
-    let channels = batch.visible.len() / (views * visible);
-    let ints = |values: Vec<i32>, width| {
-        Tensor::<B, 2, Int>::from_data(TensorData::new(values, [views, width]), device)
-    };
-    let targets = batch.targets.into_iter().map(|target| {
-        let cells = target.weights.len() / views;
-        (
-            upload(target.values, [views, cells, target.channels], device),
-            upload(target.weights, [views, cells], device),
-        )
-    });
-    DeviceBatch {
-        visible: upload(batch.visible, [views, visible, channels], device),
-        keep: ints(batch.keep, visible),
-        restore: ints(batch.restore, patches),
-        targets: targets.collect(),
-    }
-}
-
 /// Saves the resolved settings with the run.
 fn write_settings(out: &Path, settings: &Settings) -> Result<(), TrainError> {
     let path = out.join("settings.toml");
@@ -499,7 +476,7 @@ impl Clock {
         let all = self.start.elapsed().as_secs_f64().max(f64::EPSILON);
         let share = |part: Duration| part.as_secs_f64() / all;
         Shares {
-            data: share(self.data),
+            data: share(self.data + self.parts.upload),
             encoder: share(self.parts.encoder),
             decoders: share(self.parts.decoders),
             optimizer: share(self.optimizer),

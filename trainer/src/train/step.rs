@@ -1,50 +1,48 @@
-//! One batch → losses and gradients.
+//! Views on the device → losses and gradients.
 //!
 //! The graph is cut at the taps: decoders run backward first, then the encoder from the gradients
 //! that reached its latents. The chain rule makes that exactly the gradient of the summed loss; it
 //! frees the decoders' memory before the encoder's turn, and lets each part be timed.
 
+use std::ops::{AddAssign, DivAssign};
 use std::time::{Duration, Instant};
 
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
 
+use super::batch::DeviceBatch;
 use super::optim::Gradients;
 use crate::model::loss::tap_loss;
 use crate::model::{LocalMim, state};
 
-/// A batch on the device.
-#[derive(Debug, Clone)]
-pub struct DeviceBatch<B: Backend> {
-    /// `[batch, visible, 3·patch²]`: the visible patches, normalised, each (channel, row, column).
-    pub visible: Tensor<B, 3>,
-    /// `[batch, visible]`: which patches these are.
-    pub keep: Tensor<B, 2, Int>,
-    /// `[batch, patches]`: each patch's place among the visible ones followed by the masked ones.
-    pub restore: Tensor<B, 2, Int>,
-    /// One a tap: `[batch, cells, channels]`, and the mask at that scale, `[batch, cells]`.
-    pub targets: Vec<(Tensor<B, 3>, Tensor<B, 2>)>,
-}
-
-/// A tensor on the device from values on the host.
-pub fn upload<B: Backend, const D: usize>(
-    values: Vec<f32>,
-    shape: [usize; D],
-    device: &B::Device,
-) -> Tensor<B, D> {
-    Tensor::from_data(TensorData::new(values, shape), device)
-}
-
 /// The time a step spent in each part, forward and backward.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PartTimes {
+    /// On the way to the device.
+    pub upload: Duration,
     /// In the encoder.
     pub encoder: Duration,
     /// In the decoders and the loss.
     pub decoders: Duration,
 }
 
-/// What a batch gives.
+impl AddAssign for PartTimes {
+    fn add_assign(&mut self, other: Self) {
+        self.upload += other.upload;
+        self.encoder += other.encoder;
+        self.decoders += other.decoders;
+    }
+}
+
+impl DivAssign<u32> for PartTimes {
+    fn div_assign(&mut self, by: u32) {
+        self.upload /= by;
+        self.encoder /= by;
+        self.decoders /= by;
+    }
+}
+
+/// What a batch, or a part of it, gives.
 pub struct StepOutput<B: AutodiffBackend> {
     /// The loss of each tap.
     pub tap_losses: Vec<f64>,
@@ -54,7 +52,18 @@ pub struct StepOutput<B: AutodiffBackend> {
     pub times: PartTimes,
 }
 
-/// Losses and gradients of one batch.
+impl<B: AutodiffBackend> StepOutput<B> {
+    /// Adds what another part of the batch gives.
+    pub fn add(mut self, other: Self) -> Self {
+        for (loss, more) in self.tap_losses.iter_mut().zip(other.tap_losses) {
+            *loss += more;
+        }
+        self.times += other.times;
+        Self { gradients: self.gradients.add(other.gradients), ..self }
+    }
+}
+
+/// Losses and gradients of the views of `batch`.
 pub fn forward_backward<B: AutodiffBackend>(
     model: &LocalMim<B>,
     batch: DeviceBatch<B>,
@@ -72,10 +81,9 @@ pub fn forward_backward<B: AutodiffBackend>(
     let leaves: Vec<_> =
         latents.iter().map(|latent| latent.clone().detach().require_grad()).collect();
     let mut losses = Vec::with_capacity(leaves.len());
-    for ((decoder, leaf), (target, weight)) in model.decoder.iter().zip(&leaves).zip(batch.targets)
-    {
+    for ((decoder, leaf), target) in model.decoder.iter().zip(&leaves).zip(batch.targets) {
         let prediction = decoder.forward(leaf.clone(), batch.restore.clone());
-        losses.push(tap_loss(prediction, target, weight));
+        losses.push(tap_loss(prediction, target.values, target.weights));
     }
     let losses = Tensor::cat(losses, 0);
     let mut grads = losses.clone().sum().backward();
@@ -97,6 +105,7 @@ pub fn forward_backward<B: AutodiffBackend>(
         tap_losses: state::to_host(losses.inner()).into_iter().map(f64::from).collect(),
         gradients: encoder.chain(decoders),
         times: PartTimes {
+            upload: Duration::ZERO,
             encoder: (encoded - start) + (finished - decoded),
             decoders: decoded - encoded,
         },

@@ -1,0 +1,134 @@
+//! A small shard set and runs on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ingest::Silent;
+use schemas::ShardLayout;
+use tempfile::TempDir;
+use trainer::checkpoint::{Checkpoint, CheckpointFolder};
+use trainer::data::{Dataset, LoaderSettings};
+use trainer::device::DeviceKind;
+use trainer::metrics::{self, Record};
+use trainer::model::{TargetKind, VitModel};
+use trainer::progress::Console;
+use trainer::settings::{Options, Recipe, Settings};
+use trainer::train;
+use trainer::train::run::{Outcome, Resume, RunPaths, TrainError};
+
+/// Views of this side, so that a step takes no time.
+pub const SIZE: u32 = 64;
+
+/// A temporary folder with `shards/` in it.
+pub struct Case {
+    pub folder: TempDir,
+}
+
+impl Case {
+    /// Shards of `pictures` pictures, two views each, in several files of several row groups.
+    pub fn with_shards(pictures: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (raw, shards) = (folder.path().join("raw"), folder.path().join("shards"));
+        ingest::sample::write(&raw, pictures, 1).unwrap();
+        let mut settings = ingest::Settings::new(raw, shards);
+        settings.ingest.layout = ShardLayout::new(SIZE, vec![4, 8, 16, 32], 9).unwrap();
+        settings.ingest.views = 2;
+        settings.ingest.pictures_per_shard = 10;
+        settings.ingest.rows_per_group = 6;
+        ingest::run(&settings, &Silent).unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn shards(&self) -> PathBuf {
+        self.path("shards")
+    }
+
+    pub fn dataset(&self) -> Arc<Dataset> {
+        Arc::new(Dataset::open(&self.shards()).unwrap())
+    }
+
+    /// Trains into the folder `out`, taking up its newest checkpoint if `resume`.
+    pub fn train(
+        &self,
+        out: &str,
+        settings: &Settings,
+        resume: bool,
+    ) -> Result<Outcome, TrainError> {
+        self.train_until(out, settings, resume, &AtomicBool::new(false))
+    }
+
+    pub fn train_until(
+        &self,
+        out: &str,
+        settings: &Settings,
+        resume: bool,
+        stop: &AtomicBool,
+    ) -> Result<Outcome, TrainError> {
+        let out = self.path(out);
+        let newest = if resume { CheckpointFolder::of_run(&out).newest().unwrap() } else { None };
+        let resume = newest.map(|(path, checkpoint, _)| Resume { path, checkpoint });
+        let paths = RunPaths { shards: self.shards(), out };
+        train::run_on(DeviceKind::Cpu, &paths, settings, resume, &Console::quiet(), stop)
+    }
+
+    pub fn records(&self, out: &str) -> Vec<Record> {
+        metrics::read(&self.path(out)).unwrap()
+    }
+
+    pub fn checkpoint(&self, outcome: &Outcome) -> Checkpoint {
+        Checkpoint::read(&outcome.checkpoint).unwrap()
+    }
+}
+
+/// Settings of a small run; `change` closes what a test is about.
+pub fn settings(change: impl FnOnce(&mut Options)) -> Settings {
+    settings_of(Recipe::LocalmimHog, change)
+}
+
+pub fn settings_of(recipe: Recipe, change: impl FnOnce(&mut Options)) -> Settings {
+    let mut options = Options {
+        model: Some(VitModel::Tiny16),
+        decoder_dim: Some(32),
+        decoder_heads: Some(2),
+        batch_size: Some(8),
+        epochs: Some(4),
+        warmup_epochs: Some(0.5),
+        lr: Some(1e-2),
+        window_groups: Some(2),
+        log_every: Some(1),
+        ..Options::default()
+    };
+    change(&mut options);
+    Settings::resolve(recipe, options, DeviceKind::Cpu).unwrap()
+}
+
+/// What a loader of these runs is asked for.
+pub fn loader_settings() -> LoaderSettings {
+    LoaderSettings {
+        batch_size: 8,
+        seed: 3,
+        patch: 16,
+        mask_ratio: 0.75,
+        target: TargetKind::Hog,
+        cells: vec![4, 8, 16, 32],
+        flip: true,
+        window_groups: 2,
+        prefetch_batches: 2,
+        threads: 2,
+    }
+}
+
+/// Replaces some bytes of a file in its middle, keeping its length.
+pub fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    for byte in &mut bytes[middle - 400..middle + 400] {
+        *byte ^= 0x5a;
+    }
+    std::fs::write(path, bytes).unwrap();
+}

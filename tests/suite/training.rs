@@ -1,0 +1,176 @@
+//! Pictures → shards → a trained encoder, through the libraries.
+
+use std::sync::atomic::AtomicBool;
+
+use trainer::data::{Loader, Position};
+use trainer::export;
+use trainer::model::{LocalMim, Precision, state};
+use trainer::report;
+use trainer::settings::Recipe;
+use trainer::train::run::Outcome;
+use trainer::train::slices::Slices;
+
+use burn::backend::{Autodiff, Flex};
+
+use crate::case::{Case, SIZE, loader_settings, settings, settings_of};
+
+/// What two runs must share: everything but the clock's figures.
+fn course(case: &Case, out: &str) -> Vec<(u64, Vec<f64>, f64, f64)> {
+    let records = case.records(out).into_iter();
+    records.map(|r| (r.step, r.tap_losses, r.lr, r.grad_norm)).collect()
+}
+
+#[test]
+fn a_resumed_run_goes_on_as_if_it_had_never_stopped() {
+    let case = Case::with_shards(25);
+    let change = |max_steps| {
+        settings(|options| {
+            options.accum = Some(2);
+            options.clip_grad = Some(0.5);
+            options.max_steps = Some(max_steps);
+        })
+    };
+    let straight = case.train("straight", &change(8), false).unwrap();
+    // Stops in the middle of an epoch, twice.
+    for steps in [2, 5] {
+        let outcome = case.train("stopped", &change(steps), steps > 2).unwrap();
+        let position = case.checkpoint(&outcome).header.position;
+        assert_ne!(position.batch, 0, "step {steps} should lie within an epoch");
+    }
+    let resumed = case.train("stopped", &change(8), true).unwrap();
+    assert_eq!((straight.step, resumed.step), (8, 8));
+    assert_eq!(course(&case, "stopped"), course(&case, "straight"));
+    let (a, b) = (case.checkpoint(&straight), case.checkpoint(&resumed));
+    assert!(a.model == b.model && a.moments == b.moments, "parameters should be equal to the bit");
+}
+
+#[test]
+fn a_run_that_is_asked_to_stop_saves_and_can_be_taken_up() {
+    let case = Case::with_shards(25);
+    let settings = settings(|options| options.max_steps = Some(3));
+    let stopped = case.train_until("run", &settings, false, &AtomicBool::new(true)).unwrap();
+    assert_eq!((stopped.step, stopped.interrupted, stopped.checkpoint.is_file()), (0, true, true));
+    let done = case.train("run", &settings, true).unwrap();
+    assert_eq!((done.step, done.interrupted), (3, false));
+}
+
+#[test]
+fn accumulated_batches_step_as_one_large_batch_does() {
+    let case = Case::with_shards(25);
+    let of = |batch, accum| {
+        settings(|options| {
+            options.batch_size = Some(batch);
+            options.accum = Some(accum);
+            options.max_steps = Some(2);
+            // Else the first step's rate would be 0, and all runs alike.
+            options.warmup_epochs = Some(0.0);
+            options.clip_grad = Some(1e-3);
+        })
+    };
+    case.train("large", &of(16, 1), false).unwrap();
+    case.train("small", &of(4, 4), false).unwrap();
+    for (a, b) in course(&case, "large").iter().zip(&course(&case, "small")) {
+        assert_eq!(a.0, b.0);
+        for (a, b) in a.1.iter().zip(&b.1) {
+            assert!((a - b).abs() < 1e-4 * a, "loss {b} should be {a}");
+        }
+        assert!((a.3 - b.3).abs() < 1e-3 * a.3, "gradient norm {} should be {}", b.3, a.3);
+    }
+}
+
+/// Trains, and fails unless the loss of every tap falls below `factor` of what it was.
+fn learns(recipe: Recipe, factor: f64) -> (Case, Outcome) {
+    let case = Case::with_shards(25);
+    let settings = settings_of(recipe, |options| {
+        options.epochs = Some(8);
+        options.lr = Some(2e-2);
+        options.clip_grad = Some(1.0);
+    });
+    let outcome = case.train("run", &settings, false).unwrap();
+    let records = case.records("run");
+    let mean = |part: &[trainer::metrics::Record], tap: usize| {
+        part.iter().map(|record| record.tap_losses[tap]).sum::<f64>() / part.len() as f64
+    };
+    let (first, last) = (&records[..4], &records[records.len() - 4..]);
+    for tap in 0..4 {
+        let (before, after) = (mean(first, tap), mean(last, tap));
+        assert!(after < factor * before, "tap {}: {before} became {after}", tap + 1);
+    }
+    (case, outcome)
+}
+
+#[test]
+fn hog_is_learned_and_the_run_can_be_exported_and_reported() {
+    let (case, outcome) = learns(Recipe::LocalmimHog, 0.8);
+    let checkpoint = case.checkpoint(&outcome);
+
+    let timm = export::to_timm(&checkpoint).unwrap();
+    let (dim, depth) = (checkpoint.header.network.dim, checkpoint.header.network.depth);
+    let shape = |name: &str| timm.get(name).map(|tensor| tensor.shape.clone());
+    let patches = checkpoint.header.network.patches();
+    assert_eq!(shape("pos_embed"), Some(vec![1, 1 + patches, dim]));
+    assert_eq!(shape("cls_token"), Some(vec![1, 1, dim]));
+    assert_eq!(shape("patch_embed.proj.weight"), Some(vec![dim, 3, 16, 16]));
+    for block in 0..depth {
+        assert_eq!(shape(&format!("blocks.{block}.attn.qkv.weight")), Some(vec![3 * dim, dim]));
+        assert_eq!(shape(&format!("blocks.{block}.mlp.fc2.weight")), Some(vec![dim, 4 * dim]));
+    }
+    let top = checkpoint.header.network.taps.len() - 1;
+    assert_eq!(timm["norm.weight"], checkpoint.model[&format!("norm.{top}.weight")]);
+    // Twelve tensors a block; class token, positions, patch embedding and last norm besides.
+    assert_eq!(timm.len(), 12 * depth + 6);
+
+    let page = case.path("report.html");
+    report::write(&case.path("run"), &case.shards(), &page, 3).unwrap();
+    let html = std::fs::read_to_string(page).unwrap();
+    assert_eq!(html.matches("data:image/png;base64,").count(), 3);
+    assert!(html.contains("<svg"), "the losses should be drawn");
+    let rejects = ingest::read::ShardSet::open(&case.shards()).unwrap().rejects().unwrap();
+    assert!(!rejects.is_empty(), "the case should have broken files");
+    for reject in rejects {
+        assert!(html.contains(&reject.source), "{} should be named", reject.source);
+    }
+    for link in ["http://", "https://", "src=\"/", "href=\"/"] {
+        let outside = html.replace("http://www.w3.org/2000/svg", "");
+        assert!(!outside.contains(link), "the page should stand alone, but has {link}");
+    }
+}
+
+#[test]
+fn normalised_pixels_are_learned() {
+    // Few steps on few pictures: the finest scale has hardly begun.
+    learns(Recipe::LocalmimPixel, 0.98);
+}
+
+#[test]
+fn bfloat16_products_give_nearly_the_same_losses() {
+    type B = Autodiff<Flex>;
+    let case = Case::with_shards(25);
+    let start = Position { epoch: 0, batch: 0 };
+    let mut loader = Loader::start(case.dataset(), loader_settings(), start).unwrap();
+    let batch = loader.next().unwrap();
+    let network = settings(|_| ()).network(SIZE as usize, 9).unwrap();
+    let device = Default::default();
+    let losses = |precision| {
+        let initial = state::init(&network, 0);
+        let model = LocalMim::<B>::from_state(&network, precision, &initial, &device).unwrap();
+        let output = Slices::whole().run(&model, &batch, &device);
+        let params = state::table(&model, &network);
+        (output.tap_losses, output.gradients.to_state(&params))
+    };
+    let (exact, exact_gradients) = losses(Precision::F32);
+    let (rounded, gradients) = losses(Precision::Bf16);
+    assert_ne!(exact, rounded, "bfloat16 should round");
+    for (a, b) in exact.iter().zip(&rounded) {
+        assert!((a - b).abs() < 0.02 * a, "loss {b} should be near {a}");
+    }
+    // Gradients come back in f32 for the f32 master weights, and point the same way.
+    for (name, a) in &exact_gradients {
+        let b = &gradients[name].data;
+        let dot = |x: &[f32], y: &[f32]| {
+            x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
+        };
+        let cosine = dot(&a.data, b) / (dot(&a.data, &a.data) * dot(b, b)).sqrt();
+        assert!(cosine > 0.98 || dot(&a.data, &a.data) < 1e-12, "{name}: cosine {cosine}");
+    }
+}

@@ -1,0 +1,63 @@
+//! Views a second that the loader delivers, with as many threads as there are cores.
+//!
+//! Reads the shards of the folder named by `LOCALMIM_SHARDS`, or makes its own of 224-pixel views
+//! in a temporary folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use trainer::data::{Dataset, Loader, LoaderSettings, Position};
+use trainer::model::TargetKind;
+
+/// Pictures of the folder that is made: enough for several windows of row groups.
+const PICTURES: usize = 512;
+/// Views a batch.
+const BATCH: usize = 256;
+
+fn make(folder: &Path) -> PathBuf {
+    let (raw, shards) = (folder.join("raw"), folder.join("shards"));
+    ingest::sample::write(&raw, PICTURES, 0).expect("sample pictures");
+    let mut settings = ingest::Settings::new(raw, &shards);
+    settings.ingest.views = 4;
+    ingest::run(&settings, &ingest::Silent).expect("shards");
+    shards
+}
+
+fn loader(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shards = match std::env::var_os("LOCALMIM_SHARDS") {
+        Some(path) => path.into(),
+        None => make(folder.path()),
+    };
+    let dataset = Arc::new(Dataset::open(&shards).expect("shards"));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut group = criterion.benchmark_group("loader");
+    group.throughput(Throughput::Elements(BATCH as u64)).sample_size(20);
+    for (name, target) in [("hog", TargetKind::Hog), ("pixel", TargetKind::Pixel)] {
+        let settings = LoaderSettings {
+            batch_size: BATCH,
+            seed: 0,
+            patch: 16,
+            mask_ratio: 0.75,
+            target,
+            cells: vec![4, 8, 16, 32],
+            flip: true,
+            window_groups: 8,
+            prefetch_batches: 4,
+            threads: cores,
+        };
+        let start = Position { epoch: 0, batch: 0 };
+        let mut loader =
+            Loader::start(Arc::clone(&dataset), settings, start).expect("shards that fit");
+        // What waits already would come for nothing.
+        for _ in 0..8 {
+            loader.next().expect("a batch");
+        }
+        group.bench_function(name, |bench| bench.iter(|| loader.next().expect("a batch")));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, loader);
+criterion_main!(benches);
