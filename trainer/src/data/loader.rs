@@ -3,14 +3,15 @@
 //! A coordinator takes the windows of an epoch in order. While a pool of threads turns the rows of
 //! one window into batches, it already reads and decodes the next. Batches wait in a bounded queue.
 //! In memory at once: two windows of decoded rows (`window_groups` · rows a group · bytes a row
-//! each), the rows left over from the window before, and `prefetch_batches` + 2 batches.
+//! each), the rows left over from the window before, and `prefetch_batches` + 2 batches. Batches
+//! that are handed back are filled again, for a batch of targets is hundreds of megabytes, which
+//! the kernel takes longer to clear than the loader to fill.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
@@ -109,13 +110,58 @@ pub struct Batch {
     pub targets: Vec<TapTarget>,
 }
 
+impl Batch {
+    /// Buffers for `views` views, to be filled.
+    fn empty(spec: &SampleSpec, views: usize) -> Self {
+        let target = |tap: usize| TapTarget {
+            cell: spec.cells[tap],
+            channels: spec.channels(tap),
+            values: vec![0.0; views * spec.cells(tap) * spec.channels(tap)],
+            weights: vec![0.0; views * spec.cells(tap)],
+        };
+        Self {
+            position: Position { epoch: 0, batch: 0 },
+            rows: vec![],
+            views,
+            visible: vec![0.0; views * spec.visible * 3 * spec.patch * spec.patch],
+            keep: vec![0; views * spec.visible],
+            restore: vec![0; views * spec.patches()],
+            mask: vec![0.0; views * spec.patches()],
+            targets: (0..spec.cells.len()).map(target).collect(),
+        }
+    }
+
+    /// The place of each view in the buffers.
+    fn places(&mut self, spec: &SampleSpec) -> Vec<SampleMut<'_>> {
+        let Self { visible, keep, restore, mask, targets, .. } = self;
+        let mut places: Vec<SampleMut<'_>> = visible
+            .chunks_mut(spec.visible * 3 * spec.patch * spec.patch)
+            .zip(keep.chunks_mut(spec.visible))
+            .zip(restore.chunks_mut(spec.patches()))
+            .zip(mask.chunks_mut(spec.patches()))
+            .map(|(((visible, keep), restore), mask)| {
+                let targets = Vec::with_capacity(spec.cells.len());
+                SampleMut { visible, keep, restore, mask, targets }
+            })
+            .collect();
+        for (tap, target) in targets.iter_mut().enumerate() {
+            let values = target.values.chunks_mut(spec.cells(tap) * target.channels);
+            let weights = target.weights.chunks_mut(spec.cells(tap));
+            for (place, target) in places.iter_mut().zip(values.zip(weights)) {
+                place.targets.push(target);
+            }
+        }
+        places
+    }
+}
+
 /// An endless stream of batches, prepared in the background.
 #[derive(Debug)]
 pub struct Loader {
     batches: Option<Receiver<Result<Batch, DataError>>>,
+    spent: Sender<Batch>,
     coordinator: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
-    waited: Duration,
 }
 
 impl Loader {
@@ -156,6 +202,7 @@ impl Loader {
             .build()
             .map_err(|error| DataError::Thread(error.to_string()))?;
         let (sender, batches) = bounded(settings.prefetch_batches);
+        let (give_back, spent) = bounded(settings.prefetch_batches + 2);
         let stop = Arc::new(AtomicBool::new(false));
         let coordinator = Coordinator {
             columns: columns(&settings),
@@ -165,18 +212,14 @@ impl Loader {
             batches_per_epoch,
             pool: Arc::new(pool),
             sender,
+            spent,
             stop: Arc::clone(&stop),
         };
         let coordinator = std::thread::Builder::new()
             .name("loader".into())
             .spawn(move || coordinator.run(from))
             .map_err(|error| DataError::Thread(error.to_string()))?;
-        Ok(Self {
-            batches: Some(batches),
-            coordinator: Some(coordinator),
-            stop,
-            waited: Duration::ZERO,
-        })
+        Ok(Self { batches: Some(batches), spent: give_back, coordinator: Some(coordinator), stop })
     }
 
     /// The next batch; waits until it is ready.
@@ -185,16 +228,15 @@ impl Loader {
     /// [`DataError`] of the shard that could not be read; after it, the stream is over.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Batch, DataError> {
-        let start = Instant::now();
-        let over = || DataError::Thread("the stream of batches is over".into());
         let batch = self.batches.as_ref().and_then(|batches| batches.recv().ok());
-        self.waited += start.elapsed();
-        batch.unwrap_or_else(|| Err(over()))
+        batch.unwrap_or_else(|| Err(DataError::Thread("the stream of batches is over".into())))
     }
 
-    /// The time that [`Loader::next`] has waited so far.
-    pub fn waited(&self) -> Duration {
-        self.waited
+    /// Takes a batch of this loader back, so that its memory serves again. Costs speed only if it
+    /// is left out.
+    pub fn give_back(&self, batch: Batch) {
+        // More than can be in use are not needed.
+        let _ = self.spent.try_send(batch);
     }
 }
 
@@ -243,6 +285,7 @@ struct Coordinator {
     batches_per_epoch: u64,
     pool: Arc<ThreadPool>,
     sender: Sender<Result<Batch, DataError>>,
+    spent: Receiver<Batch>,
     stop: Arc<AtomicBool>,
 }
 
@@ -321,48 +364,16 @@ impl Coordinator {
     }
 
     fn assemble(&self, position: Position, rows: &[Waiting]) -> Result<Batch, DataError> {
-        let spec = &self.spec;
-        let views = rows.len();
-        let (patches, pixels) = (spec.patches(), spec.visible * 3 * spec.patch * spec.patch);
-        let mut visible = vec![0.0; views * pixels];
-        let mut keep = vec![0; views * spec.visible];
-        let mut restore = vec![0; views * patches];
-        let mut mask = vec![0.0; views * patches];
-        let mut targets: Vec<_> = (0..spec.cells.len())
-            .map(|tap| TapTarget {
-                cell: spec.cells[tap],
-                channels: spec.channels(tap),
-                values: vec![0.0; views * spec.cells(tap) * spec.channels(tap)],
-                weights: vec![0.0; views * spec.cells(tap)],
-            })
-            .collect();
-
-        let mut places: Vec<SampleMut<'_>> = visible
-            .chunks_mut(pixels)
-            .zip(keep.chunks_mut(spec.visible))
-            .zip(restore.chunks_mut(patches))
-            .zip(mask.chunks_mut(patches))
-            .map(|(((visible, keep), restore), mask)| {
-                let targets = Vec::with_capacity(spec.cells.len());
-                SampleMut { visible, keep, restore, mask, targets }
-            })
-            .collect();
-        for (tap, target) in targets.iter_mut().enumerate() {
-            let values = target.values.chunks_mut(spec.cells(tap) * target.channels);
-            let weights = target.weights.chunks_mut(spec.cells(tap));
-            for (place, target) in places.iter_mut().zip(values.zip(weights)) {
-                place.targets.push(target);
-            }
-        }
+        let spent = self.spent.try_recv().ok();
+        let mut batch = spent.unwrap_or_else(|| Batch::empty(&self.spec, rows.len()));
         let rows: Result<Vec<_>, _> = rows
             .par_iter()
-            .zip(places)
+            .zip(batch.places(&self.spec))
             .map(|((group, row), place)| {
                 self.sample(position.epoch, &group.1, group.0, *row, place)
             })
             .collect();
-        let rows = rows?;
-        Ok(Batch { position, rows, views, visible, keep, restore, mask, targets })
+        Ok(Batch { position, rows: rows?, ..batch })
     }
 
     fn sample(

@@ -217,7 +217,9 @@ pub fn run<B: AutodiffBackend>(
 
             let output = slices.run(&trainee.model, &batch, device);
             clock.parts += output.times;
-            let guard = Guard { step, rows: &batch.rows, folder: &folder, out: &paths.out };
+            let rows = batch.rows.clone();
+            loader.give_back(batch);
+            let guard = Guard { step, rows: &rows, folder: &folder, out: &paths.out };
             for (tap, loss) in output.tap_losses.iter().enumerate() {
                 guard.check(&format!("the loss of tap {}", tap + 1), *loss)?;
                 tap_losses[tap] += loss / settings.accum as f64;
