@@ -5,7 +5,7 @@
 //! A class a folder. Sizes and file formats vary, and a few files are broken in the ways in which
 //! crawled files are.
 
-use std::f32::consts::{PI, TAU};
+use std::f32::consts::PI;
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
@@ -113,14 +113,14 @@ struct Shape {
 }
 
 impl Shape {
-    fn draw(kind: Kind, size: f32, aspect: f32, rng: &mut impl Rng) -> Self {
+    fn draw(kind: Kind, size: f32, turn: f32, aspect: f32, rng: &mut impl Rng) -> Self {
         Self {
             kind,
             centre: (rng.random_range(0.0..aspect.max(1.0)), rng.random_range(0.0..1.0)),
             size,
             flat: rng.random_range(0.5..1.0),
-            turn: rng.random_range(0.0..PI),
-            periods: rng.random_range(2.0..6.0),
+            turn: turn + rng.random_range(-0.1..0.1),
+            periods: rng.random_range(6.0..14.0) * size,
             colours: [colour(rng), colour(rng)],
         }
     }
@@ -157,44 +157,37 @@ impl Shape {
     }
 }
 
-/// A picture before it has pixels: shapes before a shaded ground, some grain over it all.
+/// A picture before it has pixels: shapes before a shaded ground. Ground and shapes are turned
+/// alike, and the largest shape reaches beyond the picture; so what a part of it looks like can be
+/// told from the rest, which is what there is to learn.
 #[derive(Debug, Clone)]
 struct Scene {
     width: u32,
     height: u32,
     ground: [Colour; 2],
-    ground_turn: f32,
+    turn: f32,
     shapes: Vec<Shape>,
-    grain: f32,
-    grain_seed: u32,
 }
 
 impl Scene {
     fn draw(kind: Kind, rng: &mut impl Rng) -> Self {
         let (width, height) = (rng.random_range(160..=416u32), rng.random_range(160..=416u32));
         let aspect = width as f32 / width.min(height) as f32;
-        let count = rng.random_range(3..=7);
+        let turn = rng.random_range(0.0..PI);
+        let count = rng.random_range(2..=5);
         // From large to small, so that none is hidden whole.
         let shapes = (0..count)
             .map(|index| {
-                let size = 0.45 * 0.78f32.powi(index) * rng.random_range(0.7..1.2);
-                Shape::draw(kind, size, aspect, rng)
+                let size = 1.6 * 0.45f32.powi(index) * rng.random_range(0.8..1.2);
+                Shape::draw(kind, size, turn, aspect, rng)
             })
             .collect();
-        Self {
-            width,
-            height,
-            ground: [colour(rng), colour(rng)],
-            ground_turn: rng.random_range(0.0..TAU),
-            shapes,
-            grain: rng.random_range(0.0..0.05),
-            grain_seed: rng.random(),
-        }
+        Self { width, height, ground: [colour(rng), colour(rng)], turn, shapes }
     }
 
     fn render(&self) -> RgbImage {
         let pixel = 1.0 / self.width.min(self.height) as f32;
-        let (sin, cos) = self.ground_turn.sin_cos();
+        let (sin, cos) = self.turn.sin_cos();
         RgbImage::from_fn(self.width, self.height, |px, py| {
             let (x, y) = ((px as f32 + 0.5) * pixel, (py as f32 + 0.5) * pixel);
             let slope = ((x - 0.5) * cos + (y - 0.5) * sin + 0.5).clamp(0.0, 1.0);
@@ -203,8 +196,7 @@ impl Scene {
                 let (ink, cover) = shape.at(x, y, pixel);
                 colour = blend(colour, ink, cover);
             }
-            let grain = self.grain * (hash(self.grain_seed, px, py) - 0.5);
-            Rgb(colour.map(|value| ((value + grain) * 255.0 + 0.5) as u8))
+            Rgb(colour.map(|value| (value * 255.0 + 0.5) as u8))
         })
     }
 }
@@ -215,14 +207,6 @@ fn colour(rng: &mut impl Rng) -> Colour {
 
 fn blend(from: Colour, to: Colour, share: f32) -> Colour {
     std::array::from_fn(|i| from[i] + (to[i] - from[i]) * share)
-}
-
-/// A number in 0..1 for every pixel.
-fn hash(seed: u32, x: u32, y: u32) -> f32 {
-    let mut state = seed ^ x.wrapping_mul(0x9e37_79b1) ^ y.wrapping_mul(0x85eb_ca77);
-    state = (state ^ (state >> 15)).wrapping_mul(0x2c1b_3c6d);
-    state = (state ^ (state >> 12)).wrapping_mul(0x297a_2d39);
-    (state >> 8) as f32 / (1 << 24) as f32
 }
 
 /// In what file a picture is put.

@@ -1,0 +1,111 @@
+//! What the stored byte of HOG costs in loss: a checkpoint's loss against stored targets, and
+//! against exact ones computed anew from the same views.
+//!
+//! `cargo run --release -p trainer --example quantization_loss -- RUN SHARDS`
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use burn::backend::{Autodiff, Flex};
+use ingest::read::ShardSet;
+use targets::{HogExtractor, View, mirror_picture};
+use trainer::data::{Batch, Dataset, Loader, LoaderSettings, Position};
+use trainer::export::find_checkpoint;
+use trainer::model::{LocalMim, Precision, TargetKind};
+use trainer::train::slices::Slices;
+
+/// Views that are measured, in batches.
+const BATCHES: usize = 8;
+const VIEWS: usize = 32;
+
+fn main() -> anyhow::Result<()> {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let [run, shards] = args.as_slice() else { anyhow::bail!("usage: RUN SHARDS") };
+    let (_, checkpoint) = find_checkpoint(Path::new(run))?;
+    let network = &checkpoint.header.network;
+    ensure!(network.target == TargetKind::Hog, "{run} does not predict HOG");
+    let set = ShardSet::open(Path::new(shards))?;
+    let device = Default::default();
+    let model = LocalMim::<Autodiff<Flex>>::from_state(
+        network,
+        Precision::F32,
+        &checkpoint.model,
+        &device,
+    )?;
+    let settings = LoaderSettings {
+        batch_size: VIEWS,
+        seed: 0,
+        patch: network.patch,
+        mask_ratio: checkpoint.header.settings.mask_ratio,
+        target: network.target,
+        cells: network.taps.iter().map(|tap| tap.cell).collect(),
+        flip: true,
+        window_groups: 8,
+        prefetch_batches: 2,
+        threads: 2,
+    };
+    let dataset = Arc::new(Dataset::open(Path::new(shards))?);
+    let mut loader = Loader::start(dataset, settings, Position { epoch: 0, batch: 0 })?;
+    let slices = Slices::over_threads(rayon::current_num_threads())?;
+
+    let mut sums = vec![[0.0; 2]; network.taps.len()];
+    for _ in 0..BATCHES {
+        let mut batch = loader.next()?;
+        let stored = slices.run(&model, &batch, &device).tap_losses;
+        make_exact(&mut batch, &set, network.size, network.bins)?;
+        let exact = slices.run(&model, &batch, &device).tap_losses;
+        for (sum, losses) in sums.iter_mut().zip(stored.into_iter().zip(exact)) {
+            *sum = [sum[0] + losses.0, sum[1] + losses.1];
+        }
+    }
+    println!(
+        "| tap after block | cell | loss, stored targets | loss, exact targets | difference |"
+    );
+    println!("| ---: | ---: | ---: | ---: | ---: |");
+    for (tap, sums) in network.taps.iter().zip(sums) {
+        let [stored, exact] = sums.map(|sum| sum / BATCHES as f64);
+        println!(
+            "| {} | {} | {stored:.6} | {exact:.6} | {:+.6} |",
+            tap.block,
+            tap.cell,
+            stored - exact
+        );
+    }
+    Ok(())
+}
+
+/// Replaces the targets by those of the views' own pixels.
+fn make_exact(batch: &mut Batch, set: &ShardSet, size: usize, bins: usize) -> anyhow::Result<()> {
+    let cells: Vec<_> = batch.targets.iter().map(|target| target.cell).collect();
+    let mut extractor = HogExtractor::new(size, bins, &cells)?;
+    for (view, row) in batch.rows.iter().enumerate() {
+        let mut picture = find(set, row.id)?;
+        if row.flipped {
+            let stored = picture.clone();
+            mirror_picture(&stored, size, &mut picture)?;
+        }
+        for (target, hog) in
+            batch.targets.iter_mut().zip(extractor.compute(View::new(&picture, size)?)?)
+        {
+            let count = hog.values.len();
+            target.values[view * count..][..count].copy_from_slice(&hog.values);
+        }
+    }
+    Ok(())
+}
+
+/// The view of the row `id`; rows lie in rising order of it.
+fn find(set: &ShardSet, id: u64) -> anyhow::Result<Vec<u8>> {
+    let (mut low, mut high) = (0, set.manifest().rows);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let row = set.row(middle)?;
+        match row.id.cmp(&id) {
+            std::cmp::Ordering::Equal => return Ok(row.picture),
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+        }
+    }
+    None.with_context(|| format!("row {id} is not in the set"))
+}
