@@ -205,6 +205,8 @@ pub fn run<B: AutodiffBackend>(
         let step = trainee.step + 1;
         let lr = schedule.at(trainee.step);
         let logged = step % settings.log_every == 0 || step == last_step;
+        // What is saved has been looked at.
+        let checked = logged || step % settings.checkpoint_every == 0;
 
         let mut tap_losses = vec![0.0; network.taps.len()];
         let mut gradients: Option<Gradients<B>> = None;
@@ -233,7 +235,7 @@ pub fn run<B: AutodiffBackend>(
                 Some(sum) => sum.add(scaled),
                 None => scaled,
             });
-            if logged || settings.clip_grad.is_some() {
+            if checked || settings.clip_grad.is_some() {
                 let norm = gradients.as_ref().map_or(0.0, Gradients::norm);
                 guard.check("the gradient's norm", norm)?;
                 trainee.grad_norm = norm;
