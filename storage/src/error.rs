@@ -53,6 +53,18 @@ pub enum StorageError {
         /// What the store said.
         source: Cause,
     },
+    /// No credentials are set, and the machine has none of its own.
+    #[error(
+        "can't {action} {address}: no credentials found; set the environment variables of the store (for s3:// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket)"
+    )]
+    NoCredentials {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        address: String,
+        /// What the machine's metadata service said.
+        source: Cause,
+    },
     /// It was tried again and again, and time is up.
     #[error(
         "can't {action} {address}: gave up after {attempts} {} in {:.1} s; nothing half-written is left to be seen, so running the same again is safe",
@@ -147,8 +159,8 @@ pub enum StorageError {
         /// Bytes a part.
         part_bytes: usize,
     },
-    /// The writer failed before, and its bytes are not complete.
-    #[error("{address}: an earlier write failed, so this one can't be finished; write it again")]
+    /// The reader or writer failed before, and its bytes are not complete.
+    #[error("{address}: an earlier step failed, so there is nothing to go on with; start again")]
     Spoilt {
         /// The object.
         address: String,
@@ -200,7 +212,9 @@ impl From<StorageError> for io::Error {
                 source.kind()
             }
             StorageError::Missing { .. } => io::ErrorKind::NotFound,
-            StorageError::Denied { .. } => io::ErrorKind::PermissionDenied,
+            StorageError::Denied { .. } | StorageError::NoCredentials { .. } => {
+                io::ErrorKind::PermissionDenied
+            }
             StorageError::GaveUp { .. } => io::ErrorKind::TimedOut,
             StorageError::Beyond { .. } => io::ErrorKind::UnexpectedEof,
             StorageError::ReadOnly { .. } => io::ErrorKind::ReadOnlyFilesystem,

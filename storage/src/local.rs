@@ -256,7 +256,11 @@ impl Read for LocalReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.size - self.position).unwrap_or(usize::MAX);
         let wanted = into.len().min(left);
-        let got = self.file.read(&mut into[..wanted])?;
+        let got = match self.file.read(&mut into[..wanted]) {
+            // Callers try again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            got => got.map_err(StorageError::local("read", &self.at))?,
+        };
         self.position += got as u64;
         // At the end, and where the file ends before its size, it must be what it was.
         if !into.is_empty()

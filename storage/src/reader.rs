@@ -5,10 +5,9 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use object_store::Error as StoreError;
 
 use crate::local::LocalReader;
-use crate::remote::{Remote, Version};
+use crate::remote::{Answer, Remote, Version, Whole};
 use crate::runtime::{Task, wait};
 use crate::{Address, StorageError};
 
@@ -19,7 +18,7 @@ pub struct Reader(Kind);
 #[derive(Debug)]
 enum Kind {
     Local(LocalReader),
-    Remote(RemoteReader),
+    Remote(Box<RemoteReader>),
 }
 
 impl Reader {
@@ -30,7 +29,7 @@ impl Reader {
     ) -> Result<Self, StorageError> {
         Ok(Self(match remote {
             None => Kind::Local(LocalReader::open(at, from)?),
-            Some(remote) => Kind::Remote(RemoteReader::open(remote, at, from)?),
+            Some(remote) => Kind::Remote(Box::new(RemoteReader::open(remote, at, from)?)),
         }))
     }
 
@@ -58,26 +57,27 @@ struct RemoteReader {
     version: Arc<Version>,
     /// Where the next range begins that is to be asked for.
     next: u64,
-    /// Ranges on their way, in order.
-    coming: VecDeque<Task<Bytes>>,
+    /// What was given to the caller ends here.
+    position: u64,
+    coming: Coming,
     /// What came and was not read yet.
     here: Bytes,
+}
+
+/// How bytes come.
+enum Coming {
+    /// Ranges on their way, in order.
+    Ranges(VecDeque<Task<Bytes>>),
+    /// One body from a server that knows no ranges.
+    Whole(Whole),
+    /// Not at all: a gap must not be read past.
+    Failed,
 }
 
 impl RemoteReader {
     fn open(remote: Remote, at: &Address, from: u64) -> Result<Self, StorageError> {
         let asked = remote.clone();
-        let version = wait("read", at, async move {
-            let missing = || StorageError::Missing {
-                action: "read",
-                address: asked.at.to_string(),
-                source: Box::new(StoreError::NotFound {
-                    path: asked.path.to_string(),
-                    source: "no such object".into(),
-                }),
-            };
-            asked.version("read").await?.ok_or_else(missing)
-        })?;
+        let version = wait("read", at, async move { asked.existing("read").await })?;
         if from > version.bytes {
             let (address, range) = (at.to_string(), from..from);
             return Err(StorageError::Beyond { address, bytes: version.bytes, range });
@@ -86,7 +86,8 @@ impl RemoteReader {
             remote,
             version: Arc::new(version),
             next: from,
-            coming: VecDeque::new(),
+            position: from,
+            coming: Coming::Ranges(VecDeque::new()),
             here: Bytes::new(),
         };
         reader.ask()?;
@@ -96,16 +97,40 @@ impl RemoteReader {
     /// Asks for ranges until as many are on their way as may be.
     fn ask(&mut self) -> Result<(), StorageError> {
         let limits = &self.remote.limits;
-        while self.coming.len() < limits.ahead.max(1) && self.next < self.version.bytes {
-            let end = self.version.bytes.min(self.next + limits.range_bytes);
-            let range = self.next..end;
+        let Coming::Ranges(coming) = &mut self.coming else { return Ok(()) };
+        while coming.len() < limits.ahead.max(1) && self.next < self.version.bytes {
+            let range = self.next..self.version.bytes.min(self.next + limits.range_bytes);
+            self.next = range.end;
             let (remote, version) = (self.remote.clone(), Arc::clone(&self.version));
-            self.coming.push_back(Task::start("read", &self.remote.at, async move {
+            coming.push_back(Task::start("read", &self.remote.at, async move {
                 Ok(remote.range(range, Some(&version)).await?.0)
             })?);
-            self.next = end;
         }
         Ok(())
+    }
+
+    /// The bytes from the position on; some, but at the end.
+    fn come(&mut self) -> Result<Bytes, StorageError> {
+        if let Coming::Ranges(coming) = &mut self.coming {
+            let Some(first) = coming.pop_front() else { return Ok(Bytes::new()) };
+            match first.wait() {
+                Err(error) if Answer::is_whole(&error) => {
+                    let (remote, version) = (self.remote.clone(), Arc::clone(&self.version));
+                    self.coming = Coming::Whole(Whole::new(remote, version, self.position));
+                }
+                result => {
+                    self.ask()?;
+                    return result;
+                }
+            }
+        }
+        match &self.coming {
+            Coming::Whole(whole) => {
+                let whole = whole.clone();
+                wait("read", &self.remote.at, async move { whole.next().await })
+            }
+            _ => Err(StorageError::Spoilt { address: self.remote.at.to_string() }),
+        }
     }
 }
 
@@ -114,15 +139,18 @@ impl Read for RemoteReader {
         if into.is_empty() {
             return Ok(0);
         }
-        while self.here.is_empty() {
-            let Some(first) = self.coming.front() else { return Ok(0) };
-            // One that failed stays in front, so that a second call does not read past the gap.
-            self.here = first.wait()?;
-            self.coming.pop_front();
-            self.ask()?;
+        if self.here.is_empty() {
+            match self.come() {
+                Ok(bytes) => self.here = bytes,
+                Err(error) => {
+                    self.coming = Coming::Failed;
+                    return Err(error.into());
+                }
+            }
         }
         let count = into.len().min(self.here.len());
         self.here.copy_to_slice(&mut into[..count]);
+        self.position += count as u64;
         Ok(count)
     }
 }

@@ -2,9 +2,12 @@
 
 mod answer;
 mod connect;
+mod whole;
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -17,6 +20,7 @@ use object_store::{
 
 pub(crate) use answer::Answer;
 pub(crate) use connect::{Client, Reach, connect, reach};
+pub(crate) use whole::Whole;
 
 use crate::options::Limits;
 use crate::retry::{Trouble, persist, within};
@@ -48,6 +52,26 @@ impl Version {
     }
 }
 
+/// What is set aside for so many bytes; a server that promises more than it has costs no memory.
+fn room(bytes: u64) -> usize {
+    const MOST: u64 = 64 << 20;
+    bytes.min(MOST) as usize
+}
+
+/// Some tools keep a folder as an empty object with a slash at the end of its name, which
+/// `object_store` takes off. An empty object that others lie below is taken for one.
+fn without_markers(mut listed: Vec<Listed>) -> Vec<Listed> {
+    let mut folders = HashSet::new();
+    if listed.iter().any(|object| object.bytes == 0) {
+        for object in &listed {
+            let ends = object.relative.match_indices('/');
+            folders.extend(ends.map(|(end, _)| object.relative[..end].to_owned()));
+        }
+    }
+    listed.retain(|object| object.bytes > 0 || !folders.contains(&object.relative));
+    listed
+}
+
 /// What a conditional put came to.
 #[derive(Debug)]
 pub(crate) enum Put {
@@ -69,7 +93,7 @@ impl Remote {
             .ok_or_else(|| StorageError::ReadOnly { action, address: self.at.to_string() })
     }
 
-    async fn get(&self, options: GetOptions) -> Result<GetResult, Trouble> {
+    pub async fn get(&self, options: GetOptions) -> Result<GetResult, Trouble> {
         within(self.limits.stall, self.objects().get_opts(&self.path, options)).await
     }
 
@@ -88,14 +112,10 @@ impl Remote {
         }
     }
 
-    /// Size and version; None if there is nothing.
-    pub async fn version(&self, action: &'static str) -> Result<Option<Version>, StorageError> {
-        let head = persist(action, &self.at, &self.limits, |_| self.head()).await;
-        match head {
-            Err(StorageError::Missing { .. }) => Ok(None),
-            Err(error) => Err(error),
-            Ok(meta) => Ok(Some(Version::of(&meta))),
-        }
+    /// Size and version; an error if there is nothing.
+    pub async fn existing(&self, action: &'static str) -> Result<Version, StorageError> {
+        let meta = persist(action, &self.at, &self.limits, |_| self.head()).await?;
+        Ok(Version::of(&meta))
     }
 
     /// The version of a lock, as conditional puts take it.
@@ -110,13 +130,16 @@ impl Remote {
     }
 
     pub async fn stat(&self) -> Result<Option<Stat>, StorageError> {
-        if !self.path.is_root()
-            && let Some(version) = self.version("look at").await?
-        {
-            return Ok(Some(Stat { bytes: version.bytes, version: version.tag, folder: false }));
-        }
-        if self.client.uploads.is_none() {
-            return Ok(None);
+        let is_web = self.client.uploads.is_none();
+        if is_web || !self.path.is_root() {
+            match self.existing("look at").await {
+                Err(StorageError::Missing { .. }) if is_web => return Ok(None),
+                Err(StorageError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(Version { bytes, tag: version }) => {
+                    return Ok(Some(Stat { bytes, version, folder: false }));
+                }
+            }
         }
         // A folder is what something lies below.
         let first = persist("look at", &self.at, &self.limits, |_| async {
@@ -153,13 +176,11 @@ impl Remote {
             "" => String::new(),
             path => format!("{path}/"),
         };
-        Ok(found
-            .into_iter()
-            .filter_map(|meta| {
-                let relative = meta.location.as_ref().strip_prefix(&below)?.to_owned();
-                Some(Listed { relative, bytes: meta.size })
-            })
-            .collect())
+        let listed = found.into_iter().filter_map(|meta| {
+            let relative = meta.location.as_ref().strip_prefix(&below)?.to_owned();
+            Some(Listed { relative, bytes: meta.size })
+        });
+        Ok(without_markers(listed.collect()))
     }
 
     /// What is listed after a name, and whether that is all. Trouble is one only before the first.
@@ -179,21 +200,39 @@ impl Remote {
         }
     }
 
-    /// The whole object; a large one in ranges.
+    /// The whole object; a large one in ranges. Even the first answer is one to a range: only then
+    /// does it tell the object's size beside its own length.
     pub async fn read(&self) -> Result<Bytes, StorageError> {
-        let most = self.limits.range_bytes.saturating_mul(2);
-        let whole = persist("read", &self.at, &self.limits, |_| async {
-            let got = self.get(GetOptions::default()).await?;
-            let version = Version::of(&got.meta);
-            if version.bytes > most && self.client.uploads.is_some() {
-                return Ok(Err(version));
-            }
-            Ok(Ok(self.body(got, version.bytes).await?))
-        });
-        match whole.await? {
-            Ok(bytes) => Ok(bytes),
-            Err(version) => self.read_long(0..version.bytes, Some(version)).await,
+        if !self.client.knows_ranges.load(Ordering::Relaxed) {
+            return self.read_whole().await;
         }
+        let most = self.limits.range_bytes.saturating_mul(2);
+        let start = persist("read", &self.at, &self.limits, |_| async {
+            let range = Some(GetRange::Bounded(0..most));
+            let got = self.get(GetOptions { range, ..GetOptions::default() }).await?;
+            let version = Version::of(&got.meta);
+            Ok((self.body(got, most.min(version.bytes)).await?, version))
+        });
+        match start.await {
+            // An empty object has no range, and some servers know none.
+            Err(error) if Answer::is_beyond(&error) => self.read_whole().await,
+            Err(error) if Answer::is_whole(&error) => {
+                self.client.knows_ranges.store(false, Ordering::Relaxed);
+                self.read_whole().await
+            }
+            Err(error) => Err(error),
+            Ok((start, version)) if version.bytes <= most => Ok(start),
+            Ok((start, version)) => self.read_long(0..version.bytes, Some((start, version))).await,
+        }
+    }
+
+    async fn read_whole(&self) -> Result<Bytes, StorageError> {
+        persist("read", &self.at, &self.limits, |_| async {
+            let got = self.get(GetOptions::default()).await?;
+            let bytes = got.meta.size;
+            self.body(got, bytes).await
+        })
+        .await
     }
 
     /// Exactly these bytes.
@@ -201,28 +240,46 @@ impl Remote {
         if range.end - range.start > self.limits.range_bytes.saturating_mul(2) {
             return self.read_long(range, None).await;
         }
-        Ok(self.range(range, None).await?.0)
+        match self.range(range.clone(), None).await {
+            Err(error) if Answer::is_whole(&error) => self.read_part_of_whole(range).await,
+            result => Ok(result?.0),
+        }
     }
 
-    /// A long range as several at once, all of the same object.
+    /// A range from a server that knows none.
+    async fn read_part_of_whole(&self, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let whole = self.read_whole().await?;
+        let bytes = whole.len() as u64;
+        if range.end > bytes {
+            return Err(StorageError::Beyond { address: self.at.to_string(), bytes, range });
+        }
+        // Both lie within what fits into memory.
+        Ok(whole.slice(range.start as usize..range.end as usize))
+    }
+
+    /// A long range as several at once, all of the same object; its start may be there already.
     async fn read_long(
         &self,
         range: Range<u64>,
-        mut version: Option<Version>,
+        start: Option<(Bytes, Version)>,
     ) -> Result<Bytes, StorageError> {
         let step = self.limits.range_bytes;
-        let mut from = range.start;
+        let (start, version) = match start {
+            Some(start) => start,
+            None => match self.range(range.start..range.end.min(range.start + step), None).await {
+                Err(error) if Answer::is_whole(&error) => {
+                    return self.read_part_of_whole(range).await;
+                }
+                result => result?,
+            },
+        };
         let mut all = BytesMut::new();
-        if version.is_none() {
-            let end = range.end.min(from + step);
-            let (bytes, first) = self.range(from..end, None).await?;
-            all.reserve(usize::try_from(range.end - range.start).unwrap_or_default());
-            all.extend_from_slice(&bytes);
-            (version, from) = (Some(first), end);
-        }
-        let parts = (from..range.end).step_by(usize::try_from(step).unwrap_or(usize::MAX));
-        let mut parts = stream::iter(parts)
-            .map(|start| self.range(start..range.end.min(start + step), version.as_ref()))
+        all.reserve(room(range.end - range.start));
+        all.extend_from_slice(&start);
+        let rest = range.start + start.len() as u64..range.end;
+        let rest = rest.step_by(usize::try_from(step).unwrap_or(usize::MAX));
+        let mut parts = stream::iter(rest)
+            .map(|start| self.range(start..range.end.min(start + step), Some(&version)))
             .buffered(self.limits.ahead.max(1));
         while let Some((bytes, _)) = parts.try_next().await? {
             all.extend_from_slice(&bytes);
@@ -253,7 +310,7 @@ impl Remote {
 
     /// A body, which must have that length.
     async fn body(&self, got: GetResult, expected: u64) -> Result<Bytes, Trouble> {
-        let mut bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
+        let mut bytes = BytesMut::with_capacity(room(expected));
         let mut body = got.into_stream();
         while let Some(part) =
             within(self.limits.stall, async { body.next().await.transpose() }).await?
@@ -391,7 +448,12 @@ impl Remote {
                 // The answer to an earlier attempt may have been lost: then the upload is no more,
                 // and a new object of its size is there.
                 Err(Trouble::Store(error @ StoreError::NotFound { .. })) if attempt > 1 => {
-                    let now = self.head().await?;
+                    let now = match self.head().await {
+                        Err(Trouble::Store(StoreError::NotFound { .. })) => {
+                            return Err(Trouble::Unclear("its parts are still being joined"));
+                        }
+                        now => now?,
+                    };
                     let is_new = earlier.as_ref().is_none_or(|earlier| {
                         (&earlier.e_tag, earlier.last_modified) != (&now.e_tag, now.last_modified)
                     });
@@ -409,5 +471,26 @@ impl Remote {
             within(self.limits.stall, uploads.abort_multipart(&self.path, &id)).await
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_object_is_listed_unless_others_lie_below_it() {
+        let object = |name: &str, bytes| Listed { relative: name.to_owned(), bytes };
+        let listed = vec![
+            object("folder", 0),
+            object("folder/deep", 0),
+            object("folder/deep/a", 1),
+            object("folder/empty", 0),
+            object("full", 2),
+            object("full/b", 3),
+        ];
+        let names: Vec<String> =
+            without_markers(listed).into_iter().map(|object| object.relative).collect();
+        assert_eq!(names, ["folder/deep/a", "folder/empty", "full", "full/b"]);
     }
 }

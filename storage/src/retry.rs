@@ -17,6 +17,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// From this attempt on the user is told.
 const WORTH_A_NOTICE: u32 = 4;
 
+/// How often a machine's own metadata service is asked for credentials. Where none are set, that is
+/// the last place to look, and most machines have no such service.
+const CREDENTIALS: u32 = 3;
+
 /// Why one attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
@@ -46,6 +50,14 @@ impl Trouble {
             }
             Self::Store(_) => false,
         }
+    }
+
+    /// Whether it is about credentials from a machine's metadata service.
+    fn is_no_credentials(&self) -> bool {
+        const SERVICES: [&str; 4] =
+            ["/latest/api/token", "/latest/meta-data/", "/computeMetadata/", "/metadata/identity/"];
+        let text = self.to_string();
+        SERVICES.iter().any(|service| text.contains(service))
     }
 
     fn into_error(self, action: &'static str, at: &Address) -> StorageError {
@@ -81,6 +93,10 @@ where
         let trouble = match attempt(number).await {
             Ok(value) => return Ok(value),
             Err(trouble) if !trouble.passes() => return Err(trouble.into_error(action, at)),
+            Err(trouble) if number >= CREDENTIALS && trouble.is_no_credentials() => {
+                let (address, source) = (at.to_string(), trouble.into());
+                return Err(StorageError::NoCredentials { action, address, source });
+            }
             Err(trouble) => trouble,
         };
         let wait = wait_after(number, limits.first_wait);

@@ -75,12 +75,12 @@ impl Write for Writer {
             return Err(StorageError::Spoilt { address: self.at.to_string() }.into());
         }
         let result = match &mut self.kind {
-            Kind::Local(writer) => {
-                writer.write(bytes).map_err(StorageError::local("write", &self.at))
-            }
+            Kind::Local(writer) => writer
+                .write_all(bytes)
+                .map(|()| bytes.len())
+                .map_err(StorageError::local("write", &self.at)),
             Kind::Remote(writer) => writer.write(bytes),
         };
-        // A local file that takes no more, as on a full disk, may take some later.
         self.spoilt = result.is_err();
         Ok(result?)
     }

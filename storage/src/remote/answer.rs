@@ -15,13 +15,17 @@ use object_store::client::{
 
 /// An answer that is an error.
 #[derive(Debug, thiserror::Error)]
-#[error("the server answered {status}{}{body}", if body.is_empty() { "" } else { ": " })]
+#[error(
+    "the server answered {status}{}{}{body}",
+    if *whole { " with the whole object in place of a range" } else { "" },
+    if body.is_empty() { "" } else { ": " }
+)]
 pub(crate) struct Answer {
     status: u16,
     /// Its first bytes.
     body: String,
     /// A whole object in answer to a request for a range.
-    pub whole: bool,
+    whole: bool,
 }
 
 /// Bytes of an answer that are kept; enough for the code and the sentence of an error.
@@ -51,6 +55,16 @@ impl Answer {
             501 | 505 => false,
             status => status >= 500,
         }
+    }
+
+    /// Whether an error comes from a server that knows no ranges.
+    pub fn is_whole(error: &(dyn Error + 'static)) -> bool {
+        Self::behind(error).is_some_and(|answer| answer.whole)
+    }
+
+    /// Whether an error says that the object ends before the range.
+    pub fn is_beyond(error: &(dyn Error + 'static)) -> bool {
+        Self::behind(error).is_some_and(|answer| answer.status == 416)
     }
 
     /// Whether the server knows no such method here.

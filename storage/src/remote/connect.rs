@@ -1,6 +1,7 @@
 //! From an address's bucket to a client for it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -28,6 +29,8 @@ pub(crate) struct Client {
     pub objects: Arc<dyn ObjectStore>,
     /// None where nothing can be written.
     pub uploads: Option<Arc<dyn MultipartStore>>,
+    /// Whether no request for a range was answered with a whole object so far.
+    pub knows_ranges: AtomicBool,
 }
 
 /// The client that reaches a place, and the object's path there. None for a local path.
@@ -64,7 +67,7 @@ pub(crate) fn connect(reach: &Reach, options: &StorageOptions) -> object_store::
                 .with_retry(no_retries())
                 .with_http_connector(Connector)
                 .build()?;
-            Ok(Client { objects: Arc::new(store), uploads: None })
+            Ok(client(Arc::new(store), None))
         }
     }
 }
@@ -121,6 +124,8 @@ fn google(bucket: &str, options: &StorageOptions) -> object_store::Result<Client
 }
 
 fn azure(container: &str, options: &StorageOptions) -> object_store::Result<Client> {
+    // `container@account`, or `container@account.host`.
+    let (container, account) = container.split_once('@').unwrap_or((container, ""));
     let mut builder = MicrosoftAzureBuilder::from_env();
     for (key, value) in client_settings() {
         builder = builder.with_config(AzureConfigKey::Client(key), value);
@@ -133,12 +138,14 @@ fn azure(container: &str, options: &StorageOptions) -> object_store::Result<Clie
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
     }
+    if let Some(account) = account.split('.').next().filter(|account| !account.is_empty()) {
+        builder = builder.with_account(account);
+    }
     if builder.get_config_value(&AzureConfigKey::Endpoint).is_some_and(|url| is_http(&url)) {
         builder = builder.with_allow_http(true);
     }
     let store = builder
-        // The container may name its account: `container@account`.
-        .with_url(format!("az://{container}"))
+        .with_container_name(container)
         .with_retry(no_retries())
         .with_http_connector(Connector)
         .build()?;
@@ -147,7 +154,11 @@ fn azure(container: &str, options: &StorageOptions) -> object_store::Result<Clie
 
 fn both<S: ObjectStore + MultipartStore>(store: S) -> Client {
     let store = Arc::new(store);
-    Client { objects: Arc::clone(&store) as Arc<dyn ObjectStore>, uploads: Some(store) }
+    client(Arc::clone(&store) as Arc<dyn ObjectStore>, Some(store))
+}
+
+fn client(objects: Arc<dyn ObjectStore>, uploads: Option<Arc<dyn MultipartStore>>) -> Client {
+    Client { objects, uploads, knows_ranges: AtomicBool::new(true) }
 }
 
 /// Every step of a request has a limit of its own, so the whole needs none.
