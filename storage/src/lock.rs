@@ -1,0 +1,195 @@
+//! One holder at a time, over machines.
+//!
+//! In a bucket, a lock is an object that its holder created and writes anew, both conditionally,
+//! six times a lease. Who finds one watches it: if it is written anew, somebody holds it; if nothing
+//! happens for a whole lease, its holder is gone, and it is written over, again on the condition
+//! that it has not changed. No clock is compared with another machine's. A holder that could not
+//! renew for a whole lease knows that it may have lost the lock.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use object_store::UpdateVersion;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::remote::{Put, Remote};
+use crate::runtime::{Task, wait};
+use crate::{Address, StorageError, local};
+
+const RENEWALS_A_LEASE: u32 = 6;
+
+/// A lock that is held; released when it is dropped.
+#[derive(Debug)]
+pub struct Lock(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// Open for as long as the lock is to be held.
+    Local(#[expect(dead_code, reason = "held, not used")] File),
+    Remote(RemoteLock),
+}
+
+impl Lock {
+    pub(crate) fn take(remote: Option<Remote>, at: &Address) -> Result<Option<Self>, StorageError> {
+        let Some(remote) = remote else {
+            return Ok(local::lock(at)?.map(|file| Self(Kind::Local(file))));
+        };
+        let lock = RemoteLock::take(remote, at)?;
+        Ok(lock.map(|lock| Self(Kind::Remote(lock))))
+    }
+
+    /// That the lock is still held. Ask before a step that must not be taken twice.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::LockLost`] if it could not be renewed in time, or somebody took it over.
+    pub fn check(&self) -> Result<(), StorageError> {
+        match &self.0 {
+            Kind::Local(_) => Ok(()),
+            Kind::Remote(lock) => lock.check(),
+        }
+    }
+}
+
+/// A word that nobody else draws.
+pub(crate) fn token() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+struct RemoteLock {
+    held: Arc<Held>,
+    renewal: Task<()>,
+}
+
+struct Held {
+    remote: Remote,
+    state: Mutex<State>,
+    lost: AtomicBool,
+    /// Ends the renewals.
+    released: Notify,
+}
+
+struct State {
+    version: UpdateVersion,
+    /// When the last renewal that succeeded was begun.
+    renewed: Instant,
+}
+
+impl RemoteLock {
+    fn take(remote: Remote, at: &Address) -> Result<Option<Self>, StorageError> {
+        let asked = remote.clone();
+        let state = wait("lock", at, async move { take(&asked).await })?;
+        let Some(state) = state else { return Ok(None) };
+        let held = Arc::new(Held {
+            remote,
+            state: Mutex::new(state),
+            lost: AtomicBool::new(false),
+            released: Notify::new(),
+        });
+        let kept = Arc::clone(&held);
+        let renewal = Task::start("lock", at, async move {
+            kept.keep().await;
+            Ok(())
+        })?;
+        Ok(Some(Self { held, renewal }))
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        let lease = self.held.remote.limits.lease;
+        let old = self.held.state().renewed.elapsed() > lease;
+        if old || self.held.lost.load(Ordering::Relaxed) {
+            return Err(StorageError::LockLost { address: self.held.remote.at.to_string() });
+        }
+        Ok(())
+    }
+}
+
+async fn write(
+    remote: &Remote,
+    over: Option<UpdateVersion>,
+) -> Result<Option<State>, StorageError> {
+    let renewed = Instant::now();
+    let token = token();
+    let bytes = Bytes::from(format!("{token}\n"));
+    Ok(match remote.put_if("lock", bytes, over, &token).await? {
+        Put::Done(version) => Some(State { version, renewed }),
+        Put::Other => None,
+    })
+}
+
+async fn take(remote: &Remote) -> Result<Option<State>, StorageError> {
+    let limits = &remote.limits;
+    let mut seen: Option<(UpdateVersion, Instant)> = None;
+    loop {
+        let Some(now) = remote.lock_version().await? else {
+            // Gone, or never there.
+            return write(remote, None).await;
+        };
+        match &seen {
+            None => seen = Some((now, Instant::now())),
+            Some((seen, _)) if *seen != now => return Ok(None),
+            Some((_, at)) if at.elapsed() > limits.lease => return write(remote, Some(now)).await,
+            Some(_) => {}
+        }
+        tokio::time::sleep(limits.lease / (2 * RENEWALS_A_LEASE)).await;
+    }
+}
+
+impl Held {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Renews the lock until it is lost or released.
+    async fn keep(&self) {
+        let lease = self.remote.limits.lease;
+        while timeout(lease / RENEWALS_A_LEASE, self.released.notified()).await.is_err() {
+            // What failed for now is tried again the next time.
+            if let Ok(Ok(false)) = timeout(lease / 2, self.renew()).await {
+                return;
+            }
+        }
+    }
+
+    /// False if somebody took the lock over.
+    async fn renew(&self) -> Result<bool, StorageError> {
+        let version = self.state().version.clone();
+        match write(&self.remote, Some(version)).await? {
+            Some(state) => *self.state() = state,
+            None => self.lost.store(true, Ordering::Relaxed),
+        }
+        Ok(!self.lost.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for RemoteLock {
+    fn drop(&mut self) {
+        // A renewal on its way is not cut off: it might have its effect, unseen.
+        self.held.released.notify_one();
+        let _ = self.renewal.wait();
+        if self.check().is_err() {
+            return;
+        }
+        let held = Arc::clone(&self.held);
+        let lease = held.remote.limits.lease;
+        // Renewed just before, the object can't be another's when it is deleted. If that fails, it
+        // is taken over when its lease is over.
+        let _ = wait("release", &self.held.remote.at, async move {
+            let _ = timeout(lease / 2, async {
+                if held.renew().await? { held.remote.delete().await } else { Ok(()) }
+            })
+            .await;
+            Ok(())
+        });
+    }
+}
+
+impl std::fmt::Debug for RemoteLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteLock").field("at", &self.held.remote.at).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! What a server answered when it did not do as asked. `object_store` makes texts of most answers;
+//! this layer below it keeps them as values, so that they can be told apart.
+
+use std::error::Error;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use http::StatusCode;
+use http::header::RANGE;
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+    ReqwestConnector,
+};
+
+/// An answer that is an error.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the server answered {status}{}{}{body}",
+    if *whole { " with the whole object in place of a range" } else { "" },
+    if body.is_empty() { "" } else { ": " }
+)]
+pub(crate) struct Answer {
+    status: u16,
+    /// Its first bytes.
+    body: String,
+    /// A whole object in answer to a request for a range.
+    whole: bool,
+}
+
+/// Bytes of an answer that are kept; enough for the code and the sentence of an error.
+const KEPT: usize = 2048;
+
+impl Answer {
+    /// The answer that a library's error came from.
+    pub fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(answer) = error.downcast_ref::<Self>() {
+                return Some(answer);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// Whether the same request may be answered otherwise later.
+    pub fn passes(&self) -> bool {
+        // S3's codes for a request that was cut short or garbled on its way.
+        const GARBLED: [&str; 4] =
+            ["RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"];
+        match self.status {
+            400 => GARBLED.iter().any(|code| self.body.contains(code)),
+            408 | 409 | 425 | 429 => true,
+            501 | 505 => false,
+            status => status >= 500,
+        }
+    }
+
+    /// Whether an error comes from a server that knows no ranges.
+    pub fn is_whole(error: &(dyn Error + 'static)) -> bool {
+        Self::behind(error).is_some_and(|answer| answer.whole)
+    }
+
+    /// Whether an error says that the object ends before the range.
+    pub fn is_beyond(error: &(dyn Error + 'static)) -> bool {
+        Self::behind(error).is_some_and(|answer| answer.status == 416)
+    }
+
+    /// Whether the server knows no such method here.
+    pub fn is_method_unknown(&self) -> bool {
+        matches!(self.status, 405 | 501)
+    }
+}
+
+/// Connects as `object_store` does, and looks at the answers.
+#[derive(Debug)]
+pub(crate) struct Connector;
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = ReqwestConnector::default().connect(options)?;
+        Ok(HttpClient::new(Watched { client }))
+    }
+}
+
+#[derive(Debug)]
+struct Watched {
+    client: HttpClient,
+}
+
+#[async_trait]
+impl HttpService for Watched {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let wants_range = request.headers().contains_key(RANGE);
+        let response = self.client.execute(request).await?;
+        let status = response.status().as_u16();
+        let whole = status == 200 && wants_range;
+        // `object_store` has errors of its own for these.
+        let named = matches!(status, 304 | 401 | 403 | 404 | 412);
+        if named || (status < 300 && !whole) {
+            return Ok(response);
+        }
+        let body = if whole { String::new() } else { start_of(response).await };
+        if status == 409 && body.contains("BlobAlreadyExists") {
+            // What others answer with 412.
+            let mut response = HttpResponse::new(body.into());
+            *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+            return Ok(response);
+        }
+        Err(HttpError::new(HttpErrorKind::Unknown, Answer { status, body, whole }))
+    }
+}
+
+async fn start_of(response: HttpResponse) -> String {
+    let mut body = response.into_body().bytes_stream();
+    let mut start = Vec::new();
+    while start.len() < KEPT
+        && let Some(Ok(bytes)) = body.next().await
+    {
+        start.extend_from_slice(&bytes[..bytes.len().min(KEPT - start.len())]);
+    }
+    String::from_utf8_lossy(&start).into_owned()
+}

@@ -1,0 +1,296 @@
+//! Byte-exact in spite of a store's faults, or a clear error.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use storage::testing::{Fault, FaultProxy, Request, S3Server};
+use storage::{Address, Notice, Storage, StorageError, StorageOptions};
+
+use crate::{PART, cause, noise, read_from, small};
+
+/// A server behind a proxy with a plan.
+struct Faulty {
+    server: S3Server,
+    proxy: FaultProxy,
+    storage: Storage,
+}
+
+impl Faulty {
+    fn new(plan: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        Self::with(plan, |options| options)
+    }
+
+    fn with(
+        plan: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static,
+        change: impl FnOnce(StorageOptions) -> StorageOptions,
+    ) -> Self {
+        let server = S3Server::start().unwrap();
+        let proxy = FaultProxy::start(server.endpoint(), plan).unwrap();
+        let storage = Storage::new(change(small(server.options_through(&proxy)))).unwrap();
+        Self { server, proxy, storage }
+    }
+
+    /// Puts an object past the proxy.
+    fn object(&self, name: &str, bytes: &[u8]) -> Address {
+        let path = self.server.folder().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        self.server.address(name)
+    }
+
+    /// Reads an object past the proxy.
+    fn written(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(self.server.folder().join(name)).ok()
+    }
+}
+
+const ANSWERS: [Fault; 8] = [
+    Fault::SlowDown,
+    Fault::Refuse,
+    Fault::Silent,
+    Fault::Lost,
+    Fault::Reset { after: 3_000 },
+    Fault::Stall { after: 5_000 },
+    Fault::Cut { after: 1 },
+    Fault::Short { by: 10 },
+];
+
+/// Every second request meets the next fault of a list.
+fn every_second(faults: &'static [Fault]) -> impl Fn(&Request) -> Option<Fault> + Send + Sync {
+    move |request| (request.index % 2 == 0).then(|| faults[request.index / 2 % faults.len()])
+}
+
+#[test]
+fn reads_are_exact_in_spite_of_every_fault() {
+    let faulty = Faulty::with(every_second(&ANSWERS), |options| StorageOptions {
+        stall: Some(Duration::from_millis(400)),
+        ..options
+    });
+    let bytes = noise(200_000);
+    let at = faulty.object("object", &bytes);
+    assert!(read_from(&faulty.storage, &at, 0).unwrap() == bytes);
+    assert!(read_from(&faulty.storage, &at, 12_345).unwrap() == bytes[12_345..]);
+    assert!(faulty.storage.read(&at).unwrap() == bytes);
+    assert!(faulty.storage.read_range(&at, 1..150_000).unwrap() == bytes[1..150_000]);
+    assert_eq!(faulty.storage.stat(&at).unwrap().unwrap().bytes, 200_000);
+    // Each of them was met, or this shows nothing.
+    for fault in ANSWERS {
+        let met = faulty.proxy.log().iter().any(|(_, met)| *met == Some(fault));
+        assert!(met, "{fault:?}");
+    }
+}
+
+#[test]
+fn writes_are_exact_in_spite_of_every_fault() {
+    let faulty = Faulty::new(every_second(&[
+        Fault::SlowDown,
+        Fault::Lost,
+        Fault::Refuse,
+        Fault::Reset { after: 0 },
+        Fault::Cut { after: 0 },
+    ]));
+    let bytes = noise(4 * PART + 99);
+    let mut writer = faulty.storage.writer(&faulty.server.address("large")).unwrap();
+    writer.write_all(&bytes).unwrap();
+    writer.finish().unwrap();
+    assert!(faulty.written("large").unwrap() == bytes);
+    assert_eq!(faulty.server.unfinished_parts().unwrap(), 0);
+
+    for name in ["a", "b", "c", "d", "e"] {
+        faulty.storage.put(&faulty.server.address(name), name).unwrap();
+        assert_eq!(faulty.written(name).unwrap(), name.as_bytes());
+        faulty.storage.delete(&faulty.server.address(name)).unwrap();
+        assert_eq!(faulty.written(name), None);
+    }
+    assert!(faulty.proxy.faults() > 10);
+}
+
+#[test]
+fn an_upload_whose_completion_was_not_answered_is_complete() {
+    let completes = AtomicUsize::new(0);
+    let faulty = Faulty::new(move |request| {
+        let is_complete = request.method == "POST" && request.target.contains("uploadId=");
+        (is_complete && completes.fetch_add(1, Ordering::Relaxed) == 0).then_some(Fault::Lost)
+    });
+    let bytes = noise(PART + 1);
+    let mut writer = faulty.storage.writer(&faulty.server.address("object")).unwrap();
+    writer.write_all(&bytes).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(faulty.proxy.faults(), 1);
+    assert!(faulty.written("object").unwrap() == bytes);
+}
+
+#[test]
+fn a_creation_that_was_not_answered_is_known_for_whose_it_is() {
+    let faulty = Faulty::new(|request| {
+        let spoilt = request.method == "PUT" && request.target.contains("spoilt");
+        (spoilt && request.index < 4).then_some(Fault::Lost)
+    });
+    let ours = faulty.server.address("spoilt-ours");
+    assert!(faulty.storage.create(&ours, "ours").unwrap());
+    assert!(!faulty.storage.create(&ours, "ours").unwrap());
+    assert!(faulty.proxy.faults() > 0);
+
+    let faulty = Faulty::new(|request| (request.index == 1).then_some(Fault::Lost));
+    let theirs = faulty.server.address("theirs");
+    assert!(faulty.storage.create(&theirs, "the same").unwrap());
+    assert!(!faulty.storage.create(&theirs, "the same").unwrap());
+    assert_eq!(faulty.proxy.faults(), 1);
+}
+
+#[test]
+fn a_listing_of_many_pages_is_complete_in_spite_of_faults() {
+    let faulty = Faulty::new(every_second(&[
+        Fault::SlowDown,
+        Fault::Cut { after: 50_000 },
+        Fault::Short { by: 1_000 },
+        Fault::Reset { after: 20_000 },
+    ]));
+    let mut expected: Vec<String> = (0..2_300).map(|index| format!("{index:05}.jpg")).collect();
+    for name in &expected {
+        faulty.object(&format!("folder/{name}"), name.as_bytes());
+    }
+    let listed = faulty.storage.list(&faulty.server.address("folder")).unwrap();
+    let mut found: Vec<String> = listed.into_iter().map(|listed| listed.relative).collect();
+    found.sort();
+    expected.sort();
+    assert!(found == expected, "{} of {}", found.len(), expected.len());
+    assert!(faulty.proxy.faults() >= 3);
+}
+
+#[test]
+fn a_fault_that_stays_ends_in_an_error_that_says_what_was_tried() {
+    std::thread::scope(|threads| {
+        for fault in [Fault::SlowDown, Fault::Refuse, Fault::Silent, Fault::Short { by: 1 }] {
+            threads.spawn(move || gives_up(fault));
+        }
+    });
+}
+
+fn gives_up(fault: Fault) {
+    let faulty = Faulty::with(
+        move |request| (request.method != "HEAD").then_some(fault),
+        |options| StorageOptions {
+            retry_for: Some(Duration::from_secs(1)),
+            stall: Some(Duration::from_millis(100)),
+            ..options
+        },
+    );
+    let at = faulty.object("object", &noise(100_000));
+    let mut errors = vec![faulty.storage.read(&at).unwrap_err()];
+    // The answers to these have no length that is known before.
+    if !matches!(fault, Fault::Short { .. }) {
+        errors.push(faulty.storage.put(&at, "new").unwrap_err());
+        errors.push(faulty.storage.list(&at).unwrap_err());
+    }
+    for error in errors {
+        let StorageError::GaveUp { attempts, .. } = error else { panic!("{error:?}") };
+        assert!(attempts > 1);
+        let text = error.to_string();
+        assert!(text.contains("s3://bucket/object"), "{text}");
+        assert!(text.contains(&format!("{attempts} attempts")), "{text}");
+        assert!(text.contains("again is safe"), "{text}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+    assert_eq!(faulty.written("object").unwrap(), noise(100_000));
+}
+
+#[test]
+fn a_reader_that_gives_up_says_what_was_tried() {
+    let faulty = Faulty::with(
+        |request| request.range.as_ref().map(|_| Fault::SlowDown),
+        |options| StorageOptions { retry_for: Some(Duration::from_millis(500)), ..options },
+    );
+    let at = faulty.object("object", &noise(100_000));
+    let error = read_from(&faulty.storage, &at, 0).unwrap_err();
+    assert!(matches!(cause(&error), StorageError::GaveUp { .. }), "{error:?}");
+    assert!(error.to_string().contains("s3://bucket/object"), "{error}");
+}
+
+#[test]
+fn a_refusal_is_not_tried_again() {
+    let faulty = Faulty::new(|_| Some(Fault::Forbidden));
+    let at = faulty.server.address("object");
+    let error = faulty.storage.read(&at).unwrap_err();
+    assert!(matches!(error, StorageError::Denied { .. }), "{error:?}");
+    assert!(error.to_string().contains("credentials"), "{error}");
+    assert_eq!(faulty.proxy.log().len(), 1);
+    let error = faulty.storage.put(&at, "bytes").unwrap_err();
+    assert!(matches!(error, StorageError::Denied { .. }), "{error:?}");
+}
+
+#[test]
+fn wrong_credentials_and_a_bucket_that_is_not_there_are_told_at_once() {
+    let server = S3Server::start().unwrap();
+    let storage = Storage::new(server.options()).unwrap();
+    let elsewhere = Address::parse("s3://no-such-bucket/object").unwrap();
+    assert!(storage.read(&elsewhere).unwrap_err().is_missing());
+    assert!(storage.put(&elsewhere, "bytes").unwrap_err().is_missing());
+
+    let mut options = server.options();
+    options.settings[1].1 = "another".to_owned();
+    let error = Storage::new(options).unwrap().read(&server.address("object")).unwrap_err();
+    assert!(matches!(error, StorageError::Denied { .. }), "{error:?}");
+}
+
+#[test]
+fn credentials_that_are_not_set_are_told_soon() {
+    let server = S3Server::start().unwrap();
+    let mut options = server.options();
+    // No metadata service answers on a port that was just given back.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    options.settings = vec![("aws_metadata_endpoint".to_owned(), format!("http://{free}"))];
+    let error = Storage::new(options).unwrap().read(&server.address("object")).unwrap_err();
+    assert!(matches!(error, StorageError::NoCredentials { .. }), "{error:?}");
+    assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error}");
+}
+
+#[test]
+fn an_object_that_changes_while_it_is_read_is_an_error() {
+    let faulty = Faulty::new(|_| None);
+    let at = faulty.server.address("object");
+    faulty.storage.put(&at, noise(200_000)).unwrap();
+    let mut reader = faulty.storage.reader(&at, 0).unwrap();
+    let mut start = vec![0; 10];
+    reader.read_exact(&mut start).unwrap();
+    faulty.storage.put(&at, vec![1; 200_000]).unwrap();
+    let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+    assert!(matches!(cause(&error), StorageError::Changed { .. }), "{error:?}");
+    // And stays one: nothing is read past the gap.
+    reader.read_exact(&mut start).unwrap_err();
+}
+
+#[test]
+fn a_writer_that_failed_is_not_finished_and_leaves_nothing() {
+    let faulty = Faulty::with(
+        |request| (request.target.contains("partNumber=2")).then_some(Fault::SlowDown),
+        |options| StorageOptions { retry_for: Some(Duration::from_millis(100)), ..options },
+    );
+    let mut writer = faulty.storage.writer(&faulty.server.address("object")).unwrap();
+    let written = writer.write_all(&noise(6 * PART));
+    let finished = writer.finish();
+    assert!(written.is_err());
+    assert!(matches!(finished, Err(StorageError::Spoilt { .. })));
+    assert_eq!(faulty.written("object"), None);
+    assert_eq!(faulty.server.unfinished_parts().unwrap(), 0);
+}
+
+#[test]
+fn the_user_is_told_when_requests_go_on_failing() {
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = std::sync::Arc::clone(&told);
+    let faulty = Faulty::with(
+        |request| (request.index < 6).then_some(Fault::SlowDown),
+        |options| StorageOptions {
+            notice: Some(Notice::new(move |text| kept.lock().unwrap().push(text.to_owned()))),
+            ..options
+        },
+    );
+    let at = faulty.object("object", b"bytes");
+    assert_eq!(faulty.storage.read(&at).unwrap(), "bytes");
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("s3://bucket/object") && told[0].contains("503"), "{told:?}");
+}

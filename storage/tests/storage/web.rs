@@ -1,0 +1,109 @@
+//! Reading over http.
+
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use storage::testing::{Fault, FaultProxy, WebServer, WebServerOptions};
+use storage::{Address, Storage, StorageError};
+use tempfile::TempDir;
+
+use crate::{noise, read_from, small};
+
+struct Web {
+    folder: TempDir,
+    server: WebServer,
+    storage: Storage,
+}
+
+impl Web {
+    fn new(options: WebServerOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = WebServer::start(folder.path(), options).unwrap();
+        let storage = Storage::new(small(fast())).unwrap();
+        Self { folder, server, storage }
+    }
+
+    fn object(&self, name: &str, bytes: &[u8]) -> Address {
+        fs::write(self.folder.path().join(name), bytes).unwrap();
+        self.address(name)
+    }
+
+    fn address(&self, name: &str) -> Address {
+        Address::parse(&format!("{}/{name}?token=unused", self.server.endpoint())).unwrap()
+    }
+}
+
+fn fast() -> storage::StorageOptions {
+    storage::StorageOptions {
+        stall: Some(std::time::Duration::from_secs(1)),
+        first_wait: Some(std::time::Duration::from_millis(5)),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn every_kind_of_web_server_gives_the_same_bytes() {
+    for index in 0..8 {
+        let web = Web::new(WebServerOptions {
+            no_ranges: index & 1 != 0,
+            no_head: index & 2 != 0,
+            no_etag: index & 4 != 0,
+        });
+        let bytes = noise(123_456);
+        let at = web.object("file", &bytes);
+        assert_eq!(web.storage.stat(&at).unwrap().unwrap().bytes, 123_456);
+        assert!(web.storage.read(&at).unwrap() == bytes);
+        assert!(web.storage.read_range(&at, 5..70_000).unwrap() == bytes[5..70_000]);
+        assert!(web.storage.read_range(&at, 5..6).unwrap() == bytes[5..6]);
+        for from in [0, 77_777, 123_456] {
+            assert!(read_from(&web.storage, &at, from as u64).unwrap() == bytes[from..]);
+        }
+        let absent = web.address("absent");
+        assert_eq!(web.storage.stat(&absent).unwrap(), None);
+        assert!(web.storage.read(&absent).unwrap_err().is_missing());
+    }
+}
+
+#[test]
+fn a_body_without_ranges_is_exact_in_spite_of_faults() {
+    let web = Web::new(WebServerOptions { no_ranges: true, ..Default::default() });
+    let bodies = AtomicUsize::new(0);
+    let proxy = FaultProxy::start(web.server.endpoint(), move |request| {
+        let faults = [
+            Some(Fault::Reset { after: 30_000 }),
+            Some(Fault::Cut { after: 60_000 }),
+            Some(Fault::Stall { after: 80_000 }),
+            Some(Fault::SlowDown),
+            None,
+        ];
+        let is_body = request.range.is_none() && request.method == "GET";
+        is_body.then(|| faults[bodies.fetch_add(1, Ordering::Relaxed) % faults.len()]).flatten()
+    })
+    .unwrap();
+    let bytes = noise(100_000);
+    web.object("file", &bytes);
+    let at = Address::parse(&format!("{}/file", proxy.endpoint())).unwrap();
+    for from in [0, 50_000] {
+        assert!(read_from(&web.storage, &at, from as u64).unwrap() == bytes[from..]);
+    }
+    assert_eq!(proxy.faults(), 8);
+}
+
+#[test]
+fn writing_and_listing_are_refused_with_a_way_out() {
+    let web = Web::new(WebServerOptions::default());
+    let at = web.address("file");
+    let errors = [
+        web.storage.put(&at, "bytes").unwrap_err(),
+        web.storage.create(&at, "bytes").unwrap_err(),
+        web.storage.writer(&at).unwrap_err(),
+        web.storage.delete(&at).unwrap_err(),
+        web.storage.lock(&at).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, StorageError::ReadOnly { .. }), "{error:?}");
+        assert!(error.to_string().contains("s3://"), "{error}");
+    }
+    let error = web.storage.list(&at).unwrap_err();
+    assert!(error.to_string().contains("text file"), "{error}");
+}
