@@ -1,0 +1,183 @@
+//! Where the bytes of a shard set come from: a local folder, or a store behind a cache.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytes::buf::{Buf, Reader};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::reader::{ChunkReader, Length};
+use schemas::ShardEntry;
+use storage::{Address, Storage, StorageError};
+
+use super::cache::Cache;
+
+/// The end of a remote shard that is fetched for its footer; a longer footer is fetched again.
+const TAIL: u64 = 64 << 10;
+
+/// An address of shards, how it is reached, and what is kept of it.
+#[derive(Debug, Clone)]
+pub struct ShardSource {
+    storage: Storage,
+    folder: Address,
+    cache: Option<Arc<Cache>>,
+}
+
+impl ShardSource {
+    /// The shards in `folder`; ranges of remote ones are kept in `cache`.
+    pub fn new(storage: Storage, folder: Address, cache: Option<Cache>) -> Self {
+        Self { storage, folder, cache: cache.map(Arc::new) }
+    }
+
+    /// The shards in a local folder.
+    pub fn local(folder: impl Into<Address>) -> Self {
+        Self::new(Storage::local(), folder.into(), None)
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Address {
+        &self.folder
+    }
+
+    /// The storage that reaches it.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Whether reading goes over a network, so that many reads should be under way at once.
+    pub fn is_remote(&self) -> bool {
+        self.folder.local().is_none()
+    }
+
+    /// Why the cache keeps nothing more, if so.
+    pub fn trouble(&self) -> Option<&str> {
+        self.cache.as_ref().and_then(|cache| cache.trouble())
+    }
+
+    /// The footer of a shard and what else stands at its end.
+    pub(super) fn tail(&self, shard: &ShardEntry) -> Result<Fetched, StorageError> {
+        let mut fetched = Fetched { bytes: shard.bytes, held: vec![] };
+        fetched.hold(
+            self.range(shard, shard.bytes.saturating_sub(TAIL)..shard.bytes)?,
+            shard.bytes.saturating_sub(TAIL),
+        );
+        // The last eight bytes are the metadata's length and a magic number.
+        if let Ok(end) = fetched.get_bytes(shard.bytes.saturating_sub(8), 8) {
+            let length = u64::from(u32::from_le_bytes([end[0], end[1], end[2], end[3]]));
+            let from = shard.bytes.saturating_sub(length + 8);
+            if length + 8 > TAIL {
+                fetched.hold(self.range(shard, from..shard.bytes)?, from);
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// Adds ranges of a shard to what is held of it; those that touch are fetched as one.
+    pub(super) fn fetch(
+        &self,
+        shard: &ShardEntry,
+        ranges: impl IntoIterator<Item = Range<u64>>,
+        fetched: &mut Fetched,
+    ) -> Result<(), StorageError> {
+        for range in joined(ranges) {
+            fetched.hold(self.range(shard, range.clone())?, range.start);
+        }
+        Ok(())
+    }
+
+    fn range(&self, shard: &ShardEntry, range: Range<u64>) -> Result<Bytes, StorageError> {
+        let kept = self.cache.as_ref().and_then(|cache| cache.get(&shard.blake3, &range));
+        if let Some(bytes) = kept {
+            return Ok(bytes);
+        }
+        let bytes = self.storage.read_range(&self.folder.join(&shard.file), range.clone())?;
+        if let Some(cache) = &self.cache {
+            cache.put(&shard.blake3, &range, &bytes);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Rising ranges, with those that touch joined.
+fn joined(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut ranges: Vec<_> = ranges.into_iter().collect();
+    ranges.sort_by_key(|range| range.start);
+    let mut all: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match all.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => all.push(range),
+        }
+    }
+    all
+}
+
+/// Parts of a remote shard, which Parquet reads as if they were the file.
+#[derive(Debug, Clone)]
+pub(super) struct Fetched {
+    bytes: u64,
+    held: Vec<(u64, Bytes)>,
+}
+
+impl Fetched {
+    fn hold(&mut self, bytes: Bytes, from: u64) {
+        self.held.push((from, bytes));
+    }
+
+    /// What is held from `start` on.
+    fn from(&self, start: u64) -> ParquetResult<Bytes> {
+        self.held
+            .iter()
+            .filter_map(|(from, bytes)| {
+                let skip = usize::try_from(start.checked_sub(*from)?).ok()?;
+                (skip < bytes.len()).then(|| bytes.slice(skip..))
+            })
+            .max_by_key(Bytes::len)
+            .ok_or_else(|| ParquetError::General(format!("byte {start} was not fetched")))
+    }
+}
+
+impl Length for Fetched {
+    fn len(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl ChunkReader for Fetched {
+    type T = Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let bytes = self.from(start)?;
+        if bytes.len() < length {
+            return Err(ParquetError::General(format!(
+                "byte {} was not fetched",
+                start + bytes.len() as u64
+            )));
+        }
+        Ok(bytes.slice(..length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_are_fetched_as_one() {
+        assert_eq!(joined([5..9, 0..3, 3..5, 12..14]), [0..9, 12..14]);
+    }
+
+    #[test]
+    fn what_was_not_fetched_is_an_error() {
+        let mut fetched = Fetched { bytes: 100, held: vec![] };
+        fetched.hold(Bytes::from_static(b"abcdef"), 10);
+        assert_eq!(fetched.get_bytes(12, 3).unwrap(), "cde");
+        for (start, length) in [(9, 1), (16, 1), (12, 5), (90, 1)] {
+            assert!(fetched.get_bytes(start, length).is_err(), "{start} {length}");
+        }
+    }
+}
