@@ -140,7 +140,7 @@ impl Shape {
             ((at * self.periods * PI).sin() * sharp).clamp(-1.0, 1.0) * 0.5 + 0.5
         };
         let (cover, mix) = match self.kind {
-            Kind::Disks => (inside(radius - 1.0), (0.5 - v * 0.5).clamp(0.0, 1.0)),
+            Kind::Disks => (inside(radius - 1.0), (0.5 + u * 0.5).clamp(0.0, 1.0)),
             Kind::Boxes => (inside(square), (0.5 + u * 0.5).clamp(0.0, 1.0)),
             Kind::Stripes => (inside(square), wave(u)),
             Kind::Rings => (inside(radius - 1.0), wave(radius)),
@@ -150,7 +150,7 @@ impl Shape {
             }
             Kind::Blobs => {
                 let bumps = (v.atan2(u) * self.periods.floor()).cos();
-                (inside(radius - 0.75 - 0.25 * bumps), (0.5 - v * 0.5).clamp(0.0, 1.0))
+                (inside(radius - 0.75 - 0.25 * bumps), (0.5 + u * 0.5).clamp(0.0, 1.0))
             }
         };
         (blend(self.colours[0], self.colours[1], mix), cover)
