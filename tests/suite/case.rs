@@ -8,7 +8,7 @@ use ingest::Silent;
 use schemas::ShardLayout;
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, CheckpointFolder};
-use trainer::data::{Dataset, LoaderSettings};
+use trainer::data::{Dataset, LoaderSettings, ShardSource};
 use trainer::device::DeviceKind;
 use trainer::metrics::{self, Record};
 use trainer::model::{TargetKind, VitModel};
@@ -49,7 +49,7 @@ impl Case {
     }
 
     pub fn dataset(&self) -> Arc<Dataset> {
-        Arc::new(Dataset::open(&self.shards()).unwrap())
+        Arc::new(Dataset::open(ShardSource::local(self.shards())).unwrap())
     }
 
     /// Trains into the folder `out`, taking up its newest checkpoint if `resume`.
@@ -72,8 +72,20 @@ impl Case {
         let out = self.path(out);
         let newest = if resume { CheckpointFolder::of_run(&out).newest().unwrap() } else { None };
         let resume = newest.map(|(path, checkpoint, _)| Resume { path, checkpoint });
-        let paths = RunPaths { shards: self.shards(), out };
+        let paths = RunPaths { shards: ShardSource::local(self.shards()), out };
         train::run_on(DeviceKind::Cpu, &paths, settings, resume, &Console::quiet(), stop)
+    }
+
+    /// Trains anew into the folder `out`, on shards that lie elsewhere.
+    pub fn train_on(
+        &self,
+        shards: ShardSource,
+        out: &str,
+        settings: &Settings,
+    ) -> Result<Outcome, TrainError> {
+        let paths = RunPaths { shards, out: self.path(out) };
+        let stop = AtomicBool::new(false);
+        train::run_on(DeviceKind::Cpu, &paths, settings, None, &Console::quiet(), &stop)
     }
 
     pub fn records(&self, out: &str) -> Vec<Record> {

@@ -1,9 +1,12 @@
 //! Tests across the crates.
 
+#![allow(clippy::unwrap_used)]
+
 mod bad_input;
 mod case;
 mod golden;
 mod loader;
 mod parity_vit;
+mod remote;
 mod slices;
 mod training;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use trainer::data::{Dataset, Loader, LoaderSettings, Position};
+use trainer::data::{Dataset, Loader, LoaderSettings, Position, ShardSource};
 use trainer::model::TargetKind;
 
 /// Pictures of the folder that is made: enough for several windows of row groups.
@@ -26,11 +26,11 @@ fn make(folder: &Path) -> PathBuf {
 
 fn loader(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let shards = match std::env::var_os("LOCALMIM_SHARDS") {
+    let shards: PathBuf = match std::env::var_os("LOCALMIM_SHARDS") {
         Some(path) => path.into(),
         None => make(folder.path()),
     };
-    let dataset = Arc::new(Dataset::open(&shards).expect("shards"));
+    let dataset = Arc::new(Dataset::open(ShardSource::local(shards)).expect("shards"));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut group = criterion.benchmark_group("loader");
     group.throughput(Throughput::Elements(BATCH as u64)).sample_size(20);

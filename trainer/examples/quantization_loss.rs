@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use burn::backend::{Autodiff, Flex};
 use ingest::read::ShardSet;
 use targets::{HogExtractor, View, mirror_picture};
-use trainer::data::{Batch, Dataset, Loader, LoaderSettings, Position};
+use trainer::data::{Batch, Dataset, Loader, LoaderSettings, Position, ShardSource};
 use trainer::export::find_checkpoint;
 use trainer::model::{LocalMim, Precision, TargetKind};
 use trainer::train::slices::Slices;
@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
         prefetch_batches: 2,
         threads: 2,
     };
-    let dataset = Arc::new(Dataset::open(Path::new(shards))?);
+    let dataset = Arc::new(Dataset::open(ShardSource::local(Path::new(shards)))?);
     let mut loader = Loader::start(dataset, settings, Position { epoch: 0, batch: 0 })?;
     let slices = Slices::over_threads(rayon::current_num_threads())?;
 

@@ -7,8 +7,11 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
+use storage::{Address, Notice, Storage, StorageOptions};
 use trainer::checkpoint::CheckpointFolder;
+use trainer::data::{Cache, ShardSource};
 use trainer::device::{self, DeviceChoice, DeviceKind};
 use trainer::export;
 use trainer::progress::Console;
@@ -52,9 +55,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct TrainArgs {
-    /// Folder of shards
+    /// Folder of shards: a path, or s3://, gs://, az://, http(s)://
     #[arg(long)]
-    shards: Option<PathBuf>,
+    shards: Option<Address>,
     /// Folder of the run: settings, metrics, checkpoints [default: runs/RECIPE-MODEL]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -70,6 +73,15 @@ struct TrainArgs {
     /// Go on from the newest checkpoint of --out, or from this file
     #[arg(long, num_args = 0..=1, value_name = "CHECKPOINT", default_missing_value = "")]
     resume: Option<PathBuf>,
+    /// URL of an S3-compatible store for s3:// addresses
+    #[arg(long, help_heading = "Data")]
+    endpoint: Option<String>,
+    /// Local folder that keeps what was read of remote shards [default: nothing is kept]
+    #[arg(long, help_heading = "Data")]
+    cache_dir: Option<PathBuf>,
+    /// Most bytes that --cache-dir may hold, as in 500GB; the longest unused go first
+    #[arg(long, help_heading = "Data", default_value = "100GB")]
+    cache_size: ByteSize,
     #[command(flatten)]
     options: Options,
 }
@@ -162,6 +174,14 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 
 fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let shards = args.shards.context("--shards names the folder of shards; see --help")?;
+    let storage = Storage::new(StorageOptions {
+        endpoint: args.endpoint,
+        notice: Some(Notice::new(|sentence| eprintln!("{sentence}"))),
+        ..StorageOptions::default()
+    })?;
+    let cache =
+        args.cache_dir.map(|folder| Cache::open(&folder, args.cache_size.as_u64())).transpose()?;
+    let shards = ShardSource::new(storage, shards, cache);
     let (device, line) = device::choose(args.device)?;
     eprintln!("{line}");
 

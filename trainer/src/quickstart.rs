@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use crate::checkpoint::{CheckpointError, CheckpointFolder};
+use crate::data::ShardSource;
 use crate::device::DeviceKind;
 use crate::model::VitModel;
 use crate::progress::Console;
@@ -47,11 +48,13 @@ pub enum QuickstartError {
 pub fn settings(device: DeviceKind) -> Result<Settings, SettingsError> {
     let options = Options {
         model: Some(VitModel::Tiny16),
-        epochs: Some(10),
-        warmup_epochs: Some(1.0),
+        epochs: Some(15),
+        warmup_epochs: Some(0.5),
         batch_size: Some(32),
         // Few steps on few pictures bear, and need, a far higher rate than the paper's.
-        lr: Some(8e-3),
+        lr: Some(16e-3),
+        // A sample scene's hue tells which way it is turned; that of its mirror image would not.
+        flip: Some(false),
         clip_grad: Some(3.0),
         log_every: Some(5),
         checkpoint_every: Some(100),
@@ -96,7 +99,7 @@ pub fn run(
 
     let newest = CheckpointFolder::of_run(&run).newest()?;
     let resume = newest.map(|(path, checkpoint, _)| Resume { path, checkpoint });
-    let paths = RunPaths { shards: shards.clone(), out: run.clone() };
+    let paths = RunPaths { shards: ShardSource::local(shards.as_path()), out: run.clone() };
     train::run_on(device, &paths, &settings(device)?, resume, console, stop)?;
 
     let page = out.join("report.html");

@@ -1,15 +1,19 @@
 //! A shard set: what its manifest says, and its row groups.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use schemas::{MANIFEST_FILE, Manifest, ShardLayout};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::reader::ChunkReader;
+use schemas::{MANIFEST_FILE, Manifest, ShardEntry, ShardLayout};
+use storage::Address;
 
 use super::DataError;
+use super::source::ShardSource;
 
 /// A row group of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,44 +29,24 @@ pub struct GroupRef {
 /// An opened shard set.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    folder: PathBuf,
+    source: ShardSource,
     manifest: Manifest,
     names: Vec<Arc<str>>,
     groups: Vec<GroupRef>,
 }
 
 impl Dataset {
-    /// Opens the set in `folder`. Every shard's size is checked against the manifest, and one
-    /// shard's columns; a shard's footer is checked when it is read.
+    /// Opens the set of `source`. Every shard's size is checked against the manifest (where the
+    /// store can list), and one shard's columns; a shard's footer is checked when it is read.
     ///
     /// # Errors
     /// [`DataError`] if there is no manifest, it does not fit this program, or a shard is missing
     /// or of another size.
-    pub fn open(folder: &Path) -> Result<Self, DataError> {
-        let path = folder.join(MANIFEST_FILE);
-        let set = |path: &Path, reason: String| DataError::Set { path: path.to_owned(), reason };
-        let text = fs::read_to_string(&path).map_err(|error| {
-            let reason = match error.kind() {
-                std::io::ErrorKind::NotFound if folder.is_dir() => format!(
-                    "no {MANIFEST_FILE}: the folder is no finished shard set; run `ingest PICTURES --out {}` to its end",
-                    folder.display()
-                ),
-                std::io::ErrorKind::NotFound => {
-                    "there is no such folder; give the folder that ingest wrote".to_owned()
-                }
-                _ => error.to_string(),
-            };
-            set(if folder.is_dir() { &path } else { folder }, reason)
-        })?;
-        let manifest = Manifest::parse(&text).map_err(|error| set(&path, error.to_string()))?;
+    pub fn open(source: ShardSource) -> Result<Self, DataError> {
+        let manifest = read_manifest(&source)?;
+        check_sizes(&source, &manifest)?;
         let mut groups = Vec::new();
         for (shard, entry) in manifest.shards.iter().enumerate() {
-            let file = folder.join(&entry.file);
-            let bytes = fs::metadata(&file).map_err(|error| DataError::shard(&file, error))?.len();
-            if bytes != entry.bytes {
-                let reason = format!("has {bytes} bytes, but {} by the manifest", entry.bytes);
-                return Err(DataError::shard(&file, reason));
-            }
             groups.extend(entry.row_groups.iter().enumerate().map(|(group, &rows)| GroupRef {
                 shard,
                 group,
@@ -70,16 +54,16 @@ impl Dataset {
             }));
         }
         let names = manifest.shards.iter().map(|entry| entry.file.as_str().into()).collect();
-        let dataset = Self { folder: folder.to_owned(), manifest, names, groups };
+        let dataset = Self { source, manifest, names, groups };
         if let Some(&first) = dataset.groups.first() {
-            dataset.reader(first)?;
+            dataset.read(first, &[schemas::layout::ID.to_owned()])?;
         }
         Ok(dataset)
     }
 
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Where it lies.
+    pub fn source(&self) -> &ShardSource {
+        &self.source
     }
 
     /// The manifest.
@@ -114,7 +98,7 @@ impl Dataset {
     pub fn batches_per_epoch(&self, batch: usize) -> Result<u64, DataError> {
         let rows = self.rows();
         match rows / batch as u64 {
-            0 => Err(DataError::TooFew { path: self.folder.clone(), rows, batch }),
+            0 => Err(DataError::TooFew { at: self.source.folder().to_string(), rows, batch }),
             batches => Ok(batches),
         }
     }
@@ -128,48 +112,53 @@ impl Dataset {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// The columns of this name of a row group, in one batch.
+    /// The address of a shard.
+    pub fn address(&self, shard: usize) -> Address {
+        self.source.folder().join(&self.names[shard])
+    }
+
+    /// The columns of these names of a row group, in one batch.
     ///
     /// # Errors
-    /// [`DataError::Shard`] if the shard is damaged or not as the manifest says.
+    /// [`DataError::Shard`] if the shard is damaged or not as the manifest says,
+    /// [`DataError::Storage`] if a store does not give it.
     pub fn read(&self, group: GroupRef, columns: &[String]) -> Result<RecordBatch, DataError> {
-        let path = self.path(group);
-        let fault = |reason: String| DataError::group(&path, group.group, reason);
-        let builder = self.reader(group)?;
-        let mask =
-            ProjectionMask::columns(builder.parquet_schema(), columns.iter().map(String::as_str));
-        let mut reader = builder
-            .with_projection(mask)
-            .with_row_groups(vec![group.group])
-            .with_batch_size(group.rows)
-            .build()
-            .map_err(|error| fault(error.to_string()))?;
-        let batch = reader
-            .next()
-            .ok_or_else(|| fault("holds no rows".into()))?
-            .map_err(|error| fault(error.to_string()))?;
-        if batch.num_rows() != group.rows {
-            return Err(fault(format!("gives {} of {} rows", batch.num_rows(), group.rows)));
+        let at = self.address(group.shard);
+        let entry = &self.manifest.shards[group.shard];
+        let footer = |error: ParquetError| DataError::shard(&at, error);
+        if let Some(path) = at.local() {
+            let file = File::open(path).map_err(|error| DataError::shard(&at, error))?;
+            let metadata = ArrowReaderMetadata::load(&file, <_>::default()).map_err(footer)?;
+            let mask = self.check(group, &at, &metadata, columns)?;
+            return decode(file, metadata, group, mask, &at);
         }
-        Ok(batch)
+        let mut fetched = self.source.tail(entry)?;
+        let metadata = ArrowReaderMetadata::load(&fetched, <_>::default()).map_err(footer)?;
+        let mask = self.check(group, &at, &metadata, columns)?;
+        let chunks = metadata.metadata().row_group(group.group).columns();
+        let wanted = chunks.iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+        let ranges = wanted.map(|(_, chunk)| {
+            let (start, length) = chunk.byte_range();
+            start..start + length
+        });
+        self.source.fetch(entry, ranges, &mut fetched)?;
+        decode(fetched, metadata, group, mask, &at)
     }
 
-    fn path(&self, group: GroupRef) -> PathBuf {
-        self.folder.join(&*self.names[group.shard])
-    }
-
-    /// A reader of a group's shard, whose footer has been checked against the manifest.
-    fn reader(&self, group: GroupRef) -> Result<ParquetRecordBatchReaderBuilder<File>, DataError> {
-        let path = self.path(group);
-        let file = File::open(&path).map_err(|error| DataError::shard(&path, error))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-            .map_err(|error| DataError::shard(&path, error))?;
-        let layout = ShardLayout::of_schema(builder.schema())
-            .map_err(|error| DataError::shard(&path, error))?;
+    /// Holds a shard's footer against the manifest; which of its columns are wanted.
+    fn check(
+        &self,
+        group: GroupRef,
+        at: &Address,
+        metadata: &ArrowReaderMetadata,
+        columns: &[String],
+    ) -> Result<ProjectionMask, DataError> {
+        let layout = ShardLayout::of_schema(metadata.schema())
+            .map_err(|error| DataError::shard(at, error))?;
         if layout != *self.layout() {
-            return Err(DataError::shard(&path, "has other columns than the manifest says"));
+            return Err(DataError::shard(at, "has other columns than the manifest says"));
         }
-        let groups = builder.metadata().row_groups();
+        let groups = metadata.metadata().row_groups();
         let rows = groups.get(group.group).map(|group| group.num_rows());
         let expected = self.manifest.shards[group.shard].row_groups.len();
         if groups.len() != expected || rows != i64::try_from(group.rows).ok() {
@@ -179,8 +168,91 @@ impl Dataset {
                 rows.unwrap_or(0),
                 group.rows
             );
-            return Err(DataError::group(&path, group.group, reason));
+            return Err(DataError::group(at, group.group, reason));
         }
-        Ok(builder)
+        Ok(ProjectionMask::columns(metadata.parquet_schema(), columns.iter().map(String::as_str)))
     }
+}
+
+/// The manifest of a folder of shards.
+fn read_manifest(source: &ShardSource) -> Result<Manifest, DataError> {
+    let folder = source.folder();
+    let at = folder.join(MANIFEST_FILE);
+    let bytes = match source.storage().read(&at) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_missing() => {
+            let is_there = folder.local().is_none_or(|path| path.is_dir());
+            let (at, reason) = if is_there {
+                let reason = format!(
+                    "no {MANIFEST_FILE}: the folder is no finished shard set; run `ingest PICTURES --out {folder}` to its end"
+                );
+                (at, reason)
+            } else {
+                let reason = "there is no such folder; give the folder that ingest wrote";
+                (folder.clone(), reason.to_owned())
+            };
+            return Err(DataError::Set { at: at.to_string(), reason });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let wrong = |reason: String| DataError::Set { at: at.to_string(), reason };
+    let text = std::str::from_utf8(&bytes).map_err(|error| wrong(error.to_string()))?;
+    Manifest::parse(text).map_err(|error| wrong(error.to_string()))
+}
+
+/// Holds the sizes of all shards against the manifest.
+fn check_sizes(source: &ShardSource, manifest: &Manifest) -> Result<(), DataError> {
+    let folder = source.folder();
+    let check = |entry: &ShardEntry, bytes: u64| {
+        if bytes == entry.bytes {
+            return Ok(());
+        }
+        let reason = format!("has {bytes} bytes, but {} by the manifest", entry.bytes);
+        Err(DataError::shard(&folder.join(&entry.file), reason))
+    };
+    if let Some(path) = folder.local() {
+        for entry in &manifest.shards {
+            let file = path.join(&entry.file);
+            let metadata = fs::metadata(&file)
+                .map_err(|error| DataError::shard(&folder.join(&entry.file), error))?;
+            check(entry, metadata.len())?;
+        }
+        return Ok(());
+    }
+    // A web server lists nothing; there a wrong size shows when the shard is read.
+    let Ok(listed) = source.storage().list(folder) else { return Ok(()) };
+    let sizes: HashMap<_, _> =
+        listed.iter().map(|file| (file.relative.as_str(), file.bytes)).collect();
+    for entry in &manifest.shards {
+        match sizes.get(entry.file.as_str()) {
+            Some(&bytes) => check(entry, bytes)?,
+            None => return Err(DataError::shard(&folder.join(&entry.file), "is not there")),
+        }
+    }
+    Ok(())
+}
+
+/// The wanted columns of a row group.
+fn decode<R: ChunkReader + 'static>(
+    reader: R,
+    metadata: ArrowReaderMetadata,
+    group: GroupRef,
+    mask: ProjectionMask,
+    at: &Address,
+) -> Result<RecordBatch, DataError> {
+    let fault = |reason: String| DataError::group(at, group.group, reason);
+    let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, metadata)
+        .with_projection(mask)
+        .with_row_groups(vec![group.group])
+        .with_batch_size(group.rows)
+        .build()
+        .map_err(|error| fault(error.to_string()))?;
+    let batch = reader
+        .next()
+        .ok_or_else(|| fault("holds no rows".into()))?
+        .map_err(|error| fault(error.to_string()))?;
+    if batch.num_rows() != group.rows {
+        return Err(fault(format!("gives {} of {} rows", batch.num_rows(), group.rows)));
+    }
+    Ok(batch)
 }

@@ -28,6 +28,9 @@ use super::order::{EpochOrder, Position, stream};
 use super::sample::{self, SampleMut, SampleSpec, StoredTarget, StoredView};
 use crate::model::TargetKind;
 
+/// Row groups of a remote set that are under way at once: waiting for a store takes no core.
+const REMOTE_READS: usize = 8;
+
 /// What batches are made of, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoaderSettings {
@@ -178,7 +181,7 @@ impl Loader {
         for &cell in &settings.cells {
             if !layout.cells.iter().any(|&stored| stored as usize == cell) {
                 return Err(DataError::Cell {
-                    path: dataset.folder().to_owned(),
+                    at: dataset.source().folder().to_string(),
                     cell,
                     found: layout.cells.clone(),
                 });
@@ -201,6 +204,16 @@ impl Loader {
             .thread_name(|i| format!("loader-{i}"))
             .build()
             .map_err(|error| DataError::Thread(error.to_string()))?;
+        let pool = Arc::new(pool);
+        let readers = if dataset.source().is_remote() {
+            let readers = ThreadPoolBuilder::new()
+                .num_threads(settings.threads.max(REMOTE_READS))
+                .thread_name(|i| format!("fetch-{i}"))
+                .build();
+            Arc::new(readers.map_err(|error| DataError::Thread(error.to_string()))?)
+        } else {
+            Arc::clone(&pool)
+        };
         let (sender, batches) = bounded(settings.prefetch_batches);
         let (give_back, spent) = bounded(settings.prefetch_batches + 2);
         let stop = Arc::new(AtomicBool::new(false));
@@ -210,7 +223,8 @@ impl Loader {
             settings,
             spec,
             batches_per_epoch,
-            pool: Arc::new(pool),
+            pool,
+            readers,
             sender,
             spent,
             stop: Arc::clone(&stop),
@@ -283,7 +297,10 @@ struct Coordinator {
     spec: SampleSpec,
     columns: Vec<String>,
     batches_per_epoch: u64,
+    /// Makes batches.
     pool: Arc<ThreadPool>,
+    /// Reads and decodes row groups; the same where disks are local.
+    readers: Arc<ThreadPool>,
     sender: Sender<Result<Batch, DataError>>,
     spent: Receiver<Batch>,
     stop: Arc<AtomicBool>,
@@ -347,7 +364,7 @@ impl Coordinator {
         }
         let (dataset, order) = (Arc::clone(&self.dataset), Arc::clone(order));
         let (columns, stop) = (self.columns.clone(), Arc::clone(&self.stop));
-        self.pool.spawn(move || {
+        self.readers.spawn(move || {
             let read = |&group: &GroupRef| {
                 if stop.load(Ordering::Relaxed) {
                     return Err(DataError::Thread("stopped".into()));
@@ -386,12 +403,15 @@ impl Coordinator {
     ) -> Result<RowRef, DataError> {
         let spec = &self.spec;
         let name = self.dataset.name(group.shard);
-        let path = self.dataset.folder().join(&*name);
-        let fault = |reason: String| DataError::group(&path, group.group, reason);
+        let fault = |reason: String| {
+            DataError::group(&self.dataset.address(group.shard), group.group, reason)
+        };
         let column = |name: &str| {
             batch.column_by_name(name).ok_or_else(|| fault(format!("lacks column `{name}`")))
         };
-        let bytes = |name: &str| Ok(column(name)?.as_fixed_size_binary().value(row));
+        let bytes = |name: &str| -> Result<&[u8], DataError> {
+            Ok(column(name)?.as_fixed_size_binary().value(row))
+        };
         let floats = |name: &str| -> Result<Vec<f32>, DataError> {
             let words = bytes(name)?.as_chunks().0;
             Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect())

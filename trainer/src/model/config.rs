@@ -178,7 +178,7 @@ impl ModelConfig {
     /// [`ConfigError`] with the two numbers that do not.
     pub fn check(&self) -> Result<(), ConfigError> {
         let fail = |text: String| Err(ConfigError(text));
-        if self.patch == 0 || self.size % self.patch != 0 || self.size == 0 {
+        if self.patch == 0 || !self.size.is_multiple_of(self.patch) || self.size == 0 {
             return fail(format!(
                 "patches of {} pixels do not tile views of {} pixels; ingest with a --size that {} divides",
                 self.patch, self.size, self.patch
@@ -187,7 +187,7 @@ impl ModelConfig {
         for (what, dim, heads) in
             [("encoder", self.dim, self.heads), ("decoders", self.decoder_dim, self.decoder_heads)]
         {
-            if dim == 0 || dim % 4 != 0 || heads == 0 || dim % heads != 0 {
+            if dim == 0 || !dim.is_multiple_of(4) || heads == 0 || !dim.is_multiple_of(heads) {
                 return fail(format!(
                     "the {what} width {dim} must be a multiple of 4 and of its {heads} heads"
                 ));
@@ -235,7 +235,7 @@ impl ModelConfig {
             _ if cell != 0 && cell * 4 == patch => Ok(Scale::Up4),
             _ if cell != 0 && cell * 2 == patch => Ok(Scale::Up2),
             _ if cell == patch => Ok(Scale::Same),
-            _ if cell != 0 && cell % patch == 0 && self.size % cell == 0 => {
+            _ if cell != 0 && cell.is_multiple_of(patch) && self.size.is_multiple_of(cell) => {
                 Ok(Scale::Down(cell / patch))
             }
             _ => Err(ConfigError(format!(

@@ -12,6 +12,7 @@ use super::panels::Drawn;
 use super::plot::{self, Line};
 use crate::checkpoint::Header;
 use crate::metrics::Record;
+use crate::model::TargetKind;
 
 /// Rejects listed by name; beyond these only the counts are shown.
 const REJECTS_LISTED: usize = 40;
@@ -123,7 +124,13 @@ pub fn page(
 
     body += "<h2>Reconstructions</h2><p>";
     body += "For each view: what the picture is, what the encoder saw, and for each tap the target \
-             and the prediction. In a prediction, cells the encoder saw are the target's, dimmed.";
+             and the prediction. In a prediction, cells the encoder saw are the target's";
+    body += match header.network.target {
+        TargetKind::Hog => {
+            ", dimmed, and the others are brightened alike, until the strongest stroke is white."
+        }
+        TargetKind::Pixel => ".",
+    };
     body += "</p>";
     for view in &drawn.views {
         let _ = write!(

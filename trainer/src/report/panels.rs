@@ -170,9 +170,13 @@ fn sheet(
         let weights = masking.at_scale(network.patch, cell);
         // A visible cell shows its target, dimmed, so that the eye rests on what was predicted.
         let shown: Vec<f32> = match network.target {
-            TargetKind::Hog => (0..target.len())
-                .map(|i| if weights[i / channels] > 0.0 { prediction[i] } else { 0.35 * target[i] })
-                .collect(),
+            TargetKind::Hog => {
+                let masked = |i: &usize| weights[i / channels] > 0.0;
+                let strongest = (0..target.len()).filter(masked).map(|i| prediction[i]);
+                let bright = strongest.fold(f32::EPSILON, f32::max).recip().max(1.0);
+                let value = |i| if masked(&i) { bright * prediction[i] } else { 0.35 * target[i] };
+                (0..target.len()).map(value).collect()
+            }
             TargetKind::Pixel => (0..target.len())
                 .map(|i| if weights[i / channels] > 0.0 { prediction[i] } else { target[i] })
                 .collect(),

@@ -33,7 +33,7 @@ impl<B: AutodiffBackend> Gradients<B> {
     }
 
     /// Adds another step's gradients.
-    pub fn add(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         let sum = |pair| match pair {
             (Some(a), Some(b)) => Some(a + b),
             (a, b) => a.or(b),

@@ -15,7 +15,7 @@ use super::step::PartTimes;
 use crate::checkpoint::{
     CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header,
 };
-use crate::data::{DataError, Dataset, Loader, LoaderSettings, Position, RowRef};
+use crate::data::{DataError, Dataset, Loader, LoaderSettings, Position, RowRef, ShardSource};
 use crate::metrics::{MetricsError, MetricsWriter, Record, Shares};
 use crate::model::state::{self, StateError};
 use crate::model::{LocalMim, ModelConfig};
@@ -25,8 +25,8 @@ use crate::settings::{Settings, SettingsError};
 /// Where a run reads and writes, and how it begins.
 #[derive(Debug, Clone)]
 pub struct RunPaths {
-    /// The folder of shards.
-    pub shards: PathBuf,
+    /// Where the shards lie.
+    pub shards: ShardSource,
     /// The run's folder.
     pub out: PathBuf,
 }
@@ -97,13 +97,13 @@ pub enum TrainError {
     #[error(
         "checkpoint {} was made on another shard set than {}; give its --shards, or start anew with another --out",
         path.display(),
-        shards.display()
+        shards
     )]
     OtherShards {
         /// The checkpoint.
         path: PathBuf,
         /// The shards now.
-        shards: PathBuf,
+        shards: String,
     },
     /// The shards hold too few rows for a step.
     #[error(
@@ -159,7 +159,7 @@ pub fn run<B: AutodiffBackend>(
     console: &Console,
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
-    let dataset = Arc::new(Dataset::open(&paths.shards)?);
+    let dataset = Arc::new(Dataset::open(paths.shards.clone())?);
     let layout = dataset.layout();
     let network = settings.network(layout.size as usize, layout.bins as usize)?;
     let folder = CheckpointFolder::of_run(&paths.out);
@@ -200,6 +200,7 @@ pub fn run<B: AutodiffBackend>(
     console.begin(trainee.step, last_step);
 
     let mut saved = resumed.then_some(trainee.step);
+    let mut told = false;
     let mut clock = Clock::start();
     while trainee.step < last_step && !stop.load(Ordering::Relaxed) {
         let step = trainee.step + 1;
@@ -232,7 +233,7 @@ pub fn run<B: AutodiffBackend>(
                 output.gradients
             };
             gradients = Some(match gradients {
-                Some(sum) => sum.add(scaled),
+                Some(sum) => sum.plus(scaled),
                 None => scaled,
             });
             if checked || settings.clip_grad.is_some() {
@@ -272,6 +273,12 @@ pub fn run<B: AutodiffBackend>(
             };
             metrics.write(&record)?;
             console.record(&record);
+            if let Some(trouble) = paths.shards.trouble()
+                && !told
+            {
+                console.message(trouble);
+                told = true;
+            }
             clock = Clock::start();
         }
         if step % settings.checkpoint_every == 0 {
@@ -331,7 +338,8 @@ impl<B: AutodiffBackend> Trainee<B> {
             return Err(TrainError::Conflict { path, differences: differences.join(", ") });
         }
         if header.dataset != dataset.fingerprint() || header.network != *network {
-            return Err(TrainError::OtherShards { path, shards: paths.shards.clone() });
+            let shards = paths.shards.folder().to_string();
+            return Err(TrainError::OtherShards { path, shards });
         }
         let state = |source| TrainError::State { path: path.clone(), source };
         let model = LocalMim::from_state(network, settings.precision, &checkpoint.model, device)

@@ -112,7 +112,7 @@ impl<B: AutodiffBackend> InOrder<B> {
         while let Some(output) = self.waiting.remove(&self.added) {
             self.added += 1;
             self.sum = Some(match self.sum.take() {
-                Some(sum) => sum.add(output),
+                Some(sum) => sum.plus(output),
                 None => output,
             });
         }

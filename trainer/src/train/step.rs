@@ -54,12 +54,12 @@ pub struct StepOutput<B: AutodiffBackend> {
 
 impl<B: AutodiffBackend> StepOutput<B> {
     /// Adds what another part of the batch gives.
-    pub fn add(mut self, other: Self) -> Self {
+    pub fn plus(mut self, other: Self) -> Self {
         for (loss, more) in self.tap_losses.iter_mut().zip(other.tap_losses) {
             *loss += more;
         }
         self.times += other.times;
-        Self { gradients: self.gradients.add(other.gradients), ..self }
+        Self { gradients: self.gradients.plus(other.gradients), ..self }
     }
 }
 
