@@ -21,6 +21,8 @@ const CREATOR: Attribute = Attribute::Metadata(Cow::Borrowed("creator"));
 #[derive(Debug)]
 pub(crate) enum Put {
     Done(UpdateVersion),
+    /// What is there comes from an earlier put of the same creator, whose answer was lost.
+    Earlier(UpdateVersion),
     /// Something else is there.
     Other,
 }
@@ -59,7 +61,7 @@ impl Remote {
     }
 
     /// A put that succeeds only if nothing is there, or only over the given version. `creator` is
-    /// drawn for this one put and kept with the object: of a put whose answer was lost it tells
+    /// a word that nobody else uses, kept with the object: of a put whose answer was lost it tells
     /// whether it took place.
     pub async fn put_if(
         &self,
@@ -79,7 +81,7 @@ impl Remote {
             }
             match self.get(GetOptions { head: true, ..GetOptions::default() }).await {
                 Ok(found) if found.attributes.get(&CREATOR).is_some_and(|by| **by == *creator) => {
-                    Ok(Put::Done(UpdateVersion {
+                    Ok(Put::Earlier(UpdateVersion {
                         e_tag: found.meta.e_tag,
                         version: found.meta.version,
                     }))
