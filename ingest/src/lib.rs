@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod container;
 pub mod draw;
 mod error;
 pub mod inspect;
@@ -20,6 +21,7 @@ pub mod sample;
 mod settings;
 mod shard;
 pub mod source;
+pub mod source_list;
 mod state;
 pub mod view;
 
