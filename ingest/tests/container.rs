@@ -450,9 +450,19 @@ fn damage_never_panics_and_always_ends() {
         let Some(member) = members.get(rng.random_range(0..members.len().max(1))) else { continue };
         let place = member.next.members as usize;
         let (rest, again) = read_from(*kind, Arc::new(Bytes::from(bytes)), member.next, &limits);
-        assert_eq!(rest, members[place..], "round {round}, {kind:?}");
+        assert_eq!(wordless(&rest), wordless(&members[place..]), "round {round}, {kind:?}");
         assert_eq!(again.is_some(), error.is_some(), "round {round}, {kind:?}: {error:?}");
     }
+}
+
+/// Members without the sentence in which their fault is told: the Parquet library may run into
+/// the same damage elsewhere when it passes over rows.
+fn wordless(members: &[Member]) -> Vec<Member> {
+    let mut members = members.to_vec();
+    for fault in members.iter_mut().filter_map(|member| member.body.as_mut().err()) {
+        fault.message.clear();
+    }
+    members
 }
 
 /// An archive that counts what is read of it, or fails at a place.
