@@ -95,8 +95,8 @@ fn join(mut all: Table, one: Table) -> Table {
 }
 
 fn measure(picture: &picture::Picture, seed: u64) -> anyhow::Result<Table> {
-    let crop = Crop::draw(&picture.content_hash, 0, seed, picture.rgb.dimensions());
-    let pixels = Cutter::new(SIZE as u32).cut(&picture.rgb, crop)?;
+    let crop = Crop::draw(&picture.content_hash, 0, seed, picture.size);
+    let pixels = Cutter::new(SIZE as u32).cut_from(picture, crop)?;
     let mut mirrored = vec![0; pixels.len()];
     mirror_picture(&pixels, SIZE, &mut mirrored)?;
     let mut table = Table::default();

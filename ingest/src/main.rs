@@ -109,6 +109,8 @@ impl From<IngestArgs> for Settings {
         let pictures_per_shard = args
             .shard_pictures
             .unwrap_or_else(|| ingest::default_pictures_per_shard(&layout, args.views));
+        // The settings without a flag of their own.
+        let defaults = Self::new("", "").ingest;
         Self {
             root: args.pictures,
             out: args.out,
@@ -124,6 +126,7 @@ impl From<IngestArgs> for Settings {
                 pictures_per_shard,
                 rows_per_group: args.rows_per_group,
                 zstd_level: args.zstd_level,
+                ..defaults
             },
         }
     }

@@ -6,7 +6,7 @@ use schemas::{IngestSettings, Reason, Reject, code};
 use targets::{HogExtractor, View, patch_stats};
 
 use crate::IngestError;
-use crate::picture::{self, Picture};
+use crate::picture::{self, Decoder, Fault, MemoryBudget, Picture};
 use crate::source::Source;
 use crate::view::{Crop, Cutter};
 
@@ -45,25 +45,30 @@ pub(crate) enum Outcome {
 pub(crate) struct RowMaker<'a> {
     root: &'a Path,
     settings: &'a IngestSettings,
+    decoder: Decoder<'a>,
     cutter: Cutter,
     hog: HogExtractor,
 }
 
 impl<'a> RowMaker<'a> {
-    pub fn new(root: &'a Path, settings: &'a IngestSettings) -> Result<Self, IngestError> {
+    pub fn new(
+        root: &'a Path,
+        settings: &'a IngestSettings,
+        memory: &MemoryBudget,
+    ) -> Result<Self, IngestError> {
         let layout = &settings.layout;
         let cells: Vec<_> = layout.cells.iter().map(|&cell| cell as usize).collect();
         let hog = HogExtractor::new(layout.size as usize, layout.bins as usize, &cells)?;
-        Ok(Self { root, settings, cutter: Cutter::new(layout.size), hog })
+        let decoder = Decoder::new(settings).with_memory(memory.clone());
+        Ok(Self { root, settings, decoder, cutter: Cutter::new(layout.size), hog })
     }
 
     /// The rows of the file that stands at `number` in the listing, or why there are none.
     pub fn make(&mut self, number: u64, source: &Source) -> Result<Outcome, IngestError> {
         let picture = match &source.fault {
-            Some(message) => {
-                Err(picture::Fault { reason: Reason::Unreadable, message: message.clone() })
-            }
-            None => picture::read(&self.root.join(&source.relative), self.settings),
+            Some(message) => Err(Fault::new(Reason::Unreadable, message.clone())),
+            None => picture::load(&self.root.join(&source.relative), self.settings)
+                .and_then(|bytes| self.decoder.decode(&bytes)),
         };
         let picture = match picture {
             Ok(picture) => picture,
@@ -90,9 +95,9 @@ impl<'a> RowMaker<'a> {
         view: u32,
     ) -> Result<Row, IngestError> {
         let IngestSettings { views, seed, .. } = *self.settings;
-        let source_size = picture.rgb.dimensions();
+        let source_size = picture.size;
         let crop = Crop::draw(&picture.content_hash, view, seed, source_size);
-        let pixels = self.cutter.cut(&picture.rgb, crop)?;
+        let pixels = self.cutter.cut_from(picture, crop)?;
         let cells = self.cells(&pixels)?;
         Ok(Row {
             id: number * u64::from(views) + u64::from(view),

@@ -10,11 +10,15 @@ use schemas::{
     IngestSettings, MANIFEST_FILE, Manifest, REJECTS_FILE, Reason, Reject, SCHEMA_VERSION,
 };
 
+use crate::picture::MemoryBudget;
 use crate::row::{Outcome, Row, RowMaker};
 use crate::shard::{Group, ShardWriter};
 use crate::source::{self, Source};
 use crate::state::{self, Found, Plan, ShardState, Work};
 use crate::{CREATED_BY, IngestError, Progress, Settings, read};
+
+/// Bytes that the pictures in work may take together.
+const MEMORY: u64 = 2 << 30;
 
 /// What a run did.
 #[derive(Debug, Clone)]
@@ -131,7 +135,8 @@ fn make_shards(
         .num_threads(settings.threads)
         .build()
         .map_err(|error| IngestError::Threads(error.to_string()))?;
-    let makers = Makers { settings, idle: Mutex::new(Vec::new()) };
+    let memory = MemoryBudget::new(MEMORY);
+    let makers = Makers { settings, memory, idle: Mutex::new(Vec::new()) };
     let mut states = Vec::with_capacity(finished.len());
     for (index, (pictures, state)) in sources.chunks(a_shard).zip(finished).enumerate() {
         let state = match state {
@@ -233,6 +238,7 @@ fn make_run(
 /// Row makers that wait for the next picture, so that none is made twice for a thread.
 struct Makers<'a> {
     settings: &'a Settings,
+    memory: MemoryBudget,
     idle: Mutex<Vec<RowMaker<'a>>>,
 }
 
@@ -245,7 +251,7 @@ impl<'a> Makers<'a> {
         let waiting = idle().pop();
         let mut maker = match waiting {
             Some(maker) => maker,
-            None => RowMaker::new(&self.settings.root, &self.settings.ingest)?,
+            None => RowMaker::new(&self.settings.root, &self.settings.ingest, &self.memory)?,
         };
         let result = work(&mut maker);
         idle().push(maker);

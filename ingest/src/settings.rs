@@ -38,8 +38,13 @@ impl Settings {
                 views,
                 seed: 0,
                 strict: false,
+                min_decoded: 90,
                 min_side: 16,
                 max_pixels: 178_956_970,
+                max_aspect: 0,
+                one_colour: 4,
+                background: [255; 3],
+                scaled_decode: true,
                 pictures_per_shard: default_pictures_per_shard(&layout, views),
                 rows_per_group: 64,
                 zstd_level: 1,
@@ -66,6 +71,10 @@ impl Settings {
         }
         if *max_pixels == 0 {
             return invalid("--max-pixels", "must be at least 1".into());
+        }
+        let share = self.ingest.min_decoded;
+        if share > 100 {
+            return invalid("--min-decoded", format!("must be in 0..=100 per cent, not {share}"));
         }
         let pictures = self.ingest.pictures_per_shard;
         if !(1..=1 << 20).contains(&pictures) {

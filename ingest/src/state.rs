@@ -45,8 +45,13 @@ impl Plan {
                 ("--views", settings.views.to_string()),
                 ("--seed", settings.seed.to_string()),
                 ("--strict", settings.strict.to_string()),
+                ("--min-decoded", settings.min_decoded.to_string()),
                 ("--min-side", settings.min_side.to_string()),
                 ("--max-pixels", settings.max_pixels.to_string()),
+                ("--max-aspect", settings.max_aspect.to_string()),
+                ("--one-colour", settings.one_colour.to_string()),
+                ("--background", hex(settings.background)),
+                ("--scaled-decode", settings.scaled_decode.to_string()),
                 ("--shard-pictures", settings.pictures_per_shard.to_string()),
                 ("--rows-per-group", settings.rows_per_group.to_string()),
                 ("--zstd-level", settings.zstd_level.to_string()),
@@ -75,6 +80,10 @@ impl Plan {
         }
         differences
     }
+}
+
+fn hex(colour: [u8; 3]) -> String {
+    colour.iter().map(|value| format!("{value:02x}")).collect()
 }
 
 /// What became of one shard's pictures.

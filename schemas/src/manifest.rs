@@ -13,12 +13,23 @@ pub struct IngestSettings {
     pub views: u32,
     /// The seed from which, with the picture's content, every crop follows.
     pub seed: u64,
-    /// Pictures that were cut short are rejected rather than kept as far as they go.
+    /// Every JPEG that is cut short is rejected, however little is missing.
     pub strict: bool,
+    /// The least share of a JPEG that must decode, in per cent, for it to be kept.
+    pub min_decoded: u8,
     /// The shortest side a picture may have, in pixels.
     pub min_side: u32,
     /// The most pixels a picture may have.
     pub max_pixels: u64,
+    /// The most times that a picture's longer side may be its shorter; 0 allows any.
+    pub max_aspect: u32,
+    /// A picture is of one colour if, in each channel, nearly all pixels lie within so many
+    /// neighbouring levels of 256; 0 keeps such pictures.
+    pub one_colour: u8,
+    /// The colour (RGB) over which transparent pictures are laid.
+    pub background: [u8; 3],
+    /// JPEGs are decoded at 1/2, 1/4 or 1/8 where their crops are that much larger than a view.
+    pub scaled_decode: bool,
     /// Listed pictures a shard; a shard holds at most this many · views rows.
     pub pictures_per_shard: u32,
     /// Most rows of a Parquet row group. A group has its own run of pictures, so that it has fewer
@@ -137,8 +148,13 @@ mod tests {
                 views: 1,
                 seed: 0,
                 strict: false,
+                min_decoded: 90,
                 min_side: 1,
                 max_pixels: 1 << 20,
+                max_aspect: 0,
+                one_colour: 4,
+                background: [255; 3],
+                scaled_decode: true,
                 pictures_per_shard: 8,
                 rows_per_group: 4,
                 zstd_level: 3,
