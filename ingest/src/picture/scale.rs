@@ -9,7 +9,9 @@ use schemas::IngestSettings;
 
 use crate::view::Crop;
 
-/// How many times larger than the view a reduced crop must still be, in width and in height.
+/// How many times larger than the view a reduced crop must still be, in width and in height. At 2 a
+/// view's values differ from those of the whole picture by less than one level of 256 on average,
+/// as `examples/jpeg.rs` measures it; at 1 by two, and by up to seventy at edges.
 pub(super) const SPARE: u32 = 2;
 
 /// A decoded picture's pixels, seen from the whole picture: each covers `scale`×`scale` of its

@@ -82,7 +82,7 @@ fn a_jpeg_with_nothing_in_it_costs_no_decoding() {
     let frame = vast.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
     vast[frame + 5..frame + 9].copy_from_slice(&[0x32, 0, 0x32, 0]);
     vast.extend([0xff, 0xd9]);
-    let budget = ingest::picture::MemoryBudget::new(1 << 20);
+    let budget = picture::MemoryBudget::new(1 << 20);
     let settings = needing(0);
     let decoder = picture::Decoder::new(&settings).with_memory(budget);
     // It is refused before it asks for the memory, of which there is not enough.
