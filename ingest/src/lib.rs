@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod draw;
+pub mod duplicates;
 mod error;
 pub mod inspect;
 pub mod picture;
