@@ -66,7 +66,7 @@ impl Settings {
                 max_aspect: 0,
                 one_colour: 4,
                 background: [255; 3],
-                scaled_decode: true,
+                scaled_decode: false,
                 pictures_per_shard: default_pictures_per_shard(&layout, views),
                 rows_per_group: 64,
                 zstd_level: 1,

@@ -29,7 +29,7 @@ fn settings() -> IngestSettings {
         max_aspect: 0,
         one_colour: 4,
         background: [255; 3],
-        scaled_decode: true,
+        scaled_decode: false,
         pictures_per_shard: 1024,
         rows_per_group: 64,
         zstd_level: 1,
