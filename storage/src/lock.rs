@@ -119,8 +119,9 @@ async fn write(
     over: Option<UpdateVersion>,
     holder: &str,
 ) -> Result<Put, StorageError> {
-    let bytes = Bytes::from(format!("{holder} {}\n", token()));
-    remote.put_if("lock", bytes, over, holder).await
+    let put = token();
+    let bytes = Bytes::from(format!("{holder} {put}\n"));
+    remote.put_if("lock", bytes, over, (holder, &put)).await
 }
 
 async fn take(remote: &Remote, holder: &str) -> Result<Option<State>, StorageError> {

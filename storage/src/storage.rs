@@ -167,7 +167,7 @@ impl Storage {
         };
         let creator = lock::token();
         wait("write", at, async move {
-            let put = remote.put_if("write", bytes, None, &creator).await?;
+            let put = remote.put_if("write", bytes, None, (&creator, "")).await?;
             Ok(!matches!(put, Put::Other))
         })
     }

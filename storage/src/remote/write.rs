@@ -21,7 +21,7 @@ const CREATOR: Attribute = Attribute::Metadata(Cow::Borrowed("creator"));
 #[derive(Debug)]
 pub(crate) enum Put {
     Done(UpdateVersion),
-    /// What is there comes from an earlier put of the same creator, whose answer was lost.
+    /// What is there comes from an earlier put of the same holder, whose answer was lost.
     Earlier(UpdateVersion),
     /// Something else is there.
     Other,
@@ -60,33 +60,37 @@ impl Remote {
         Ok(())
     }
 
-    /// A put that succeeds only if nothing is there, or only over the given version. `creator` is
-    /// a word that nobody else uses, kept with the object: of a put whose answer was lost it tells
-    /// whether it took place.
+    /// A put that succeeds only if nothing is there, or only over the given version. `holder`
+    /// is a word that nobody else uses and `put` one that the holder uses once; both are kept with
+    /// the object: of a put whose answer was lost they tell whether it took place.
     pub async fn put_if(
         &self,
         action: &'static str,
         bytes: Bytes,
         over: Option<UpdateVersion>,
-        creator: &str,
+        (holder, put): (&str, &str),
     ) -> Result<Put, StorageError> {
+        let creator = format!("{holder}{put}");
         self.uploads(action)?;
         let mode = over.map_or(PutMode::Create, PutMode::Update);
         persist(action, &self.at, &self.limits, |_| async {
-            match self.put_once(&bytes, mode.clone(), Some(creator)).await {
+            match self.put_once(&bytes, mode.clone(), Some(&creator)).await {
                 Err(Trouble::Store(
                     StoreError::AlreadyExists { .. } | StoreError::Precondition { .. },
                 )) => {}
                 result => return Ok(Put::Done(result?)),
             }
             match self.get(GetOptions { head: true, ..GetOptions::default() }).await {
-                Ok(found) if found.attributes.get(&CREATOR).is_some_and(|by| **by == *creator) => {
-                    Ok(Put::Earlier(UpdateVersion {
-                        e_tag: found.meta.e_tag,
-                        version: found.meta.version,
-                    }))
+                Ok(found) => {
+                    let by = found.attributes.get(&CREATOR).map_or("", |by| by.as_ref());
+                    let (e_tag, version) = (found.meta.e_tag, found.meta.version);
+                    let version = UpdateVersion { e_tag, version };
+                    Ok(match by.strip_prefix(holder) {
+                        Some(rest) if rest == put => Put::Done(version),
+                        Some(_) => Put::Earlier(version),
+                        None => Put::Other,
+                    })
                 }
-                Ok(_) => Ok(Put::Other),
                 Err(Trouble::Store(StoreError::NotFound { .. })) if mode != PutMode::Create => {
                     Ok(Put::Other)
                 }
