@@ -5,7 +5,7 @@
 //! cargo run --release -p ingest --example quantization -- ./photos
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use ingest::Settings;
@@ -60,10 +60,9 @@ fn main() -> anyhow::Result<()> {
     let root: PathBuf =
         std::env::args_os().nth(1).context("give the folder of the pictures")?.into();
     let settings = Settings::new(&root, "").ingest;
-    let sources = source::list(&root, Path::new(""), settings.seed, false)?.sources;
-    let tables: Vec<_> = sources
+    let tables: Vec<_> = source::pictures(&root, settings.seed)?
         .par_iter()
-        .filter_map(|source| picture::read(&root.join(&source.relative), &settings).ok())
+        .filter_map(|path| picture::read(path, &settings).ok())
         .map(|picture| measure(&picture, settings.seed))
         .collect::<anyhow::Result<_>>()?;
     println!("{} pictures, one view of {SIZE} pixels each\n", tables.len());
@@ -95,8 +94,8 @@ fn join(mut all: Table, one: Table) -> Table {
 }
 
 fn measure(picture: &picture::Picture, seed: u64) -> anyhow::Result<Table> {
-    let crop = Crop::draw(&picture.content_hash, 0, seed, picture.rgb.dimensions());
-    let pixels = Cutter::new(SIZE as u32).cut(&picture.rgb, crop)?;
+    let crop = Crop::draw(&picture.content_hash, 0, seed, picture.size);
+    let pixels = Cutter::new(SIZE as u32).cut_from(picture, crop)?;
     let mut mirrored = vec![0; pixels.len()];
     mirror_picture(&pixels, SIZE, &mut mirrored)?;
     let mut table = Table::default();

@@ -1,7 +1,9 @@
-//! What can stop a run. A bad picture never does: it becomes a line of `rejects.jsonl`.
+//! What can stop a run. A bad picture never does: it becomes a line of the list of rejects.
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use storage::{Address, StorageError};
 
 use crate::view::Crop;
 
@@ -10,7 +12,7 @@ use crate::view::Crop;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IngestError {
-    /// A file could not be read or written.
+    /// A local file could not be read or written.
     #[error("can't {action} {}", path.display())]
     Io {
         /// What was tried, as a verb.
@@ -18,6 +20,17 @@ pub enum IngestError {
         /// On what.
         path: PathBuf,
         /// What the system said.
+        source: io::Error,
+    },
+    /// Something could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A file of the set could not be written.
+    #[error("can't write {at}")]
+    Write {
+        /// The file.
+        at: Address,
+        /// What went wrong.
         source: io::Error,
     },
     /// A setting out of its range.
@@ -28,87 +41,150 @@ pub enum IngestError {
         /// What is wrong, and what would be right.
         problem: String,
     },
-    /// The root is no folder.
-    #[error("{}: no such folder; give the folder that holds the pictures", .0.display())]
-    Root(PathBuf),
-    /// The output is the root itself.
+    /// There is nothing at a source.
+    #[error("{0}: no such folder or file; give folders, archives, lists or pictures")]
+    NoSource(Address),
+    /// The output is a source itself.
+    #[error("--out {0} is a source itself; give a folder of its own for the shards")]
+    OutIsSource(Address),
+    /// A line of a list is of no use.
+    #[error("{list}, line {line}: {problem}")]
+    List {
+        /// The list.
+        list: String,
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A text file that was to list sources is no list.
+    #[error("{list} can't be read as a list of sources")]
+    NotAList {
+        /// The list.
+        list: String,
+        /// What is wrong with it.
+        source: crate::source_list::ListError,
+    },
+    /// A source went away during the run.
     #[error(
-        "--out {} is the folder of the pictures itself; give a folder of its own for the shards",
-        .0.display()
+        "{at} is gone: {lost} was there when the run began; bring it back and run the same again, which goes on from the last finished shard"
     )]
-    OutIsRoot(PathBuf),
+    Vanished {
+        /// The source.
+        at: Box<Address>,
+        /// What was to be read.
+        lost: String,
+    },
+    /// A remote picture could not be fetched, though it may be sound.
+    #[error(
+        "can't fetch {at}; the finished shards are kept, and the same command goes on from there"
+    )]
+    Fetch {
+        /// The picture.
+        at: Address,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// An archive could not be read on, though it may be sound.
+    #[error(
+        "can't go on reading {at}; the finished shards are kept, and the same command goes on from there"
+    )]
+    Archive {
+        /// The archive.
+        at: Box<Address>,
+        /// What its reader said.
+        source: crate::container::ContainerError,
+    },
     /// The output holds something that is not ours to write over.
     #[error(
-        "--out {} is not empty and was not made by ingest (it holds `{found}`); give an empty or new folder",
-        out.display()
+        "--out {out} is not empty and was not made by ingest (it holds `{found}`); give an empty or new folder"
     )]
     Foreign {
         /// The output folder.
-        out: PathBuf,
+        out: Box<Address>,
         /// One of the entries in it.
         found: String,
     },
     /// An earlier run on the same output had other settings or pictures.
     #[error(
-        "{} was begun by a run that differs from this one:\n{}\nGive another --out, repeat the earlier settings, or delete the folder.",
-        out.display(),
+        "{out} was begun by a run that differs from this one:\n{}\n{hint}",
         .differences.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n")
     )]
     Differs {
         /// The output folder.
-        out: PathBuf,
+        out: Box<Address>,
         /// A sentence a difference, which names the flag.
         differences: Vec<String>,
+        /// The way out.
+        hint: &'static str,
     },
-    /// A set that its manifest calls finished is not as the manifest has it.
-    #[error("{}: {problem}; delete the folder and run ingest again", path.display())]
+    /// A finished set was to get other sources.
+    #[error(
+        "{out} is finished, and was made of other pictures:\n{}\nGive --append to add these to it, another --out, or delete the folder.",
+        .differences.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n")
+    )]
+    Finished {
+        /// The output folder.
+        out: Box<Address>,
+        /// What was different.
+        differences: Vec<String>,
+    },
+    /// A file of a set is not as it was written.
+    #[error("{file}: {problem}")]
     Damaged {
         /// The file concerned.
-        path: PathBuf,
-        /// What is wrong with it.
+        file: String,
+        /// What is wrong with it, and the way out.
         problem: String,
     },
-    /// A folder that is no shard set.
-    #[error("{}: {problem}", path.display())]
+    /// A shard can't be made again as it was.
+    #[error("{file} can't be made again: {problem}")]
+    Repair {
+        /// The shard.
+        file: String,
+        /// Why, and the way out.
+        problem: String,
+    },
+    /// An address that is no shard set.
+    #[error("{at}: {problem}")]
     NoSet {
         /// The folder.
-        path: PathBuf,
+        at: Box<Address>,
         /// What it is instead, and the way out.
         problem: String,
     },
     /// Another run writes to the same output.
-    #[error("another ingest is writing to {}; wait for it to end, or give another --out", .0.display())]
-    Locked(PathBuf),
+    #[error("another ingest is writing to {0}; wait for it to end, or give another --out")]
+    Locked(Address),
     /// There is not a single file to look at.
     #[error(
-        "no file found under {} (hidden files are passed over); give the folder that holds the pictures",
-        .0.display()
+        "no file found under {0} (hidden files are passed over); give folders, archives or lists of pictures"
     )]
-    NothingFound(PathBuf),
-    /// Not one file became a row.
-    #[error("none of the {rejected} files could be used; {} says why for each", rejects.display())]
+    NothingFound(String),
+    /// Not one picture became a row.
+    #[error("none of the {rejected} pictures could be used; {rejects} says why for each")]
     NothingAccepted {
         /// How many were rejected.
         rejected: u64,
         /// The list of them.
-        rejects: PathBuf,
+        rejects: Address,
     },
     /// [`Progress::shard`](crate::Progress::shard) asked to stop.
     #[error("stopped; the finished shards are kept, and the same command goes on from there")]
     Stopped,
     /// Parquet could not be written or read.
-    #[error("can't write or read the shard {}", path.display())]
+    #[error("can't write or read the shard {at}")]
     Parquet {
         /// The shard.
-        path: PathBuf,
+        at: Box<Address>,
         /// What the Parquet library said.
         source: parquet::errors::ParquetError,
     },
     /// The columns of a shard are not those of its layout.
-    #[error("the shard {} has other columns than it should", path.display())]
+    #[error("the shard {at} has other columns than it should")]
     Columns {
         /// The shard.
-        path: PathBuf,
+        at: Box<Address>,
         /// What does not fit.
         source: schemas::LayoutError,
     },
@@ -135,12 +211,12 @@ impl IngestError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// Names the shard that a Parquet error concerns.
-    pub(crate) fn parquet<E>(path: &Path) -> impl FnOnce(E) -> Self
+    /// Names the shard that a Parquet error concerns. What the storage said speaks for itself.
+    pub(crate) fn parquet<E>(at: &Address) -> impl FnOnce(E) -> Self
     where
         E: Into<parquet::errors::ParquetError>,
     {
-        let path = path.to_owned();
-        move |source| Self::Parquet { path, source: source.into() }
+        let at = Box::new(at.clone());
+        move |source| Self::Parquet { at, source: source.into() }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use schemas::{Manifest, Reject, code};
+use schemas::{IngestSettings, Manifest, Reject, code};
 
 use crate::IngestError;
 use crate::draw::Canvas;
@@ -57,9 +57,19 @@ fn describe_to(
     )?;
     writeln!(
         text,
-        "settings       seed {}, strict {}, min side {}, max pixels {}, zstd level {}",
-        settings.seed, settings.strict, settings.min_side, settings.max_pixels, settings.zstd_level
+        "settings       seed {}, zstd level {}, {}",
+        settings.seed,
+        settings.zstd_level,
+        filters(settings).join(", ")
     )?;
+    for (version, part) in (1..).zip(&manifest.parts) {
+        writeln!(
+            text,
+            "version {version:<7}{} pictures of {}",
+            part.pictures,
+            part.sources.join(", ")
+        )?;
+    }
     writeln!(
         text,
         "pictures       {} accepted ({} of them cut short), {} rejected",
@@ -90,8 +100,8 @@ fn describe_to(
     rest(text, manifest.shards.len())?;
 
     writeln!(text, "\n{} classes", manifest.classes.len())?;
-    for class in manifest.classes.iter().take(LISTED) {
-        writeln!(text, "  {class}")?;
+    for (class, pictures) in manifest.classes.iter().zip(&manifest.class_pictures).take(LISTED) {
+        writeln!(text, "  {pictures:>8}  {class}")?;
     }
     rest(text, manifest.classes.len())?;
 
@@ -124,6 +134,34 @@ fn describe_to(
         }
     }
     Ok(())
+}
+
+/// What a picture must be to be kept, filter by filter, with the flags that change it.
+pub fn filters(settings: &IngestSettings) -> Vec<String> {
+    let mut filters = vec![
+        format!("at least {} pixels a side (--min-side)", settings.min_side),
+        format!("at most {} pixels (--max-pixels)", settings.max_pixels),
+    ];
+    match (settings.strict, settings.min_decoded) {
+        (true, _) => filters.push("not cut short (--strict)".into()),
+        (false, 0) => {}
+        (false, share) => filters.push(format!("at least {share} % there (--min-decoded)")),
+    }
+    if settings.max_aspect > 0 {
+        filters
+            .push(format!("at most {} times as long as wide (--max-aspect)", settings.max_aspect));
+    }
+    if settings.one_colour > 0 {
+        let levels = settings.one_colour;
+        filters.push(format!("more than {levels} levels of colour (--one-colour)"));
+    }
+    if !settings.keep_duplicates {
+        filters.push("no two of the same bytes (--keep-duplicates keeps them)".into());
+    }
+    if let Some(bits) = settings.near_duplicates {
+        filters.push(format!("none within {bits} bits of another (--near-duplicates)"));
+    }
+    filters
 }
 
 fn rest(text: &mut String, count: usize) -> fmt::Result {

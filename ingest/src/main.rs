@@ -1,137 +1,22 @@
-//! The command line of `ingest`: flags → settings → the library.
+//! The command line of `ingest`: flags → settings → the library → what it did, in words.
+
+mod cli;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
+use ingest::repair::repair;
+use ingest::verify::verify;
 use ingest::{Bar, IngestError, Settings, Summary, draw, inspect, read, sample};
-use schemas::{IngestSettings, REJECTS_FILE, ShardLayout};
+use storage::Storage;
 
-/// Turns a folder of pictures into Parquet shards for masked image modeling.
-#[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    ingest: Option<IngestArgs>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Tells what is in a shard set, and draws it.
-    Inspect(InspectArgs),
-    /// Makes a small collection of pictures, drawn procedurally, to try the programs with.
-    Sample(SampleArgs),
-}
-
-#[derive(Debug, Args)]
-struct IngestArgs {
-    /// Folder that holds the pictures, at any depth (jpeg, png, webp, gif, bmp, tiff).
-    /// A folder named like a subcommand is given as ./inspect.
-    pictures: PathBuf,
-    /// Folder for the shards.
-    #[arg(long)]
-    out: PathBuf,
-    /// Views cut from each picture.
-    #[arg(long, default_value_t = 1)]
-    views: u32,
-    /// Side of a view in pixels.
-    #[arg(long, default_value_t = 224)]
-    size: u32,
-    /// HOG cell sizes in pixels, rising.
-    #[arg(long, value_delimiter = ',', default_value = "4,8,16,32")]
-    cells: Vec<u32>,
-    /// HOG orientation bins a channel: 9 for ViT-B, 18 for ViT-L.
-    #[arg(long, default_value_t = 9)]
-    bins: u32,
-    /// Seed of the crops and of the pictures' order.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Worker threads; 0 takes one a core. The shards do not depend on it.
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
-    /// Reject JPEGs that are cut short instead of keeping them as far as they go.
-    #[arg(long)]
-    strict: bool,
-    /// Follow symbolic links instead of passing over them.
-    #[arg(long)]
-    follow_links: bool,
-    /// Shortest side that a picture may have, in pixels.
-    #[arg(long, default_value_t = 16)]
-    min_side: u32,
-    /// Most pixels that a picture may have.
-    #[arg(long, default_value_t = 178_956_970)]
-    max_pixels: u64,
-    /// Pictures a shard [default: as many as make about 320 MiB before compression].
-    #[arg(long)]
-    shard_pictures: Option<u32>,
-    /// Most rows of a Parquet row group.
-    #[arg(long, default_value_t = 64)]
-    rows_per_group: u32,
-    /// Zstd level of the Parquet pages; higher ones make smaller shards, more slowly.
-    #[arg(long, default_value_t = 1)]
-    zstd_level: i32,
-}
-
-#[derive(Debug, Args)]
-struct InspectArgs {
-    /// Folder that holds the shards.
-    shards: PathBuf,
-    /// Draw the rows' views beside their HOG at every cell size into this PNG.
-    #[arg(long)]
-    preview: Option<PathBuf>,
-    /// Rows to show.
-    #[arg(long, default_value_t = 4)]
-    rows: usize,
-    /// Seed that chooses them.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-}
-
-#[derive(Debug, Args)]
-struct SampleArgs {
-    /// New folder for the pictures.
-    folder: PathBuf,
-    /// Whole pictures to make; some broken files come on top.
-    #[arg(long, default_value_t = 420)]
-    pictures: usize,
-    /// Seed of the pictures.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-}
-
-impl From<IngestArgs> for Settings {
-    fn from(args: IngestArgs) -> Self {
-        let layout = ShardLayout { size: args.size, cells: args.cells, bins: args.bins };
-        let pictures_per_shard = args
-            .shard_pictures
-            .unwrap_or_else(|| ingest::default_pictures_per_shard(&layout, args.views));
-        Self {
-            root: args.pictures,
-            out: args.out,
-            threads: args.threads,
-            follow_links: args.follow_links,
-            ingest: IngestSettings {
-                layout,
-                views: args.views,
-                seed: args.seed,
-                strict: args.strict,
-                min_side: args.min_side,
-                max_pixels: args.max_pixels,
-                pictures_per_shard,
-                rows_per_group: args.rows_per_group,
-                zstd_level: args.zstd_level,
-            },
-        }
-    }
-}
+use cli::{Cli, Command, InspectArgs, RepairArgs, SampleArgs, VerifyArgs};
 
 fn main() -> ExitCode {
     match work(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever reads the output has closed it, as `head` does: no error of ours.
         Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -147,13 +32,16 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn work(cli: Cli) -> anyhow::Result<()> {
+fn work(cli: Cli) -> anyhow::Result<ExitCode> {
     match (cli.command, cli.ingest) {
-        (Some(Command::Inspect(args)), _) => inspect_set(&args),
-        (Some(Command::Sample(args)), _) => make_sample(&args),
-        (None, Some(args)) => ingest_pictures(args.into()),
+        (Some(Command::Inspect(args)), _) => inspect_set(args)?,
+        (Some(Command::Verify(args)), _) => return verify_set(args),
+        (Some(Command::Repair(args)), _) => return repair_set(args),
+        (Some(Command::Sample(args)), _) => make_sample(&args)?,
+        (None, Some(args)) => ingest_pictures(args.into())?,
         (None, None) => anyhow::bail!("nothing to do; see --help"),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn ingest_pictures(settings: Settings) -> anyhow::Result<()> {
@@ -174,31 +62,33 @@ fn ingest_pictures(settings: Settings) -> anyhow::Result<()> {
 /// The closing summary; its last line is for programs too.
 fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let manifest = &summary.manifest;
-    let folder = settings.out.display();
+    let Summary { manifest, part, .. } = summary;
+    let folder = &settings.out;
     if summary.pictures == 0 {
         writeln!(out, "{folder} was finished already; nothing to do")?;
     }
     writeln!(
         out,
-        "{} rows in {} shards, {}, in {folder}",
+        "{} rows in {} shards, {}, in {folder} (version {})",
         manifest.rows,
         manifest.shards.len(),
-        inspect::size(manifest.bytes)
+        inspect::size(manifest.bytes),
+        manifest.version
     )?;
     if summary.pictures > 0 {
         let seconds = summary.time.as_secs_f64();
         let rate = summary.pictures as f64 / seconds;
         writeln!(out, "{} pictures in {seconds:.1} s, {rate:.0}/s", summary.pictures)?;
     }
+    writeln!(out, "filters: {}", inspect::filters(&manifest.settings).join(", "))?;
     for (reason, count) in &summary.rejects {
         writeln!(out, "  {count:>6} rejected: {}", reason.code())?;
     }
-    if manifest.rejected > 0 {
-        writeln!(out, "  each is named in {}", settings.out.join(REJECTS_FILE).display())?;
+    if !summary.rejects.is_empty() {
+        writeln!(out, "  each is named in {}", folder.join(&part.rejects.file))?;
     }
-    if manifest.cut_short > 0 {
-        writeln!(out, "  {:>6} kept though cut short (--strict rejects them)", manifest.cut_short)?;
+    if part.cut_short > 0 {
+        writeln!(out, "  {:>6} kept though cut short (--strict rejects them)", part.cut_short)?;
     }
     if summary.irregular > 0 {
         writeln!(
@@ -207,11 +97,12 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
             summary.irregular
         )?;
     }
-    writeln!(out, "{} accepted, {} rejected", manifest.accepted, manifest.rejected)
+    writeln!(out, "{} accepted, {} rejected", part.accepted, part.rejected.values().sum::<u64>())
 }
 
-fn inspect_set(args: &InspectArgs) -> anyhow::Result<()> {
-    let set = read::ShardSet::open(&args.shards)?;
+fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
+    let storage = Storage::new(args.store.into())?;
+    let set = read::ShardSet::open_at(&storage, &args.shards)?;
     let rows = inspect::sample(&set, args.rows, args.seed)?;
     let text = inspect::describe(set.manifest(), &set.rejects()?, &rows);
     write!(std::io::stdout(), "{text}")?;
@@ -222,6 +113,53 @@ fn inspect_set(args: &InspectArgs) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "\npreview in {}", path.display())?;
     }
     Ok(())
+}
+
+fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
+    let storage = Storage::new(args.store.into())?;
+    let set = read::ShardSet::open_at(&storage, &args.shards)?;
+    let manifest = set.manifest();
+    let bar = Bar::of_bytes();
+    let damages = verify(&storage, &args.shards, manifest, &bar)?;
+    drop(bar);
+    let mut out = std::io::stdout().lock();
+    for damage in &damages {
+        writeln!(out, "{damage}")?;
+    }
+    let (shards, size) = (manifest.shards.len(), inspect::size(manifest.bytes));
+    if damages.is_empty() {
+        writeln!(out, "{shards} shards, {size}: all as they were written")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(
+        out,
+        "{} files damaged or missing, of {shards} shards, {size}; `ingest repair {}` makes shards again",
+        damages.len(),
+        args.shards
+    )?;
+    Ok(ExitCode::FAILURE)
+}
+
+fn repair_set(args: RepairArgs) -> anyhow::Result<ExitCode> {
+    let (settings, options) = args.settings();
+    let bar = Bar::new();
+    let repaired = repair(&Storage::new(options)?, &settings, &bar)?;
+    drop(bar);
+    let mut out = std::io::stdout().lock();
+    if repaired.manifest {
+        writeln!(out, "manifest.json: brought back from its numbered copy")?;
+    }
+    for shard in &repaired.shards {
+        writeln!(out, "{shard}: made again, byte for byte")?;
+    }
+    for damage in &repaired.left {
+        writeln!(out, "{damage}; left, since only a new run of ingest makes it")?;
+    }
+    if repaired.left.is_empty() {
+        writeln!(out, "all of {} is as it was written", settings.out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 fn make_sample(args: &SampleArgs) -> anyhow::Result<()> {

@@ -1,21 +1,28 @@
 //! How a run tells what it does, and how the binary shows it.
 
-use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::inspect::size;
 
 /// What a run tells while it works. The methods are called from many threads.
 pub trait Progress: Sync {
-    /// The listing is there: `pictures` in all, of which earlier runs did `done`.
-    fn begin(&self, pictures: u64, done: u64) {
-        let _ = (pictures, done);
+    /// The listing is there: so many bytes in all, of which earlier runs did `done`. How many
+    /// pictures are in archives is not known before they are read.
+    fn begin(&self, bytes: u64, done: u64) {
+        let _ = (bytes, done);
     }
 
-    /// One more file is done.
+    /// So many of the bytes are done, in all.
+    fn read(&self, done: u64) {
+        let _ = done;
+    }
+
+    /// One more picture is done.
     fn picture(&self, rejected: bool) {
         let _ = rejected;
     }
@@ -41,27 +48,57 @@ const LINE_EVERY: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Bar {
     bar: ProgressBar,
+    /// Pictures are told; without it, bytes.
+    of_pictures: bool,
+    pictures: AtomicU64,
     rejected: AtomicU64,
+    begun: OnceLock<Instant>,
     last_line: Mutex<Instant>,
 }
 
 impl Bar {
     /// A bar that appears when the run begins.
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Self { bar, rejected: AtomicU64::new(0), last_line: Mutex::new(Instant::now()) }
+        Self::telling(true)
+    }
+
+    /// A bar of bytes alone.
+    pub fn of_bytes() -> Self {
+        Self::telling(false)
+    }
+
+    fn telling(of_pictures: bool) -> Self {
+        Self {
+            of_pictures,
+            bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+            pictures: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            begun: OnceLock::new(),
+            last_line: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// How much is done: how many pictures, how fast, and how many of them were rejected.
+    fn text(&self) -> String {
+        if !self.of_pictures {
+            return size(self.bar.position());
+        }
+        let pictures = self.pictures.load(Ordering::Relaxed);
+        let rejected = self.rejected.load(Ordering::Relaxed);
+        let seconds = self.begun.get().map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        let rate = pictures as f64 / seconds.max(1e-3);
+        format!("{pictures} pictures, {rate:.0}/s, {rejected} rejected")
     }
 
     fn line_if_due(&self) {
         let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
         if last.elapsed() >= LINE_EVERY {
             *last = Instant::now();
+            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0).max(1));
             eprintln!(
-                "{}/{} pictures, {:.0}/s, {} rejected, {} s left",
-                self.bar.position(),
-                self.bar.length().unwrap_or(0),
-                self.bar.per_sec(),
-                self.rejected.load(Ordering::Relaxed),
+                "{:.1} %, {}, {} s left",
+                100.0 * done as f64 / all as f64,
+                self.text(),
                 self.bar.eta().as_secs()
             );
         }
@@ -75,31 +112,29 @@ impl Default for Bar {
 }
 
 impl Progress for Bar {
-    fn begin(&self, pictures: u64, done: u64) {
-        let template = "{bar:30} {pos}/{len} pictures  {rate}  {eta} left  {msg}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            let rate = |state: &ProgressState, text: &mut dyn Write| {
-                // Nobody is told if the terminal is gone.
-                let _ = write!(text, "{:.0}/s", state.per_sec());
-            };
-            self.bar.set_style(style.with_key("rate", rate));
+    fn begin(&self, bytes: u64, done: u64) {
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent} %  {msg}  {eta} left") {
+            self.bar.set_style(style);
         }
-        self.bar.set_length(pictures);
+        self.bar.set_length(bytes);
         self.bar.set_position(done);
         // Rate and time left count from here, not from what was done before.
         self.bar.reset_eta();
+        let _ = self.begun.set(Instant::now());
         self.bar.set_draw_target(ProgressDrawTarget::stderr());
     }
 
-    fn picture(&self, rejected: bool) {
-        if rejected {
-            let count = self.rejected.fetch_add(1, Ordering::Relaxed) + 1;
-            self.bar.set_message(format!("{count} rejected"));
-        }
-        self.bar.inc(1);
+    fn read(&self, done: u64) {
+        self.bar.set_position(done);
+        self.bar.set_message(self.text());
         if self.bar.is_hidden() {
             self.line_if_due();
         }
+    }
+
+    fn picture(&self, rejected: bool) {
+        self.pictures.fetch_add(1, Ordering::Relaxed);
+        self.rejected.fetch_add(u64::from(rejected), Ordering::Relaxed);
     }
 }
 

@@ -1,22 +1,22 @@
 //! Opens a shard set: its manifest, its rejects, and any of its rows.
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{UInt32Type, UInt64Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
-use schemas::{MANIFEST_FILE, Manifest, REJECTS_FILE, Reject, ShardLayout, layout};
+use schemas::{FileEntry, Manifest, Reject, ShardEntry, ShardLayout, layout};
+use storage::{Address, Storage};
 
+use crate::stored::ShardFile;
 use crate::view::Crop;
 use crate::{IngestError, state};
 
 /// A finished shard set.
 #[derive(Debug, Clone)]
 pub struct ShardSet {
-    folder: PathBuf,
+    storage: Storage,
+    at: Address,
     manifest: Manifest,
 }
 
@@ -25,10 +25,12 @@ pub struct ShardSet {
 pub struct StoredRow {
     /// The row's number.
     pub id: u64,
-    /// Where the picture lies below the root.
+    /// Where the picture lies in the sources.
     pub source: String,
     /// BLAKE3 of the picture file.
     pub content_hash: Vec<u8>,
+    /// The picture's perceptual hash, if it has one.
+    pub perceptual_hash: Option<u64>,
     /// The class, where the folder gives one.
     pub label: Option<String>,
     /// Which view of its picture.
@@ -59,22 +61,30 @@ pub struct StoredCells {
 }
 
 impl ShardSet {
-    /// Opens the set in `folder`.
+    /// Opens the set in the local folder `folder`.
     ///
     /// # Errors
     /// [`IngestError::NoSet`] if there is none or it is unfinished, [`IngestError::Damaged`] if
     /// its manifest can't be used.
     pub fn open(folder: &Path) -> Result<Self, IngestError> {
-        if !folder.join(MANIFEST_FILE).exists() {
-            let problem = match state::unfinished(folder) {
+        Self::open_at(&Storage::local(), &Address::from(folder))
+    }
+
+    /// Opens the set at an address.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`IngestError::Storage`] if the address can't be reached.
+    pub fn open_at(storage: &Storage, at: &Address) -> Result<Self, IngestError> {
+        let Some(manifest) = state::find_manifest(storage, at)? else {
+            let problem = match state::unfinished(storage, at) {
                 Some(shards) => format!(
                     "an unfinished set ({shards} shards are done); run the same ingest again to finish it"
                 ),
                 None => "no shard set (there is no manifest.json); make one with `ingest PICTURES --out FOLDER`".into(),
             };
-            return Err(IngestError::NoSet { path: folder.to_owned(), problem });
-        }
-        Ok(Self { folder: folder.to_owned(), manifest: state::read_manifest(folder)? })
+            return Err(IngestError::NoSet { at: at.clone().into(), problem });
+        };
+        Ok(Self { storage: storage.clone(), at: at.clone(), manifest })
     }
 
     /// The set's manifest.
@@ -85,9 +95,26 @@ impl ShardSet {
     /// The rejects of the set, in listing order.
     ///
     /// # Errors
-    /// [`IngestError`] if the list can't be read.
+    /// [`IngestError`] if the lists can't be read.
     pub fn rejects(&self) -> Result<Vec<Reject>, IngestError> {
-        rejects(&self.folder)
+        let lists = self.manifest.parts.iter().map(|part| &part.rejects);
+        let rejects = lists.map(|list| self.list(list)).collect::<Result<Vec<_>, _>>()?;
+        Ok(rejects.into_iter().flatten().collect())
+    }
+
+    fn list(&self, list: &FileEntry) -> Result<Vec<Reject>, IngestError> {
+        let at = self.at.join(&list.file);
+        let bytes = self.storage.read(&at)?;
+        let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        lines
+            .enumerate()
+            .map(|(index, line)| {
+                serde_json::from_slice(line).map_err(|error| IngestError::Damaged {
+                    file: at.to_string(),
+                    problem: format!("line {}: {error}", index + 1),
+                })
+            })
+            .collect()
     }
 
     /// Row `index` of the set, counted over its shards in order.
@@ -98,29 +125,27 @@ impl ShardSet {
         let mut left = index;
         for shard in &self.manifest.shards {
             if left < shard.rows {
-                return self.read(&self.folder.join(&shard.file), left as usize);
+                return self.read(shard, left as usize);
             }
             left -= shard.rows;
         }
         let problem = format!("has {} rows, so there is no row {index}", self.manifest.rows);
-        Err(IngestError::NoSet { path: self.folder.clone(), problem })
+        Err(IngestError::NoSet { at: self.at.clone().into(), problem })
     }
 
-    fn read(&self, path: &Path, row: usize) -> Result<StoredRow, IngestError> {
-        let file = File::open(path).map_err(IngestError::io("open", path))?;
-        let builder =
-            ParquetRecordBatchReaderBuilder::try_new(file).map_err(IngestError::parquet(path))?;
-        let layout = ShardLayout::of_schema(builder.schema())
-            .map_err(|source| IngestError::Columns { path: path.to_owned(), source })?;
+    fn read(&self, shard: &ShardEntry, row: usize) -> Result<StoredRow, IngestError> {
+        let file = ShardFile::new(&self.storage, &self.at, shard);
+        let (builder, layout) = file.open()?;
+        let at = file.at();
         let mut reader = builder
             .with_offset(row)
             .with_limit(1)
             .build()
-            .map_err(IngestError::parquet::<ParquetError>(path))?;
+            .map_err(IngestError::parquet::<ParquetError>(at))?;
         match reader.next() {
-            Some(batch) => stored(&batch.map_err(IngestError::parquet(path))?, &layout, path),
+            Some(batch) => stored(&batch.map_err(IngestError::parquet(at))?, &layout, at),
             None => Err(IngestError::Damaged {
-                path: path.to_owned(),
+                file: at.to_string(),
                 problem: format!("there is no row {row}, though the manifest has it"),
             }),
         }
@@ -131,11 +156,11 @@ impl ShardSet {
 fn stored(
     batch: &RecordBatch,
     layout: &ShardLayout,
-    path: &Path,
+    at: &Address,
 ) -> Result<StoredRow, IngestError> {
     let column = |name: &str| {
         batch.column_by_name(name).ok_or_else(|| IngestError::Damaged {
-            path: path.to_owned(),
+            file: at.to_string(),
             problem: format!("column `{name}` is missing"),
         })
     };
@@ -151,6 +176,7 @@ fn stored(
         Ok(values.iter().map(|&value| f32::from_le_bytes(value)).collect())
     };
     let label = column(layout::LABEL)?.as_string::<i32>();
+    let perceptual = column(layout::PERCEPTUAL_HASH)?.as_primitive::<UInt64Type>();
     let cells = layout
         .cells
         .iter()
@@ -168,6 +194,7 @@ fn stored(
         id: column(layout::ID)?.as_primitive::<UInt64Type>().value(0),
         source: column(layout::SOURCE)?.as_string::<i32>().value(0).to_owned(),
         content_hash: bytes(layout::CONTENT_HASH)?,
+        perceptual_hash: perceptual.is_valid(0).then(|| perceptual.value(0)),
         label: label.is_valid(0).then(|| label.value(0).to_owned()),
         view: number(layout::VIEW)?,
         source_size: (number(layout::SOURCE_WIDTH)?, number(layout::SOURCE_HEIGHT)?),
@@ -180,19 +207,4 @@ fn stored(
         picture: bytes(layout::PICTURE)?,
         cells,
     })
-}
-
-/// The lines of a folder's `rejects.jsonl`.
-pub(crate) fn rejects(folder: &Path) -> Result<Vec<Reject>, IngestError> {
-    let path = folder.join(REJECTS_FILE);
-    let text = fs::read_to_string(&path).map_err(IngestError::io("read", &path))?;
-    text.lines()
-        .enumerate()
-        .map(|(line, text)| {
-            serde_json::from_str(text).map_err(|error| {
-                let problem = format!("line {}: {error}", line + 1);
-                IngestError::io("read", &path)(io::Error::other(problem))
-            })
-        })
-        .collect()
 }

@@ -1,13 +1,12 @@
-//! A listed file → its rows: one a view, with the targets as they are stored.
+//! A picture of the stream → its views → its rows, with the targets as they are stored.
 
-use std::path::Path;
-
-use schemas::{IngestSettings, Reason, Reject, code};
+use schemas::{IngestSettings, Reject, code};
 use targets::{HogExtractor, View, patch_stats};
 
 use crate::IngestError;
-use crate::picture::{self, Picture};
-use crate::source::Source;
+use crate::duplicates::perceptual_hash;
+use crate::picture::{Decoder, Fault, MemoryBudget};
+use crate::stream::{Body, Loaded};
 use crate::view::{Crop, Cutter};
 
 /// One row of a shard; the fields are its columns, in the order of the schema.
@@ -16,6 +15,7 @@ pub(crate) struct Row {
     pub id: u64,
     pub source: String,
     pub content_hash: [u8; 32],
+    pub perceptual_hash: Option<u64>,
     pub label: Option<String>,
     pub view: u32,
     pub source_size: (u32, u32),
@@ -33,78 +33,118 @@ pub(crate) struct Cells {
     pub inv_std: Vec<u8>,
 }
 
-/// What became of one listed file.
+/// A picture from which its views are cut; of the rest there are only hashes.
 #[derive(Debug)]
-pub(crate) enum Outcome {
-    Rows { rows: Vec<Row>, cut_short: bool },
+pub(crate) struct Cut {
+    pub name: String,
+    pub label: Option<String>,
+    /// Bytes of the picture's file.
+    pub bytes: u64,
+    pub content_hash: [u8; 32],
+    pub perceptual_hash: Option<u64>,
+    pub cut_short: bool,
+    source_size: (u32, u32),
+    views: Vec<(Crop, Vec<u8>)>,
+}
+
+/// What a look at a picture gave.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    Cut(Cut),
     Reject(Reject),
+}
+
+/// Decodes pictures and cuts their views; keeps its buffers between pictures. One a thread.
+#[derive(Debug)]
+pub(crate) struct Looker<'a> {
+    settings: &'a IngestSettings,
+    decoder: Decoder<'a>,
+    cutter: Cutter,
+}
+
+impl<'a> Looker<'a> {
+    /// A looker that takes the memory of its pictures from this budget.
+    pub fn new(settings: &'a IngestSettings, memory: &MemoryBudget) -> Self {
+        let decoder = Decoder::new(settings).with_memory(memory.clone());
+        Self { settings, decoder, cutter: Cutter::new(settings.layout.size) }
+    }
+
+    /// The views of a picture, or why there are none.
+    pub fn look(
+        &mut self,
+        name: String,
+        label: Option<String>,
+        body: Body,
+        most: u64,
+    ) -> Result<Seen, IngestError> {
+        let Loaded { body, bytes, .. } = body.load(most)?;
+        let (bytes, picture) = match body {
+            Ok(body) => (body.len() as u64, self.decoder.decode(&body)),
+            Err(fault) => (bytes, Err(fault)),
+        };
+        let picture = match picture {
+            Ok(picture) => picture,
+            Err(Fault { reason, message }) => {
+                return Ok(Seen::Reject(Reject { source: name, bytes, reason, message }));
+            }
+        };
+        let source_size = picture.size;
+        let views = (0..self.settings.views)
+            .map(|view| {
+                let crop = Crop::draw(&picture.content_hash, view, self.settings.seed, source_size);
+                Ok((crop, self.cutter.cut_from(&picture, crop)?))
+            })
+            .collect::<Result<_, IngestError>>()?;
+        Ok(Seen::Cut(Cut {
+            name,
+            label,
+            bytes,
+            content_hash: picture.content_hash,
+            perceptual_hash: perceptual_hash(&picture.rgb),
+            cut_short: picture.cut_short,
+            source_size,
+            views,
+        }))
+    }
 }
 
 /// Makes rows; keeps its buffers between pictures. One a thread.
 #[derive(Debug)]
 pub(crate) struct RowMaker<'a> {
-    root: &'a Path,
     settings: &'a IngestSettings,
-    cutter: Cutter,
     hog: HogExtractor,
 }
 
 impl<'a> RowMaker<'a> {
-    pub fn new(root: &'a Path, settings: &'a IngestSettings) -> Result<Self, IngestError> {
+    pub fn new(settings: &'a IngestSettings) -> Result<Self, IngestError> {
         let layout = &settings.layout;
         let cells: Vec<_> = layout.cells.iter().map(|&cell| cell as usize).collect();
         let hog = HogExtractor::new(layout.size as usize, layout.bins as usize, &cells)?;
-        Ok(Self { root, settings, cutter: Cutter::new(layout.size), hog })
+        Ok(Self { settings, hog })
     }
 
-    /// The rows of the file that stands at `number` in the listing, or why there are none.
-    pub fn make(&mut self, number: u64, source: &Source) -> Result<Outcome, IngestError> {
-        let picture = match &source.fault {
-            Some(message) => {
-                Err(picture::Fault { reason: Reason::Unreadable, message: message.clone() })
-            }
-            None => picture::read(&self.root.join(&source.relative), self.settings),
-        };
-        let picture = match picture {
-            Ok(picture) => picture,
-            Err(fault) => {
-                return Ok(Outcome::Reject(Reject {
-                    source: source.name(),
-                    bytes: source.bytes,
-                    reason: fault.reason,
-                    message: fault.message,
-                }));
-            }
-        };
-        let rows = (0..self.settings.views)
-            .map(|view| self.row(number, source, &picture, view))
-            .collect::<Result<_, _>>()?;
-        Ok(Outcome::Rows { rows, cut_short: picture.cut_short })
-    }
-
-    fn row(
-        &mut self,
-        number: u64,
-        source: &Source,
-        picture: &Picture,
-        view: u32,
-    ) -> Result<Row, IngestError> {
-        let IngestSettings { views, seed, .. } = *self.settings;
-        let source_size = picture.rgb.dimensions();
-        let crop = Crop::draw(&picture.content_hash, view, seed, source_size);
-        let pixels = self.cutter.cut(&picture.rgb, crop)?;
-        let cells = self.cells(&pixels)?;
-        Ok(Row {
-            id: number * u64::from(views) + u64::from(view),
-            source: source.name(),
-            content_hash: picture.content_hash,
-            label: source.label(),
-            view,
-            source_size,
-            crop,
-            picture: pixels,
-            cells,
-        })
+    /// The rows of the picture that has this number in the set.
+    pub fn rows(&mut self, number: u64, cut: Cut) -> Result<Vec<Row>, IngestError> {
+        let Cut { name, label, content_hash, perceptual_hash, source_size, views, .. } = cut;
+        let first = number * u64::from(self.settings.views);
+        (0..)
+            .zip(views)
+            .map(|(view, (crop, picture))| {
+                let cells = self.cells(&picture)?;
+                Ok(Row {
+                    id: first + u64::from(view),
+                    source: name.clone(),
+                    content_hash,
+                    perceptual_hash,
+                    label: label.clone(),
+                    view,
+                    source_size,
+                    crop,
+                    picture,
+                    cells,
+                })
+            })
+            .collect()
     }
 
     fn cells(&mut self, pixels: &[u8]) -> Result<Vec<Cells>, IngestError> {

@@ -1,254 +1,257 @@
 //! The run: listing → shards → rejects → manifest, going on where an earlier run stopped.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use schemas::{
-    IngestSettings, MANIFEST_FILE, Manifest, REJECTS_FILE, Reason, Reject, SCHEMA_VERSION,
+    CLASSES_FILE, IngestSettings, MANIFEST_FILE, Manifest, Part, Place, Reason, SCHEMA_VERSION,
+    ShardEntry,
 };
+use storage::Storage;
 
-use crate::row::{Outcome, Row, RowMaker};
-use crate::shard::{Group, ShardWriter};
-use crate::source::{self, Source};
+use crate::container::Limits;
+use crate::known::{Known, Names};
+use crate::make::{Maker, Start};
+use crate::picture::most_bytes;
+use crate::shard::ClosedShard;
+use crate::source::{self, Listing, Request, Source};
 use crate::state::{self, Found, Plan, ShardState, Work};
-use crate::{CREATED_BY, IngestError, Progress, Settings, read};
+use crate::{IngestError, Progress, Settings};
 
 /// What a run did.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// The manifest that now stands in the output folder.
     pub manifest: Manifest,
-    /// How many pictures were rejected, by reason.
+    /// What this run added to the set, or had added before.
+    pub part: Part,
+    /// How many of its pictures were rejected, by reason.
     pub rejects: BTreeMap<Reason, u64>,
     /// Hidden files and folders that were passed over.
     pub hidden: u64,
     /// Symbolic links and special files that were passed over.
     pub irregular: u64,
-    /// Files that this run looked at; earlier runs did the others.
+    /// Pictures that this run looked at; earlier runs did the others.
     pub pictures: u64,
     /// The time this run took.
     pub time: Duration,
 }
 
-/// Makes the shards of every picture under the root, or goes on with an earlier run's.
+/// Makes the shards of every picture of the sources, or goes on with an earlier run's.
 ///
 /// # Errors
 /// [`IngestError`]; what was finished before it is kept, and the same call goes on from there.
 pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, IngestError> {
     let start = Instant::now();
     settings.check()?;
-    let listing =
-        source::list(&settings.root, &settings.out, settings.ingest.seed, settings.follow_links)?;
-    if listing.sources.is_empty() {
-        return Err(IngestError::NothingFound(settings.root.clone()));
+    let storage = settings.storage()?;
+    let sources: Vec<Source> = settings.sources.iter().cloned().map(Source::from).collect();
+    let listing = source::list(
+        &storage,
+        &Request {
+            sources: &sources,
+            prefixed: sources.len() > 1 || settings.append,
+            out: &settings.out,
+            seed: settings.ingest.seed,
+            follow_links: settings.follow_links,
+        },
+    )?;
+    if listing.is_empty() {
+        let all: Vec<_> = sources.iter().map(|source| source.given.as_str()).collect();
+        return Err(IngestError::NothingFound(all.join(", ")));
     }
-    let plan = Plan::new(&settings.ingest, &listing);
-    let summary = |manifest, rejects: &[Reject], pictures| Summary {
+    let summary = |manifest: Manifest, part: usize, pictures| Summary {
+        part: manifest.parts[part].clone(),
+        rejects: manifest.parts[part].rejected.clone(),
         manifest,
-        rejects: by_reason(rejects),
         hidden: listing.hidden,
         irregular: listing.irregular,
         pictures,
         time: start.elapsed(),
     };
-    let work = match state::open(&settings.out, &plan)? {
-        Found::Finished(manifest) => {
-            return Ok(summary(*manifest, &read::rejects(&settings.out)?, 0));
-        }
+    let plan = plan(settings, &sources, &listing);
+    let work = match state::open(&storage, &settings.out, plan, settings.append)? {
+        Found::Finished(manifest, part) => return Ok(summary(*manifest, part, 0)),
         Found::Open(work) => work,
     };
 
-    let (states, pictures) = make_shards(settings, &listing.sources, &work, progress)?;
-    let rejects: Vec<_> = states.iter().flat_map(|state| &state.rejects).cloned().collect();
-    let mut lines = String::new();
-    for reject in &rejects {
-        lines += &serde_json::to_string(reject)
-            .map_err(|error| IngestError::io("write", Path::new(REJECTS_FILE))(error.into()))?;
-        lines.push('\n');
-    }
-    work.publish(REJECTS_FILE, &lines)?;
-    let manifest = manifest(&plan, &states, rejects.len() as u64);
+    let (tally, pictures) = make_shards(settings, &storage, &listing, &work, progress)?;
+    let manifest = manifest(&work, &tally)?;
     if manifest.rows == 0 {
         return Err(IngestError::NothingAccepted {
             rejected: manifest.rejected,
-            rejects: settings.out.join(REJECTS_FILE),
+            rejects: settings.out.join(&work.rejects_file()),
         });
     }
-    work.publish(MANIFEST_FILE, &manifest.to_text())?;
+    work.publish(CLASSES_FILE, manifest.classes_text())?;
+    let text = manifest.to_text();
+    work.publish(&Manifest::file_of_version(manifest.version), text.clone())?;
+    work.publish(MANIFEST_FILE, text)?;
     work.remove()?;
-    Ok(summary(manifest, &rejects, pictures))
+    let newest = manifest.parts.len() - 1;
+    Ok(summary(manifest, newest, pictures))
 }
 
-fn by_reason(rejects: &[Reject]) -> BTreeMap<Reason, u64> {
-    let mut counts = BTreeMap::new();
-    for reject in rejects {
-        *counts.entry(reject.reason).or_default() += 1;
-    }
-    counts
-}
-
-fn manifest(plan: &Plan, states: &[ShardState], rejected: u64) -> Manifest {
-    let classes: BTreeSet<_> = states.iter().flat_map(|state| &state.labels).cloned().collect();
-    let shards: Vec<_> = states.iter().filter_map(|state| state.entry.clone()).collect();
-    Manifest {
-        schema_version: SCHEMA_VERSION,
-        created_by: CREATED_BY.to_owned(),
-        settings: plan.settings.clone(),
-        listing: plan.listing.clone(),
-        classes: classes.into_iter().collect(),
-        accepted: states.iter().map(|state| state.accepted).sum(),
-        cut_short: states.iter().map(|state| state.cut_short).sum(),
-        rejected,
-        rows: shards.iter().map(|shard| shard.rows).sum(),
-        bytes: shards.iter().map(|shard| shard.bytes).sum(),
-        shards,
+fn plan(settings: &Settings, sources: &[Source], listing: &Listing) -> Plan {
+    Plan {
+        created_by: state::created_by(),
+        version: 1,
+        settings: settings.ingest.clone(),
+        sources: sources.iter().map(|source| source.given.clone()).collect(),
+        follow_links: settings.follow_links,
+        image_column: settings.image_column.clone(),
+        label_column: settings.label_column.clone(),
+        listing: listing.hash.to_hex().to_string(),
+        units: (listing.loose.len() + listing.archives.len()) as u64,
     }
 }
 
-/// Makes the shards that are not there yet; what became of all, and how many files this run did.
+/// What a part's shards come to.
+#[derive(Debug, Default)]
+struct Tally {
+    shards: u64,
+    pictures: u64,
+    next: Place,
+    accepted: u64,
+    cut_short: u64,
+    classes: BTreeMap<String, u64>,
+    rejected: BTreeMap<Reason, u64>,
+    entries: Vec<ShardEntry>,
+}
+
+impl Tally {
+    fn add(&mut self, state: ShardState) {
+        self.shards += 1;
+        self.pictures += state.pictures;
+        self.next = state.next;
+        self.accepted += state.accepted;
+        self.cut_short += state.cut_short;
+        for (class, pictures) in state.classes {
+            *self.classes.entry(class).or_default() += pictures;
+        }
+        for reject in &state.rejects {
+            *self.rejected.entry(reject.reason).or_default() += 1;
+        }
+        self.entries.extend(state.entry);
+    }
+}
+
+/// Makes the shards that are not there yet; what all come to, and how many pictures this run did.
 fn make_shards(
     settings: &Settings,
-    sources: &[Source],
+    storage: &Storage,
+    listing: &Listing,
     work: &Work,
     progress: &dyn Progress,
-) -> Result<(Vec<ShardState>, u64), IngestError> {
-    let a_shard = settings.ingest.pictures_per_shard as usize;
-    let finished: Vec<_> = (0..sources.len().div_ceil(a_shard))
-        .map(|index| work.finished(index as u64))
-        .collect::<Result<_, _>>()?;
-    let done: usize = sources
-        .chunks(a_shard)
-        .zip(&finished)
-        .filter(|(_, state)| state.is_some())
-        .map(|(pictures, _)| pictures.len())
-        .sum();
-    progress.begin(sources.len() as u64, done as u64);
-
+) -> Result<(Tally, u64), IngestError> {
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(settings.threads)
         .build()
         .map_err(|error| IngestError::Threads(error.to_string()))?;
-    let makers = Makers { settings, idle: Mutex::new(Vec::new()) };
-    let mut states = Vec::with_capacity(finished.len());
-    for (index, (pictures, state)) in sources.chunks(a_shard).zip(finished).enumerate() {
-        let state = match state {
-            Some(state) => state,
-            None => {
-                let first = (index * a_shard) as u64;
-                let path = work.shard_path(index as u64);
-                let state =
-                    threads.install(|| make_shard(&path, first, pictures, &makers, progress))?;
-                work.keep(index as u64, &state)?;
-                if progress.shard(index as u64).is_break() {
-                    return Err(IngestError::Stopped);
-                }
-                state
-            }
-        };
-        states.push(state);
-    }
-    Ok((states, (sources.len() - done) as u64))
-}
+    let mut tally = Tally::default();
+    work.finished(|state| {
+        tally.add(state);
+        Ok(())
+    })?;
+    let done = tally.pictures;
+    let start = Start {
+        shard: work.first_shard() + tally.shards,
+        number: work.first_picture() + tally.pictures,
+        place: tally.next,
+        most: u64::MAX,
+    };
 
-/// Makes one shard.
-///
-/// Its pictures are cut into runs of a row group each, so that a group depends on nothing but its
-/// own run: runs are worked on in parallel, pictures within a run and columns of a group too.
-fn make_shard(
-    path: &Path,
-    first: u64,
-    pictures: &[Source],
-    makers: &Makers<'_>,
-    progress: &dyn Progress,
-) -> Result<ShardState, IngestError> {
-    let IngestSettings { views, rows_per_group, .. } = makers.settings.ingest;
-    let a_run = (rows_per_group / views).max(1) as usize;
-    // Memory holds the groups of so many runs at once, and no more.
-    let runs_at_once = 4 * rayon::current_num_threads();
+    let views = settings.ingest.views;
+    let base = work.base.as_ref().map_or(&[][..], |base| &base.shards);
+    let finished: Vec<_> = base.iter().chain(&tally.entries).cloned().collect();
+    let mut known = Known::new(&settings.ingest);
+    threads.install(|| known.learn(storage, &settings.out, &finished, views))?;
+    let mut names = Names::new(storage, &settings.out, views, finished);
 
-    let mut shard = ShardWriter::create(path, &makers.settings.ingest)?;
-    let mut state = ShardState::default();
-    let numbered: Vec<_> = (first..).zip(pictures).collect();
-    for block in numbered.chunks(a_run * runs_at_once) {
-        let runs: Vec<Run> = block
-            .par_chunks(a_run)
-            .map(|pictures| make_run(pictures, &shard, makers, progress))
-            .collect::<Result<_, _>>()?;
-        for run in runs {
-            run.groups.into_iter().try_for_each(|group| shard.append(group))?;
-            state.accepted += run.state.accepted;
-            state.cut_short += run.state.cut_short;
-            state.labels.extend(run.state.labels);
-            state.rejects.extend(run.state.rejects);
+    let maker =
+        Maker::new(storage, &settings.out, &settings.ingest, settings.memory, &threads, progress)?;
+    let columns = (settings.image_column.clone(), settings.label_column.clone());
+    let limits = limits(&settings.ingest, columns);
+    progress.begin(listing.weight(), listing.weight_before(start.place.unit));
+    let mut finish = |number, closed: Option<ClosedShard>, mut state: ShardState| {
+        state.entry = closed.map(ClosedShard::publish).transpose()?;
+        if let Some(entry) = &mut state.entry {
+            (entry.first, entry.pictures, entry.start) = (state.first, state.pictures, state.start);
         }
-    }
-    state.entry = shard.finish()?;
-    Ok(state)
-}
-
-/// What became of the pictures of one run.
-struct Run {
-    groups: Vec<Group>,
-    state: ShardState,
-}
-
-fn make_run(
-    pictures: &[(u64, &Source)],
-    shard: &ShardWriter,
-    makers: &Makers<'_>,
-    progress: &dyn Progress,
-) -> Result<Run, IngestError> {
-    let outcomes: Vec<_> = pictures
-        .par_iter()
-        .map(|&(number, source)| {
-            let outcome = makers.with(|maker| maker.make(number, source))?;
-            progress.picture(matches!(outcome, Outcome::Reject(_)));
-            Ok(outcome)
-        })
-        .collect::<Result<_, IngestError>>()?;
-
-    let mut state = ShardState::default();
-    let mut rows: Vec<Row> = Vec::new();
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Reject(reject) => state.rejects.push(reject),
-            Outcome::Rows { rows: views, cut_short } => {
-                state.accepted += 1;
-                state.cut_short += u64::from(cut_short);
-                state.labels.extend(views.first().and_then(|row| row.label.clone()));
-                rows.extend(views);
-            }
+        work.keep(number, &state)?;
+        let entry = state.entry.clone();
+        tally.add(state);
+        match progress.shard(number) {
+            ControlFlow::Continue(()) => Ok(entry),
+            ControlFlow::Break(()) => Err(IngestError::Stopped),
         }
-    }
-    let groups = rows
-        .par_chunks(makers.settings.ingest.rows_per_group as usize)
-        .map(|rows| shard.encode(rows))
-        .collect::<Result<_, _>>()?;
-    Ok(Run { groups, state })
+    };
+    maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish)?;
+    let pictures = tally.pictures - done;
+    Ok((tally, pictures))
 }
 
-/// Row makers that wait for the next picture, so that none is made twice for a thread.
-struct Makers<'a> {
-    settings: &'a Settings,
-    idle: Mutex<Vec<RowMaker<'a>>>,
+/// What the readers of archives may take in.
+pub(crate) fn limits(
+    settings: &IngestSettings,
+    (image_column, label_column): (Option<String>, Option<String>),
+) -> Limits {
+    Limits { member_bytes: most_bytes(settings), image_column, label_column, ..Limits::default() }
 }
 
-impl<'a> Makers<'a> {
-    fn with<T>(
-        &self,
-        work: impl FnOnce(&mut RowMaker<'a>) -> Result<T, IngestError>,
-    ) -> Result<T, IngestError> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = idle().pop();
-        let mut maker = match waiting {
-            Some(maker) => maker,
-            None => RowMaker::new(&self.settings.root, &self.settings.ingest)?,
-        };
-        let result = work(&mut maker);
-        idle().push(maker);
-        result
+/// The manifest of the set to which the part belongs.
+fn manifest(work: &Work, tally: &Tally) -> Result<Manifest, IngestError> {
+    let Plan { version, settings, sources, .. } = &work.plan;
+    let first_shard = work.first_shard();
+    let part = Part {
+        sources: sources.clone(),
+        follow_links: work.plan.follow_links,
+        image_column: work.plan.image_column.clone(),
+        label_column: work.plan.label_column.clone(),
+        listing: work.plan.listing.clone(),
+        first: work.first_picture(),
+        pictures: tally.pictures,
+        first_shard,
+        shards: tally.shards,
+        accepted: tally.accepted,
+        cut_short: tally.cut_short,
+        rejected: tally.rejected.clone(),
+        rejects: work.write_rejects(first_shard + tally.shards)?,
+    };
+    let (mut parts, mut shards, mut classes, mut class_pictures) = match &work.base {
+        Some(base) => (
+            base.parts.clone(),
+            base.shards.clone(),
+            base.classes.clone(),
+            base.class_pictures.clone(),
+        ),
+        None => Default::default(),
+    };
+    parts.push(part);
+    shards.extend(tally.entries.iter().cloned());
+    let mut indices: BTreeMap<_, _> = classes.iter().cloned().zip(0..).collect();
+    for (class, &pictures) in &tally.classes {
+        let index = *indices.entry(class.clone()).or_insert_with(|| {
+            classes.push(class.clone());
+            class_pictures.push(0);
+            classes.len() - 1
+        });
+        class_pictures[index] += pictures;
     }
+    Ok(Manifest {
+        schema_version: SCHEMA_VERSION,
+        created_by: work.plan.created_by.clone(),
+        version: *version,
+        settings: settings.clone(),
+        accepted: parts.iter().map(|part| part.accepted).sum(),
+        cut_short: parts.iter().map(|part| part.cut_short).sum(),
+        rejected: parts.iter().flat_map(|part| part.rejected.values()).sum(),
+        parts,
+        classes,
+        class_pictures,
+        rows: shards.iter().map(|shard| shard.rows).sum(),
+        bytes: shards.iter().map(|shard| shard.bytes).sum(),
+        shards,
+    })
 }

@@ -41,7 +41,7 @@ pub fn write(root: &Path, pictures: usize, seed: u64) -> Result<Sample, IngestEr
     let mut entries = fs::read_dir(root).map_err(IngestError::io("read the folder", root))?;
     if entries.next().is_some() {
         let problem = "not empty; give a new folder for the sample pictures".to_owned();
-        return Err(IngestError::NoSet { path: root.to_owned(), problem });
+        return Err(IngestError::NoSet { at: Box::new(root.into()), problem });
     }
     for kind in Kind::ALL {
         let folder = root.join(kind.name());

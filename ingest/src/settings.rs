@@ -3,23 +3,40 @@
 use std::path::PathBuf;
 
 use schemas::{IngestSettings, ShardLayout};
+use storage::{Address, Storage, StorageOptions};
 
 use crate::IngestError;
+use crate::duplicates::MOST_RADIUS;
+use crate::make::run_bytes;
 
 /// Bytes of a shard before compression at which the default number of pictures a shard aims.
 const SHARD_BYTES: usize = 320 << 20;
 
+/// The least [`Settings::memory`].
+pub const LEAST_MEMORY: u64 = 256 << 20;
+
 /// Everything a run needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The folder under which the pictures lie.
-    pub root: PathBuf,
+    /// Where the pictures lie: folders, archives, lists and pictures.
+    pub sources: Vec<Address>,
     /// The folder for the shards; made if it is not there.
-    pub out: PathBuf,
+    pub out: Address,
+    /// The sources are added to the finished set in `out`.
+    pub append: bool,
+    /// How remote sources and outputs are reached.
+    pub storage: StorageOptions,
     /// Worker threads; 0 takes one a core. The bytes written do not depend on it.
     pub threads: usize,
+    /// About how many bytes pictures and rows in work may take, at least
+    /// [`LEAST_MEMORY`]. The bytes written do not depend on it.
+    pub memory: u64,
     /// Symbolic links are followed instead of passed over.
     pub follow_links: bool,
+    /// The column of Parquet sources that holds the pictures; found if none is named.
+    pub image_column: Option<String>,
+    /// The column of Parquet sources that holds the classes; found if none is named.
+    pub label_column: Option<String>,
     /// What decides the bytes, besides the pictures.
     pub ingest: IngestSettings,
 }
@@ -30,19 +47,31 @@ impl Settings {
         let layout = ShardLayout { size: 224, cells: vec![4, 8, 16, 32], bins: 9 };
         let views = 1;
         Self {
-            root: root.into(),
-            out: out.into(),
+            sources: vec![Address::from(root.into())],
+            out: Address::from(out.into()),
+            append: false,
+            storage: StorageOptions::default(),
             threads: 0,
+            memory: 4 << 30,
             follow_links: false,
+            image_column: None,
+            label_column: None,
             ingest: IngestSettings {
                 views,
                 seed: 0,
                 strict: false,
+                min_decoded: 90,
                 min_side: 16,
                 max_pixels: 178_956_970,
+                max_aspect: 0,
+                one_colour: 4,
+                background: [255; 3],
+                scaled_decode: false,
                 pictures_per_shard: default_pictures_per_shard(&layout, views),
                 rows_per_group: 64,
                 zstd_level: 1,
+                keep_duplicates: false,
+                near_duplicates: None,
                 layout,
             },
         }
@@ -67,6 +96,10 @@ impl Settings {
         if *max_pixels == 0 {
             return invalid("--max-pixels", "must be at least 1".into());
         }
+        let share = self.ingest.min_decoded;
+        if share > 100 {
+            return invalid("--min-decoded", format!("must be in 0..=100 per cent, not {share}"));
+        }
         let pictures = self.ingest.pictures_per_shard;
         if !(1..=1 << 20).contains(&pictures) {
             return invalid("--shard-pictures", format!("must be in 1..=1048576, not {pictures}"));
@@ -79,7 +112,31 @@ impl Settings {
         if !(1..=22).contains(&level) {
             return invalid("--zstd-level", format!("must be in 1..=22, not {level}"));
         }
+        // At least one run of rows must fit into their share.
+        let least = LEAST_MEMORY.max(run_bytes(&self.ingest).saturating_mul(8).div_ceil(3));
+        if self.memory < least {
+            let problem = format!(
+                "must be at least {} MiB for row groups of this size",
+                least.div_ceil(1 << 20)
+            );
+            return invalid("--memory-limit", problem);
+        }
+        if let Some(radius) = self.ingest.near_duplicates {
+            if radius > MOST_RADIUS {
+                let problem = format!("must be in 0..={MOST_RADIUS} bits, not {radius}");
+                return invalid("--near-duplicates", problem);
+            }
+            if self.ingest.keep_duplicates {
+                let problem = "near duplicates can't be rejected where exact ones are kept; leave out one of both flags";
+                return invalid("--near-duplicates, --keep-duplicates", problem.into());
+            }
+        }
         Ok(())
+    }
+
+    /// What reaches sources and output.
+    pub(crate) fn storage(&self) -> Result<Storage, IngestError> {
+        Ok(Storage::new(self.storage.clone())?)
     }
 }
 
@@ -89,12 +146,7 @@ pub fn default_pictures_per_shard(layout: &ShardLayout, views: u32) -> u32 {
     let Ok(layout) = ShardLayout::new(layout.size, layout.cells.clone(), layout.bins) else {
         return 1;
     };
-    let cells: usize = layout
-        .cells
-        .iter()
-        .map(|&cell| layout.hog_bytes(cell) + layout.tie_bytes(cell) + 2 * layout.stat_bytes(cell))
-        .sum();
-    let picture = (layout.picture_bytes() + cells) * views.max(1) as usize;
+    let picture = layout.row_bytes() * views.max(1) as usize;
     let pictures = (SHARD_BYTES / picture).clamp(1, 8192);
     1 << pictures.ilog2()
 }

@@ -1,8 +1,6 @@
 //! Rows → one Parquet file. The bytes follow from the rows and the settings alone.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, StringArray, UInt32Array, UInt64Array};
@@ -18,7 +16,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
-use schemas::{IngestSettings, ShardEntry, ShardLayout, layout};
+use schemas::{IngestSettings, Place, ShardEntry, ShardLayout, layout};
+use storage::{Address, Storage};
 
 use crate::row::Row;
 use crate::{CREATED_BY, IngestError};
@@ -27,6 +26,13 @@ use crate::{CREATED_BY, IngestError};
 const PAGE_BYTES: usize = 2 << 20;
 /// Rows after which the writer looks whether the page is full; wide rows need it to look often.
 const ROWS_PER_LOOK: usize = 8;
+/// Hexadecimal digits of a row group's hash.
+const GROUP_DIGITS: usize = 16;
+
+/// The name of shard `number`.
+pub(crate) fn file_name(number: u64) -> String {
+    format!("shard-{number:05}.parquet")
+}
 
 /// A row group that is encoded and compressed, but not yet in a file.
 pub(crate) struct Group {
@@ -34,47 +40,32 @@ pub(crate) struct Group {
     columns: Vec<ArrowColumnChunk>,
 }
 
-/// A shard in the making, under a temporary name.
-pub(crate) struct ShardWriter {
-    path: PathBuf,
-    temporary: PathBuf,
-    file: SerializedFileWriter<Hashed>,
+/// Encodes row groups, for any shard and on many threads at once.
+pub(crate) struct Encoder {
+    out: Address,
     factory: ArrowRowGroupWriterFactory,
     layout: ShardLayout,
     schema: SchemaRef,
-    rows: u64,
-    groups: Vec<u32>,
+    options: ArrowWriterOptions,
 }
 
-impl ShardWriter {
-    /// Begins the shard that will be at `path`.
-    pub fn create(path: &Path, settings: &IngestSettings) -> Result<Self, IngestError> {
-        let temporary = temporary(path);
-        let file = File::create(&temporary).map_err(IngestError::io("create", &temporary))?;
-        let schema = Arc::new(settings.layout.arrow_schema());
-        let properties = properties(settings).map_err(IngestError::parquet(path))?;
-        let (file, factory) = ArrowWriter::try_new_with_options(
-            Hashed::new(file),
-            schema.clone(),
-            ArrowWriterOptions::new().with_properties(properties),
-        )
-        .and_then(ArrowWriter::into_serialized_writer)
-        .map_err(IngestError::parquet(path))?;
-        Ok(Self {
-            path: path.to_owned(),
-            temporary,
-            file,
-            factory,
-            layout: settings.layout.clone(),
-            schema,
-            rows: 0,
-            groups: vec![],
-        })
+impl Encoder {
+    /// An encoder of shards in `out`.
+    pub fn new(out: &Address, settings: &IngestSettings) -> Result<Self, IngestError> {
+        let schema: SchemaRef = Arc::new(settings.layout.arrow_schema());
+        let properties = properties(settings).map_err(IngestError::parquet(out))?;
+        let options = ArrowWriterOptions::new().with_properties(properties);
+        let (_, factory) =
+            ArrowWriter::try_new_with_options(io::sink(), schema.clone(), options.clone())
+                .and_then(ArrowWriter::into_serialized_writer)
+                .map_err(IngestError::parquet(out))?;
+        let layout = settings.layout.clone();
+        Ok(Self { out: out.clone(), factory, layout, schema, options })
     }
 
-    /// Encodes and compresses rows into a group; may run on many threads at once.
+    /// Encodes and compresses rows into a group.
     pub fn encode(&self, rows: &[Row]) -> Result<Group, IngestError> {
-        let columns = self.encode_columns(rows).map_err(IngestError::parquet(&self.path))?;
+        let columns = self.encode_columns(rows).map_err(IngestError::parquet(&self.out))?;
         Ok(Group { rows: rows.len() as u64, columns })
     }
 
@@ -95,48 +86,95 @@ impl ShardWriter {
             .collect()
     }
 
+    /// Begins the file of shard `number`, which is not seen before it is published.
+    pub fn create(&self, storage: &Storage, number: u64) -> Result<ShardWriter, IngestError> {
+        let at = self.out.join(&file_name(number));
+        let writer = storage.writer(&at)?;
+        let (file, _) = ArrowWriter::try_new_with_options(
+            Hashed::new(writer),
+            self.schema.clone(),
+            self.options.clone(),
+        )
+        .and_then(ArrowWriter::into_serialized_writer)
+        .map_err(IngestError::parquet(&at))?;
+        Ok(ShardWriter { at, file, rows: 0, groups: vec![], ends: vec![], hashes: vec![] })
+    }
+}
+
+/// A shard in the making.
+pub(crate) struct ShardWriter {
+    at: Address,
+    file: SerializedFileWriter<Hashed<storage::Writer>>,
+    rows: u64,
+    groups: Vec<u32>,
+    ends: Vec<u64>,
+    hashes: Vec<String>,
+}
+
+impl ShardWriter {
     /// Appends a group to the file.
     pub fn append(&mut self, group: Group) -> Result<(), IngestError> {
-        self.append_columns(group.columns).map_err(IngestError::parquet(&self.temporary))?;
+        self.append_columns(group.columns).map_err(IngestError::parquet(&self.at))?;
         self.rows += group.rows;
         self.groups.push(group.rows as u32);
         Ok(())
     }
 
     fn append_columns(&mut self, columns: Vec<ArrowColumnChunk>) -> ParquetResult<()> {
+        // What comes before the group has passed on, and so is in no group's hash.
+        self.file.flush()?;
+        self.file.inner_mut().begin_group();
         let mut writer = self.file.next_row_group()?;
         for column in columns {
             column.append_to_row_group(&mut writer)?;
         }
         writer.close()?;
+        self.file.flush()?;
+        let (end, hash) = self.file.inner_mut().end_group();
+        self.ends.push(end);
+        self.hashes.push(group_hash(&hash));
         Ok(())
     }
 
-    /// Closes the file, brings it to the disk and gives it its name. Without a row there is no
-    /// file.
-    pub fn finish(self) -> Result<Option<ShardEntry>, IngestError> {
-        let Self { path, temporary, file, rows, groups, .. } = self;
-        if groups.is_empty() {
-            drop(file);
-            std::fs::remove_file(&temporary).map_err(IngestError::io("remove", &temporary))?;
-            return Ok(None);
-        }
-        let (bytes, hash) = file
-            .into_inner()
-            .map_err(IngestError::parquet(&temporary))?
-            .finish()
-            .map_err(IngestError::io("write", &temporary))?;
-        std::fs::rename(&temporary, &path).map_err(IngestError::io("rename", &temporary))?;
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let blake3 = hash.to_hex().to_string();
-        Ok(Some(ShardEntry { file, rows, row_groups: groups, bytes, blake3 }))
+    /// Closes the file, which then can be published.
+    pub fn close(self) -> Result<ClosedShard, IngestError> {
+        let Self { at, file, rows, groups, ends, hashes } = self;
+        let Hashed { writer, bytes, hasher, .. } =
+            file.into_inner().map_err(IngestError::parquet(&at))?;
+        let entry = ShardEntry {
+            file: at.name().to_owned(),
+            rows,
+            row_groups: groups,
+            row_group_ends: ends,
+            row_group_hashes: hashes,
+            bytes,
+            blake3: hasher.finalize().to_hex().to_string(),
+            first: 0,
+            pictures: 0,
+            start: Place::default(),
+        };
+        Ok(ClosedShard { writer, entry })
     }
 }
 
-/// The name under which a file is written before it gets its own.
-pub(crate) fn temporary(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.tmp"))
+/// How a row group's hash is written in the manifest.
+pub(crate) fn group_hash(hash: &blake3::Hash) -> String {
+    hash.to_hex()[..GROUP_DIGITS].to_owned()
+}
+
+/// A whole shard that nobody sees yet. Dropped, it leaves nothing.
+pub(crate) struct ClosedShard {
+    writer: storage::Writer,
+    /// What the manifest says of it, but for its place in the stream.
+    pub entry: ShardEntry,
+}
+
+impl ClosedShard {
+    /// Brings the file to where it belongs.
+    pub fn publish(self) -> Result<ShardEntry, IngestError> {
+        self.writer.finish()?;
+        Ok(self.entry)
+    }
 }
 
 fn properties(settings: &IngestSettings) -> ParquetResult<WriterProperties> {
@@ -168,6 +206,7 @@ fn columns(rows: &[Row], layout: &ShardLayout) -> Vec<ArrayRef> {
         Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.id))),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.source))),
         binary(rows, 32, |row| &row.content_hash),
+        Arc::new(UInt64Array::from_iter(rows.iter().map(|row| row.perceptual_hash))),
         Arc::new(StringArray::from_iter(rows.iter().map(|row| row.label.as_ref()))),
         numbers(|row| row.view),
         numbers(|row| row.source_size.0),
@@ -198,34 +237,52 @@ fn binary(rows: &[Row], bytes: usize, of: impl Fn(&Row) -> &[u8]) -> ArrayRef {
     Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(values), None))
 }
 
-/// A file that hashes what is written to it.
-struct Hashed {
-    file: File,
-    hasher: blake3::Hasher,
+/// A writer that hashes what is written to it.
+struct Hashed<W> {
+    writer: W,
     bytes: u64,
+    hasher: blake3::Hasher,
+    group: blake3::Hasher,
 }
 
-impl Hashed {
-    fn new(file: File) -> Self {
-        Self { file, hasher: blake3::Hasher::new(), bytes: 0 }
+impl<W> Hashed<W> {
+    fn new(writer: W) -> Self {
+        let (hasher, group) = (blake3::Hasher::new(), blake3::Hasher::new());
+        Self { writer, bytes: 0, hasher, group }
     }
 
-    /// Brings everything to the disk; its size and hash.
-    fn finish(self) -> io::Result<(u64, blake3::Hash)> {
-        self.file.sync_all()?;
-        Ok((self.bytes, self.hasher.finalize()))
+    fn begin_group(&mut self) {
+        self.group.reset();
+    }
+
+    /// Bytes before here, and the hash of those since the group began.
+    fn end_group(&self) -> (u64, blake3::Hash) {
+        (self.bytes, self.group.finalize())
     }
 }
 
-impl Write for Hashed {
+impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(buffer)?;
+        let written = self.writer.write(buffer).map_err(told)?;
         self.hasher.update(&buffer[..written]);
+        self.group.update(&buffer[..written]);
         self.bytes += written as u64;
         Ok(written)
     }
 
+    /// Bytes are passed on as they come; to bring them to the disk is for the end.
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
+}
+
+/// The error with its causes in its text, since the Parquet library passes on the text alone.
+fn told(error: io::Error) -> io::Error {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    io::Error::new(error.kind(), text)
 }

@@ -1,80 +1,127 @@
 //! What a run keeps in its output folder until it is finished, so that the next can go on.
 //!
 //! ```text
-//! shards/shard-00000.parquet     finished
-//! shards/.shard-00001.parquet.tmp  being written
-//! shards/.ingest/lock            held while a run is at work
-//! shards/.ingest/plan.json       the settings and the listing's hash
-//! shards/.ingest/shard-00000.json  what became of shard 0's pictures
-//! shards/rejects.jsonl, shards/manifest.json  last, in this order; then .ingest goes
+//! shards/shard-00000.parquet         finished
+//! shards/.ingest/lock                held while a run is at work
+//! shards/.ingest/plan.json           the settings and the listing's hash
+//! shards/.ingest/shard-00000.json    what became of shard 0's pictures, and where shard 1 begins
+//! shards/rejects.jsonl, shards/classes.json, shards/manifest-00001.json, shards/manifest.json
+//!                                    last, in this order; then .ingest goes
 //! ```
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
-use schemas::{IngestSettings, MANIFEST_FILE, Manifest, Reject, ShardEntry};
+use rayon::prelude::*;
+use schemas::{IngestSettings, MANIFEST_FILE, Manifest, Part, Place, Reject, ShardEntry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use storage::{Address, Lock, Storage};
 
-use crate::shard::temporary;
+use crate::shard::file_name;
 use crate::{CREATED_BY, IngestError};
 
 const FOLDER: &str = ".ingest";
+const PLAN: &str = "plan.json";
+const LOCK: &str = "lock";
+/// States that are read or deleted at once.
+const AT_ONCE: usize = 64;
 
-/// What decides the bytes of a set.
+/// What decides the bytes of a part of a set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub created_by: String,
+    /// Which version of the manifest the part will make.
+    pub version: u32,
     pub settings: IngestSettings,
+    pub sources: Vec<String>,
+    pub follow_links: bool,
+    pub image_column: Option<String>,
+    pub label_column: Option<String>,
     /// The listing's hash in hexadecimal.
     pub listing: String,
-    /// Files in the listing.
-    pub pictures: u64,
+    /// Loose pictures and archives in the listing.
+    pub units: u64,
 }
 
 impl Plan {
-    /// A sentence for each thing in which the plan of an earlier run differs from this one.
-    pub fn differences(&self, earlier: &Self) -> Vec<String> {
-        let values = |settings: &IngestSettings| {
-            [
-                ("--size", settings.layout.size.to_string()),
-                ("--cells", format!("{:?}", settings.layout.cells)),
-                ("--bins", settings.layout.bins.to_string()),
-                ("--views", settings.views.to_string()),
-                ("--seed", settings.seed.to_string()),
-                ("--strict", settings.strict.to_string()),
-                ("--min-side", settings.min_side.to_string()),
-                ("--max-pixels", settings.max_pixels.to_string()),
-                ("--shard-pictures", settings.pictures_per_shard.to_string()),
-                ("--rows-per-group", settings.rows_per_group.to_string()),
-                ("--zstd-level", settings.zstd_level.to_string()),
-            ]
-        };
-        let mut differences: Vec<_> = values(&earlier.settings)
-            .into_iter()
-            .zip(values(&self.settings))
-            .filter(|(then, now)| then != now)
-            .map(|((flag, then), (_, now))| {
-                format!("{flag} was {then} in the earlier run, is {now} now")
-            })
-            .collect();
+    /// A sentence for each thing in which this plan differs from that of an earlier run.
+    fn differences(&self, earlier: &Self) -> Vec<String> {
+        let mut differences = settings_differences(&earlier.settings, &self.settings);
+        for (flag, then, now) in [
+            ("--image-column", &earlier.image_column, &self.image_column),
+            ("--label-column", &earlier.label_column, &self.label_column),
+        ] {
+            if then != now {
+                let text = |value: &Option<String>| value.clone().unwrap_or("not given".into());
+                differences.push(difference(flag, &text(then), &text(now)));
+            }
+        }
         if earlier.created_by != self.created_by {
-            differences.push(format!(
-                "it was made by {}, this is {}",
-                earlier.created_by, self.created_by
-            ));
+            let (then, now) = (&earlier.created_by, &self.created_by);
+            differences.push(format!("it was made by {then}, this is {now}"));
         }
         // The listing's order depends on the seed, so that it says something only with the same.
         if earlier.settings.seed == self.settings.seed && earlier.listing != self.listing {
             differences.push(format!(
-                "the files under the root are others: {} in the earlier run, {} now (compared by name and size)",
-                earlier.pictures, self.pictures
+                "the listed files are others: {} in the earlier run, {} now (compared by name and size)",
+                earlier.units, self.units
             ));
         }
         differences
     }
+
+    /// Whether a part of a finished set is what this plan would make.
+    fn made(&self, manifest: &Manifest, part: &Part) -> bool {
+        manifest.settings == self.settings
+            && part.listing == self.listing
+            && part.image_column == self.image_column
+            && part.label_column == self.label_column
+    }
+}
+
+fn difference(flag: &str, then: &str, now: &str) -> String {
+    format!("{flag} was {then} in the earlier run, is {now} now")
+}
+
+/// A sentence for each setting that differs, which names its flag.
+fn settings_differences(then: &IngestSettings, now: &IngestSettings) -> Vec<String> {
+    let (then, now) = (flags(then), flags(now));
+    let text = |value: Option<&String>| value.map_or("not given", String::as_str).to_owned();
+    now.iter()
+        .filter(|(flag, value)| then.get(*flag) != Some(value))
+        .map(|(flag, value)| difference(flag, &text(then.get(flag)), value))
+        .collect()
+}
+
+/// Every setting by its flag: from their JSON, so that none is forgotten.
+fn flags(settings: &IngestSettings) -> BTreeMap<String, String> {
+    let mut flags = BTreeMap::new();
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(settings) else {
+        return flags;
+    };
+    if let Some(serde_json::Value::Object(layout)) = fields.remove("layout") {
+        fields.extend(layout);
+    }
+    for (field, value) in fields {
+        let field = field.as_str();
+        let flag = match field {
+            "pictures_per_shard" => "--shard-pictures".to_owned(),
+            _ => format!("--{}", field.replace('_', "-")),
+        };
+        let value = match value {
+            serde_json::Value::Array(colour) if field == "background" => colour
+                .iter()
+                .map(|value| format!("{:02x}", value.as_u64().unwrap_or_default()))
+                .collect(),
+            serde_json::Value::Null => "not given".to_owned(),
+            serde_json::Value::String(text) => text,
+            value => value.to_string(),
+        };
+        flags.insert(flag, value);
+    }
+    flags
 }
 
 /// What became of one shard's pictures.
@@ -82,190 +129,403 @@ impl Plan {
 pub(crate) struct ShardState {
     /// The file; none if every picture was rejected.
     pub entry: Option<ShardEntry>,
+    /// The number of its first picture in the set.
+    pub first: u64,
+    /// Pictures that it took from the stream.
+    pub pictures: u64,
+    /// Where in the stream the first of them lies.
+    pub start: Place,
+    /// Where the stream goes on after the last.
+    pub next: Place,
     pub accepted: u64,
     pub cut_short: u64,
-    pub labels: BTreeSet<String>,
+    /// Pictures that became rows, of each class.
+    pub classes: BTreeMap<String, u64>,
     pub rejects: Vec<Reject>,
 }
 
-/// What an output folder holds.
+/// What an output holds.
 pub(crate) enum Found {
-    /// A finished set of the same plan.
-    Finished(Box<Manifest>),
-    /// Nothing, or the beginnings of the same plan; locked for this run.
-    Open(Work),
+    /// A finished set, to which the plan's part belongs: its place among the parts.
+    Finished(Box<Manifest>, usize),
+    /// Nothing, or the beginnings of the same plan, or a set to append to; locked for this run.
+    Open(Box<Work>),
 }
 
-/// The state folder of an unfinished set, locked.
+/// An output that is held by this run.
 pub(crate) struct Work {
-    out: PathBuf,
-    folder: PathBuf,
-    lock: File,
+    storage: Storage,
+    out: Address,
+    /// The manifest of the set that is appended to.
+    pub base: Option<Manifest>,
+    pub plan: Plan,
+    /// Sizes of what was there when the run began, by their names.
+    found: HashMap<String, u64>,
+    lock: Mutex<Lock>,
 }
 
-/// Looks at an output folder and takes hold of it.
-pub(crate) fn open(out: &Path, plan: &Plan) -> Result<Found, IngestError> {
-    let manifest_path = out.join(MANIFEST_FILE);
+/// Looks at an output and takes hold of it.
+pub(crate) fn open(
+    storage: &Storage,
+    out: &Address,
+    mut plan: Plan,
+    append: bool,
+) -> Result<Found, IngestError> {
+    let base = find_manifest(storage, out)?;
+    if let Some(manifest) = &base {
+        if let Some(part) = manifest.parts.iter().position(|part| plan.made(manifest, part)) {
+            check_sizes(storage, out, manifest)?;
+            // Whatever is left is in nobody's way: that it can't be removed is no error.
+            let _ = remove_leftovers(storage, out, manifest);
+            return Ok(Found::Finished(Box::new(manifest.clone()), part));
+        }
+        refuse_other(out, &plan, manifest, append)?;
+    } else if append {
+        let problem = format!("there is no finished set in {out}; leave it out to make one");
+        return Err(IngestError::Setting { flag: "--append", problem });
+    }
+    plan.version = base.as_ref().map_or(1, |manifest| manifest.version + 1);
+
     let folder = out.join(FOLDER);
-    if manifest_path.exists() {
-        let manifest = read_manifest(out)?;
-        let earlier = Plan {
-            created_by: manifest.created_by.clone(),
-            settings: manifest.settings.clone(),
-            listing: manifest.listing.clone(),
-            pictures: manifest.accepted + manifest.rejected,
-        };
-        same(out, plan, &earlier)?;
-        for shard in &manifest.shards {
-            let path = out.join(&shard.file);
-            let size = fs::metadata(&path).map_err(IngestError::io("find", &path))?.len();
-            if size != shard.bytes {
-                let problem = format!("{size} bytes, but the manifest has {}", shard.bytes);
-                return Err(IngestError::Damaged { path, problem });
+    let plan_at = folder.join(PLAN);
+    if base.is_none() && storage.stat(&plan_at)?.is_none() {
+        refuse_foreign(storage, out)?;
+    }
+    let Some(lock) = storage.lock(&folder.join(LOCK))? else {
+        return Err(IngestError::Locked(out.clone()));
+    };
+    // Another run may have finished since the look at the manifest.
+    if find_manifest(storage, out)?.map(|manifest| manifest.version)
+        != base.as_ref().map(|manifest| manifest.version)
+    {
+        drop(lock);
+        return open(storage, out, plan, append);
+    }
+    storage.sweep(out)?;
+    storage.sweep(&folder)?;
+    let mut work = Work {
+        storage: storage.clone(),
+        out: out.clone(),
+        base,
+        plan,
+        found: HashMap::new(),
+        lock: Mutex::new(lock),
+    };
+    match read_json::<Plan>(storage, &plan_at)? {
+        Some(earlier) if earlier.version == work.plan.version => {
+            let differences = work.plan.differences(&earlier);
+            if !differences.is_empty() {
+                let hint = if append {
+                    "Finish that one first, with its sources and settings."
+                } else {
+                    "Give another --out, repeat the earlier settings, or delete the folder."
+                };
+                return Err(IngestError::Differs { out: out.clone().into(), differences, hint });
             }
         }
-        // A run that ended between its last two steps leaves it behind.
-        if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(IngestError::io("remove", &folder))?;
-        }
-        return Ok(Found::Finished(Box::new(manifest)));
-    }
-
-    let plan_path = folder.join("plan.json");
-    if !plan_path.exists() {
-        refuse_foreign(out)?;
-    }
-    fs::create_dir_all(&folder).map_err(IngestError::io("create the folder", &folder))?;
-    let lock_path = folder.join("lock");
-    let lock = File::create(&lock_path).map_err(IngestError::io("create", &lock_path))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(IngestError::Locked(out.to_owned())),
-        Err(TryLockError::Error(error)) => {
-            return Err(IngestError::io("lock", &lock_path)(error));
+        // Left behind by a run that ended between its last steps.
+        Some(_) | None => {
+            clear(storage, out)?;
+            write_json(storage, &plan_at, &work.plan)?;
         }
     }
-    match read_json(&plan_path)? {
-        Some(earlier) => same(out, plan, &earlier)?,
-        None => write_json(&plan_path, plan)?,
+    for found in storage.list(out)? {
+        work.found.insert(found.relative, found.bytes);
     }
-    Ok(Found::Open(Work { out: out.to_owned(), folder, lock }))
+    Ok(Found::Open(Box::new(work)))
 }
 
-fn same(out: &Path, plan: &Plan, earlier: &Plan) -> Result<(), IngestError> {
-    let differences = plan.differences(earlier);
-    if differences.is_empty() {
+/// Removes what a run left behind that ended between its last steps.
+fn remove_leftovers(
+    storage: &Storage,
+    out: &Address,
+    manifest: &Manifest,
+) -> Result<(), IngestError> {
+    let folder = out.join(FOLDER);
+    if storage.list(&folder)?.is_empty() {
         return Ok(());
     }
-    Err(IngestError::Differs { out: out.to_owned(), differences })
+    let Some(lock) = storage.lock(&folder.join(LOCK))? else { return Ok(()) };
+    let plan: Option<Plan> = read_json(storage, &folder.join(PLAN))?;
+    if plan.is_none_or(|plan| plan.version <= manifest.version) {
+        clear(storage, out)?;
+        storage.sweep(&folder)?;
+        storage.sweep(out)?;
+    }
+    release(out, lock);
+    Ok(())
 }
 
-/// Refuses a folder in which something visible lies that ingest did not put there.
-fn refuse_foreign(out: &Path) -> Result<(), IngestError> {
-    let entries = match fs::read_dir(out) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(IngestError::io("read the folder", out))?,
-    };
-    for entry in entries {
-        let name = entry.map_err(IngestError::io("read the folder", out))?.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") {
-            let found = name.to_string_lossy().into_owned();
-            return Err(IngestError::Foreign { out: out.to_owned(), found });
+/// Removes all states but the lock, the plan last: without it, what is left has no meaning.
+fn clear(storage: &Storage, out: &Address) -> Result<(), IngestError> {
+    let folder = out.join(FOLDER);
+    let found = storage.list(&folder)?;
+    found
+        .par_iter()
+        .filter(|found| found.relative.starts_with("shard-"))
+        .try_for_each(|found| storage.delete(&folder.join(&found.relative)))?;
+    Ok(storage.delete(&folder.join(PLAN))?)
+}
+
+/// Refuses what a finished set can't take.
+fn refuse_other(
+    out: &Address,
+    plan: &Plan,
+    manifest: &Manifest,
+    append: bool,
+) -> Result<(), IngestError> {
+    let mut differences = settings_differences(&manifest.settings, &plan.settings);
+    if append {
+        if differences.is_empty() {
+            return Ok(());
         }
+        let hint = "All shards of a set are made alike: repeat the earlier settings to append.";
+        return Err(IngestError::Differs { out: out.clone().into(), differences, hint });
+    }
+    if differences.is_empty() {
+        let sources: Vec<_> =
+            manifest.parts.iter().flat_map(|part| &part.sources).map(String::as_str).collect();
+        differences.push(format!(
+            "the listed files are others than those of {} (compared by name and size)",
+            sources.join(", ")
+        ));
+        return Err(IngestError::Finished { out: out.clone().into(), differences });
+    }
+    let hint = "Give another --out, repeat the earlier settings, or delete the folder.";
+    Err(IngestError::Differs { out: out.clone().into(), differences, hint })
+}
+
+/// Whether all shards are there and as long as they should be.
+fn check_sizes(storage: &Storage, out: &Address, manifest: &Manifest) -> Result<(), IngestError> {
+    let found: HashMap<_, _> =
+        storage.list(out)?.into_iter().map(|found| (found.relative, found.bytes)).collect();
+    for shard in &manifest.shards {
+        let problem = match found.get(&shard.file) {
+            Some(&bytes) if bytes == shard.bytes => continue,
+            Some(bytes) => format!("{bytes} bytes, but the manifest has {}", shard.bytes),
+            None => "it is gone".to_owned(),
+        };
+        let problem = format!("{problem}; `ingest repair` makes it again");
+        return Err(IngestError::Damaged { file: out.join(&shard.file).to_string(), problem });
     }
     Ok(())
 }
 
-/// The manifest of a finished set.
-pub(crate) fn read_manifest(out: &Path) -> Result<Manifest, IngestError> {
-    let path = out.join(MANIFEST_FILE);
-    let text = fs::read_to_string(&path).map_err(IngestError::io("read", &path))?;
-    Manifest::parse(&text)
-        .map_err(|error| IngestError::Damaged { path, problem: error.to_string() })
+/// Refuses a folder in which something visible lies that ingest did not put there.
+fn refuse_foreign(storage: &Storage, out: &Address) -> Result<(), IngestError> {
+    // A folder is not walked to its end to find out whether it is empty.
+    let first = match out.local() {
+        Some(path) => match std::fs::read_dir(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            entries => {
+                let entries = entries.map_err(IngestError::io("read the folder", path))?;
+                entries
+                    .flatten()
+                    .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                    .find(|name| !name.starts_with('.'))
+            }
+        },
+        None => storage
+            .list(out)?
+            .into_iter()
+            .map(|found| found.relative)
+            .find(|name| !name.starts_with('.')),
+    };
+    match first {
+        Some(found) => Err(IngestError::Foreign { out: out.clone().into(), found }),
+        None => Ok(()),
+    }
+}
+
+/// Takes hold of a finished set, to mend it.
+pub(crate) fn hold(storage: &Storage, out: &Address) -> Result<Lock, IngestError> {
+    let lock = storage.lock(&out.join(FOLDER).join(LOCK))?;
+    lock.ok_or_else(|| IngestError::Locked(out.clone()))
+}
+
+/// Lets go of a set that was mended, and of the folder of the lock if it is for nothing else.
+pub(crate) fn release(out: &Address, lock: Lock) {
+    drop(lock);
+    if let Some(folder) = out.join(FOLDER).local()
+        && !folder.join(PLAN).exists()
+    {
+        // Another run may hold the lock by now; what is not empty stays.
+        let _ = std::fs::remove_file(folder.join(LOCK));
+        let _ = std::fs::remove_dir(folder);
+    }
+}
+
+/// The manifest of a set, if it has one.
+pub(crate) fn find_manifest(
+    storage: &Storage,
+    out: &Address,
+) -> Result<Option<Manifest>, IngestError> {
+    let at = out.join(MANIFEST_FILE);
+    let bytes = match storage.read(&at) {
+        Err(error) if error.is_missing() => return Ok(None),
+        bytes => bytes?,
+    };
+    parse_manifest(&at, &bytes).map(Some)
+}
+
+/// The manifest in these bytes.
+pub(crate) fn parse_manifest(at: &Address, bytes: &[u8]) -> Result<Manifest, IngestError> {
+    let damaged = |problem: String| IngestError::Damaged { file: at.to_string(), problem };
+    let text = std::str::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
+    Manifest::parse(text).map_err(|error| {
+        damaged(format!("{error}; `ingest repair` brings back an undamaged copy if there is one"))
+    })
 }
 
 /// How many shards an unfinished set has; none if there is no such set.
-pub(crate) fn unfinished(out: &Path) -> Option<usize> {
-    let entries = fs::read_dir(out.join(FOLDER)).ok()?;
-    let shards =
-        entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("shard-"));
-    Some(shards.count())
+pub(crate) fn unfinished(storage: &Storage, out: &Address) -> Option<usize> {
+    let found = storage.list(&out.join(FOLDER)).ok().filter(|found| !found.is_empty())?;
+    Some(found.iter().filter(|found| found.relative.starts_with("shard-")).count())
 }
 
 impl Work {
-    /// Where shard `index` lies, or will.
-    pub fn shard_path(&self, index: u64) -> PathBuf {
-        self.out.join(format!("shard-{index:05}.parquet"))
+    /// The number of the part's first shard.
+    pub fn first_shard(&self) -> u64 {
+        let last = self.base.as_ref().and_then(|base| base.parts.last());
+        last.map_or(0, |part| part.first_shard + part.shards)
     }
 
-    /// What became of shard `index`, if it is finished and its file is there.
-    pub fn finished(&self, index: u64) -> Result<Option<ShardState>, IngestError> {
-        let Some(state) = read_json::<ShardState>(&self.state_path(index))? else {
-            return Ok(None);
-        };
-        let whole = state.entry.as_ref().is_none_or(|entry| {
-            fs::metadata(self.out.join(&entry.file)).is_ok_and(|file| file.len() == entry.bytes)
-        });
-        Ok(whole.then_some(state))
+    /// The number of the part's first picture.
+    pub fn first_picture(&self) -> u64 {
+        let last = self.base.as_ref().and_then(|base| base.parts.last());
+        last.map_or(0, |part| part.first + part.pictures)
     }
 
-    /// Keeps what became of shard `index`.
-    pub fn keep(&self, index: u64, state: &ShardState) -> Result<(), IngestError> {
-        write_json(&self.state_path(index), state)
+    /// The name of the part's list of rejects.
+    pub fn rejects_file(&self) -> String {
+        match self.plan.version {
+            1 => schemas::REJECTS_FILE.to_owned(),
+            version => format!("rejects-{version:05}.jsonl"),
+        }
+    }
+
+    /// Tells `each` what became of the part's shards that are finished, in order, and of their
+    /// files whether they are there.
+    pub fn finished(
+        &self,
+        mut each: impl FnMut(ShardState) -> Result<(), IngestError>,
+    ) -> Result<(), IngestError> {
+        let numbers: Vec<_> = (self.first_shard()..)
+            .take_while(|&number| self.found.contains_key(&format!("{FOLDER}/{}", state(number))))
+            .collect();
+        for numbers in numbers.chunks(AT_ONCE) {
+            let states: Vec<_> = numbers
+                .par_iter()
+                .map(|&number| read_json::<ShardState>(&self.storage, &self.state_at(number)))
+                .collect::<Result<_, _>>()?;
+            for state in states {
+                let whole = state.filter(|state| {
+                    state.entry.as_ref().is_none_or(|entry| {
+                        self.found.get(&entry.file).is_some_and(|&bytes| bytes == entry.bytes)
+                    })
+                });
+                match whole {
+                    Some(state) => each(state)?,
+                    None => return Ok(()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what became of shard `number`.
+    pub fn keep(&self, number: u64, state: &ShardState) -> Result<(), IngestError> {
+        self.still_held()?;
+        write_json(&self.storage, &self.state_at(number), state)
+    }
+
+    /// Writes the rejects of shards `first_shard()..end`; the file's size and hash.
+    pub fn write_rejects(&self, end: u64) -> Result<schemas::FileEntry, IngestError> {
+        let file = self.rejects_file();
+        let at = self.out.join(&file);
+        let mut writer = self.storage.writer(&at)?;
+        let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
+        let numbers: Vec<_> = (self.first_shard()..end).collect();
+        for numbers in numbers.chunks(AT_ONCE) {
+            let states: Vec<_> = numbers
+                .par_iter()
+                .map(|&number| {
+                    let at = self.state_at(number);
+                    read_json::<ShardState>(&self.storage, &at)?.ok_or_else(|| {
+                        let problem = "it is gone; run the same again".to_owned();
+                        IngestError::Damaged { file: at.to_string(), problem }
+                    })
+                })
+                .collect::<Result<_, IngestError>>()?;
+            for reject in states.iter().flat_map(|state| &state.rejects) {
+                let mut line = json(&at, reject)?;
+                line.push('\n');
+                hasher.update(line.as_bytes());
+                bytes += line.len() as u64;
+                writer
+                    .write_all(line.as_bytes())
+                    .map_err(|error| IngestError::Write { at: at.clone(), source: error })?;
+            }
+        }
+        writer.finish()?;
+        Ok(schemas::FileEntry { file, bytes, blake3: hasher.finalize().to_hex().to_string() })
     }
 
     /// Writes a file of the finished set.
-    pub fn publish(&self, name: &str, text: &str) -> Result<(), IngestError> {
-        write_whole(&self.out.join(name), text.as_bytes())
+    pub fn publish(&self, name: &str, text: String) -> Result<(), IngestError> {
+        self.still_held()?;
+        Ok(self.storage.put(&self.out.join(name), text)?)
     }
 
     /// Removes the state: the manifest is there and says everything.
     pub fn remove(self) -> Result<(), IngestError> {
-        drop(self.lock);
-        fs::remove_dir_all(&self.folder).map_err(IngestError::io("remove", &self.folder))
+        let Self { storage, out, lock, .. } = self;
+        clear(&storage, &out)?;
+        release(&out, lock.into_inner().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
     }
 
-    fn state_path(&self, index: u64) -> PathBuf {
-        self.folder.join(format!("shard-{index:05}.json"))
+    /// Whether the lock was not lost to another run, as one on a remote output can be.
+    fn still_held(&self) -> Result<(), IngestError> {
+        Ok(self.lock.lock().unwrap_or_else(PoisonError::into_inner).check()?)
     }
-}
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, IngestError> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(IngestError::io("read", path)(error)),
-        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| IngestError::Damaged {
-            path: path.to_owned(),
-            problem: error.to_string(),
-        }),
+    fn state_at(&self, number: u64) -> Address {
+        self.out.join(FOLDER).join(&state(number))
     }
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), IngestError> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| IngestError::io("write", path)(error.into()))?;
-    write_whole(path, text.as_bytes())
+/// The name of a shard's state.
+fn state(number: u64) -> String {
+    file_name(number).replace(".parquet", ".json")
 }
 
-/// Writes a file so that, whatever happens, it is there whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), IngestError> {
-    let temporary = temporary(path);
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(IngestError::io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(IngestError::io("rename", &temporary))
+fn read_json<T: DeserializeOwned>(
+    storage: &Storage,
+    at: &Address,
+) -> Result<Option<T>, IngestError> {
+    let bytes = match storage.read(at) {
+        Err(error) if error.is_missing() => return Ok(None),
+        bytes => bytes?,
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| IngestError::Damaged {
+        file: at.to_string(),
+        problem: format!("{error}; delete it and run ingest again"),
+    })
 }
 
-impl Plan {
-    /// The plan of this program for a listing.
-    pub fn new(settings: &IngestSettings, listing: &crate::source::Listing) -> Self {
-        Self {
-            created_by: CREATED_BY.to_owned(),
-            settings: settings.clone(),
-            listing: listing.hash.to_hex().to_string(),
-            pictures: listing.sources.len() as u64,
-        }
-    }
+fn json<T: Serialize>(at: &Address, value: &T) -> Result<String, IngestError> {
+    serde_json::to_string(value).map_err(|error| IngestError::Damaged {
+        file: at.to_string(),
+        problem: format!("it can't be written as JSON: {error}"),
+    })
+}
+
+fn write_json<T: Serialize>(storage: &Storage, at: &Address, value: &T) -> Result<(), IngestError> {
+    Ok(storage.put(at, json(at, value)?)?)
+}
+
+/// Who makes shards, as plans and manifests name it.
+pub(crate) fn created_by() -> String {
+    CREATED_BY.to_owned()
 }

@@ -21,6 +21,9 @@ pub const ID: &str = "id";
 pub const SOURCE: &str = "source";
 /// 32 bytes: BLAKE3 of the picture file.
 pub const CONTENT_HASH: &str = "content_hash";
+/// u64, may be null: the 64-bit perceptual hash of the picture, of which near duplicates differ in
+/// few bits; null where a picture has none.
+pub const PERCEPTUAL_HASH: &str = "perceptual_hash";
 /// utf8, may be null: the class, which is the folder the picture lies in; null in the root.
 pub const LABEL: &str = "label";
 /// u32: which view of its picture, from 0.
@@ -169,6 +172,13 @@ impl ShardLayout {
         (0..self.bins).filter(|edge| (edge * 4) % self.bins == 0).collect()
     }
 
+    /// Bytes of a row's wide columns, before compression.
+    pub fn row_bytes(&self) -> usize {
+        let of_cell =
+            |&cell: &u32| self.hog_bytes(cell) + self.tie_bytes(cell) + 2 * self.stat_bytes(cell);
+        self.picture_bytes() + self.cells.iter().map(of_cell).sum::<usize>()
+    }
+
     /// The Arrow schema of a shard, with version and layout in its metadata.
     pub fn arrow_schema(&self) -> Schema {
         let binary = |name: String, bytes: usize| {
@@ -179,6 +189,7 @@ impl ShardLayout {
             Field::new(ID, DataType::UInt64, false),
             Field::new(SOURCE, DataType::Utf8, false),
             binary(CONTENT_HASH.into(), 32),
+            Field::new(PERCEPTUAL_HASH, DataType::UInt64, true),
             Field::new(LABEL, DataType::Utf8, true),
         ];
         fields.extend(

@@ -13,7 +13,7 @@ pub mod manifest;
 pub mod reject;
 
 pub use layout::{LayoutError, ShardLayout};
-pub use manifest::{IngestSettings, Manifest, ManifestError, ShardEntry};
+pub use manifest::{FileEntry, IngestSettings, Manifest, ManifestError, Part, Place, ShardEntry};
 pub use reject::{Reason, Reject};
 
 /// The version of everything this crate describes; a reader refuses any other.
@@ -22,5 +22,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// The name of the manifest inside a shard folder. It is written last.
 pub const MANIFEST_FILE: &str = "manifest.json";
 
-/// The name of the list of rejected pictures inside a shard folder: one [`Reject`] a line.
+/// The name of the list of pictures that a set's first run rejected: one [`Reject`] a line. The
+/// manifest names those of later runs.
 pub const REJECTS_FILE: &str = "rejects.jsonl";
+
+/// The name of the list of classes beside the manifest: a JSON object of class to index.
+pub const CLASSES_FILE: &str = "classes.json";

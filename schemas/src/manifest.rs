@@ -1,8 +1,10 @@
 //! `manifest.json`: which files belong to a shard set, and how they were made.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{LayoutError, SCHEMA_VERSION, ShardLayout};
+use crate::{LayoutError, Reason, SCHEMA_VERSION, ShardLayout};
 
 /// Everything that decides a shard set's bytes, besides the pictures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,12 +15,23 @@ pub struct IngestSettings {
     pub views: u32,
     /// The seed from which, with the picture's content, every crop follows.
     pub seed: u64,
-    /// Pictures that were cut short are rejected rather than kept as far as they go.
+    /// Every JPEG that is cut short is rejected, however little is missing.
     pub strict: bool,
+    /// The least share of a JPEG that must decode, in per cent, for it to be kept.
+    pub min_decoded: u8,
     /// The shortest side a picture may have, in pixels.
     pub min_side: u32,
     /// The most pixels a picture may have.
     pub max_pixels: u64,
+    /// The most times that a picture's longer side may be its shorter; 0 allows any.
+    pub max_aspect: u32,
+    /// A picture is of one colour if, in each channel, nearly all pixels lie within so many
+    /// neighbouring levels of 256; 0 keeps such pictures.
+    pub one_colour: u8,
+    /// The colour (RGB) over which transparent pictures are laid.
+    pub background: [u8; 3],
+    /// JPEGs are decoded at 1/2, 1/4 or 1/8 where their crops are that much larger than a view.
+    pub scaled_decode: bool,
     /// Listed pictures a shard; a shard holds at most this many · views rows.
     pub pictures_per_shard: u32,
     /// Most rows of a Parquet row group. A group has its own run of pictures, so that it has fewer
@@ -26,6 +39,24 @@ pub struct IngestSettings {
     pub rows_per_group: u32,
     /// The zstd level of the Parquet pages.
     pub zstd_level: i32,
+    /// A picture whose bytes are those of an earlier one is kept rather than rejected.
+    pub keep_duplicates: bool,
+    /// A picture whose perceptual hash lies within so many bits of an earlier one's is rejected;
+    /// none looks at no near duplicates.
+    pub near_duplicates: Option<u32>,
+}
+
+/// Where in the stream of a part's pictures something begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// How many units of the listing lie before it; a unit is a loose picture or an archive.
+    pub unit: u64,
+    /// How many pictures of that archive lie before it.
+    pub members: u64,
+    /// The byte or row of that archive at which reading can begin.
+    pub offset: u64,
+    /// Pictures to pass over from there.
+    pub skip: u64,
 }
 
 /// One shard of a set.
@@ -37,6 +68,59 @@ pub struct ShardEntry {
     pub rows: u64,
     /// Rows of each of its row groups, in order.
     pub row_groups: Vec<u32>,
+    /// The byte at which each of its row groups ends. The first begins after the 4 bytes with which
+    /// every Parquet file begins; what follows the last is the footer.
+    pub row_group_ends: Vec<u64>,
+    /// The first 16 hexadecimal digits of the BLAKE3 of each of its row groups' bytes.
+    pub row_group_hashes: Vec<String>,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of its bytes, in hexadecimal.
+    pub blake3: String,
+    /// The number of its first picture, counted over all pictures of the set.
+    pub first: u64,
+    /// Pictures that it took from its part's stream, rejected ones among them.
+    pub pictures: u64,
+    /// Where in its part's stream the first of them lies.
+    pub start: Place,
+}
+
+/// What one run of `ingest` added to a set: the first made it, each later one appended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The sources as they were given, without credentials.
+    pub sources: Vec<String>,
+    /// Symbolic links were followed.
+    pub follow_links: bool,
+    /// The column of Parquet sources that holds the pictures, if one was named.
+    pub image_column: Option<String>,
+    /// The column of Parquet sources that holds the classes, if one was named.
+    pub label_column: Option<String>,
+    /// BLAKE3, in hexadecimal, of names and sizes of the listed pictures and archives, in order.
+    pub listing: String,
+    /// The number of its first picture in the set.
+    pub first: u64,
+    /// Its pictures, rejected ones among them.
+    pub pictures: u64,
+    /// The number of its first shard.
+    pub first_shard: u64,
+    /// Its shards, those among them that have no row and so no file.
+    pub shards: u64,
+    /// Pictures that became rows.
+    pub accepted: u64,
+    /// Pictures among them that are cut short, and filled with grey from there.
+    pub cut_short: u64,
+    /// Pictures that are in its list of rejects, by reason.
+    pub rejected: BTreeMap<Reason, u64>,
+    /// The list of its rejects.
+    pub rejects: FileEntry,
+}
+
+/// A file of the set that is no shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// The file's name, relative to the manifest.
+    pub file: String,
     /// Its size in bytes.
     pub bytes: u64,
     /// BLAKE3 of its bytes, in hexadecimal.
@@ -44,23 +128,31 @@ pub struct ShardEntry {
 }
 
 /// `manifest.json`, written last: a folder without one is an unfinished set.
+///
+/// It is the newest of the numbered manifests, which stay: each names a whole set, and every later
+/// one all that the earlier ones name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`SCHEMA_VERSION`] of the program that wrote it.
     pub schema_version: u32,
     /// The program and its version.
     pub created_by: String,
+    /// Which manifest of the set this is, from 1; as many parts belong to it.
+    pub version: u32,
     /// How the shards were made.
     pub settings: IngestSettings,
-    /// BLAKE3, in hexadecimal, of the listing of sources from which the shards were made.
-    pub listing: String,
-    /// Class names in the order of their index; empty where the folders give none.
+    /// The runs that made the set, in order.
+    pub parts: Vec<Part>,
+    /// Class names in the order of their index; empty where the sources give none. A later version
+    /// adds to the end.
     pub classes: Vec<String>,
+    /// Pictures that became rows, of each class.
+    pub class_pictures: Vec<u64>,
     /// Pictures that became rows.
     pub accepted: u64,
     /// Pictures among them that are cut short, and filled with grey from there.
     pub cut_short: u64,
-    /// Pictures that are in `rejects.jsonl`.
+    /// Pictures that are in the lists of rejects.
     pub rejected: u64,
     /// Rows of all shards.
     pub rows: u64,
@@ -85,9 +177,12 @@ pub enum ManifestError {
     /// Its layout does not fit together.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A shard's name leads out of the manifest's folder.
-    #[error("shard `{0}` lies outside the manifest's folder")]
+    /// A file's name leads out of the manifest's folder.
+    #[error("the file `{0}` lies outside the manifest's folder")]
     Outside(String),
+    /// Two of its numbers contradict each other.
+    #[error("its numbers contradict each other: {0}")]
+    Contradiction(String),
 }
 
 impl Manifest {
@@ -108,18 +203,80 @@ impl Manifest {
         let manifest: Self = serde_json::from_str(text)?;
         let ShardLayout { size, cells, bins } = manifest.settings.layout.clone();
         ShardLayout::new(size, cells, bins)?;
-        if let Some(shard) = manifest.shards.iter().find(|shard| {
-            shard.file.contains(['/', '\\']) || shard.file == ".." || shard.file.is_empty()
-        }) {
-            return Err(ManifestError::Outside(shard.file.clone()));
+        let files = manifest.shards.iter().map(|shard| &shard.file);
+        let lists = manifest.parts.iter().map(|part| &part.rejects.file);
+        if let Some(file) = files
+            .chain(lists)
+            .find(|file| file.contains(['/', '\\']) || *file == ".." || file.is_empty())
+        {
+            return Err(ManifestError::Outside(file.clone()));
         }
+        manifest.check()?;
         Ok(manifest)
     }
 
-    /// The text of `manifest.json`: indented JSON that ends in a newline.
+    fn check(&self) -> Result<(), ManifestError> {
+        let contradiction = |text: String| Err(ManifestError::Contradiction(text));
+        for shard in &self.shards {
+            let groups = shard.row_groups.len();
+            if shard.row_group_ends.len() != groups || shard.row_group_hashes.len() != groups {
+                return contradiction(format!("row groups of {}", shard.file));
+            }
+            if shard.row_group_ends.last().is_some_and(|&end| end > shard.bytes)
+                || !shard.row_group_ends.is_sorted()
+            {
+                return contradiction(format!("bytes of {}", shard.file));
+            }
+            if self.part_of(shard).is_none() {
+                return contradiction(format!("{} belongs to no part", shard.file));
+            }
+        }
+        if self.parts.len() != self.version as usize {
+            return contradiction(format!("version {}, {} parts", self.version, self.parts.len()));
+        }
+        if self.classes.len() != self.class_pictures.len() {
+            return contradiction("classes and their pictures".into());
+        }
+        Ok(())
+    }
+
+    /// The part that made a shard of this manifest.
+    pub fn part_of(&self, shard: &ShardEntry) -> Option<&Part> {
+        self.parts
+            .iter()
+            .find(|part| (part.first..part.first + part.pictures).contains(&shard.first))
+    }
+
+    /// The name of version `version` of a set's manifest: the same bytes as
+    /// [`MANIFEST_FILE`](crate::MANIFEST_FILE) had when it was the newest.
+    pub fn file_of_version(version: u32) -> String {
+        format!("manifest-{version:05}.json")
+    }
+
+    /// The text of `classes.json`: an object of class to index, in the order of the indices.
+    pub fn classes_text(&self) -> String {
+        let mut text = String::from("{");
+        for (index, class) in self.classes.iter().enumerate() {
+            let class = serde_json::to_string(class).expect("a string is JSON");
+            text.push_str(if index == 0 { "\n  " } else { ",\n  " });
+            text.push_str(&format!("{class}: {index}"));
+        }
+        text.push_str(if self.classes.is_empty() { "}\n" } else { "\n}\n" });
+        text
+    }
+
+    /// The text of `manifest.json`: indented JSON, a shard a line, that ends in a newline.
     pub fn to_text(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("strings and numbers are JSON");
-        text.push('\n');
+        let json = "strings and numbers are JSON";
+        let without_shards = Self { shards: vec![], ..self.clone() };
+        let mut text = serde_json::to_string_pretty(&without_shards).expect(json);
+        // `shards` is the last field, so that what closes an empty list is the end.
+        text.truncate(text.len() - "]\n}".len());
+        for (index, shard) in self.shards.iter().enumerate() {
+            text.push_str(if index == 0 { "\n    " } else { ",\n    " });
+            text.push_str(&serde_json::to_string(shard).expect(json));
+        }
+        text.push_str(if self.shards.is_empty() { "]\n}\n" } else { "\n  ]\n}\n" });
         text
     }
 }
@@ -137,14 +294,37 @@ mod tests {
                 views: 1,
                 seed: 0,
                 strict: false,
+                min_decoded: 90,
                 min_side: 1,
                 max_pixels: 1 << 20,
+                max_aspect: 0,
+                one_colour: 4,
+                background: [255; 3],
+                scaled_decode: true,
                 pictures_per_shard: 8,
                 rows_per_group: 4,
                 zstd_level: 3,
+                keep_duplicates: false,
+                near_duplicates: None,
             },
-            listing: "00".into(),
+            version: 1,
+            parts: vec![Part {
+                sources: vec!["photos".into()],
+                follow_links: false,
+                image_column: None,
+                label_column: None,
+                listing: "00".into(),
+                first: 0,
+                pictures: 3,
+                first_shard: 0,
+                shards: 1,
+                accepted: 1,
+                cut_short: 0,
+                rejected: BTreeMap::from([(Reason::Empty, 2)]),
+                rejects: FileEntry { file: "rejects.jsonl".into(), bytes: 0, blake3: "00".into() },
+            }],
             classes: vec!["cat".into()],
+            class_pictures: vec![1],
             accepted: 1,
             cut_short: 0,
             rejected: 0,
@@ -154,8 +334,13 @@ mod tests {
                 file: "shard-00000.parquet".into(),
                 rows: 1,
                 row_groups: vec![1],
+                row_group_ends: vec![8],
+                row_group_hashes: vec!["00".into()],
                 bytes: 10,
                 blake3: "00".into(),
+                first: 0,
+                pictures: 3,
+                start: Place::default(),
             }],
         }
     }
@@ -176,5 +361,32 @@ mod tests {
         let mut manifest = manifest();
         manifest.shards[0].file = "../secrets.parquet".into();
         assert!(matches!(Manifest::parse(&manifest.to_text()), Err(ManifestError::Outside(_))));
+    }
+    #[test]
+    fn a_shard_takes_one_line_of_the_text() {
+        let mut manifest = manifest();
+        manifest.shards.push(manifest.shards[0].clone());
+        let text = manifest.to_text();
+        assert_eq!(text.lines().filter(|line| line.contains("shard-00000.parquet")).count(), 2);
+        assert_eq!(Manifest::parse(&text).unwrap(), manifest);
+        manifest.shards.clear();
+        assert_eq!(Manifest::parse(&manifest.to_text()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn numbers_that_contradict_each_other_are_refused() {
+        let spoil: [fn(&mut Manifest); 5] = [
+            |manifest| manifest.version = 2,
+            |manifest| manifest.class_pictures.clear(),
+            |manifest| manifest.shards[0].row_group_ends.clear(),
+            |manifest| manifest.shards[0].row_group_ends[0] = 11,
+            |manifest| manifest.shards[0].first = 3,
+        ];
+        for spoil in spoil {
+            let mut manifest = manifest();
+            spoil(&mut manifest);
+            let error = Manifest::parse(&manifest.to_text()).unwrap_err();
+            assert!(matches!(error, ManifestError::Contradiction(_)), "{error}");
+        }
     }
 }

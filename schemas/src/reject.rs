@@ -15,13 +15,23 @@ pub enum Reason {
     NotAPicture,
     /// A picture of a known format, in a variant that the decoder does not know.
     Unsupported,
-    /// The decoder found the data broken or cut short.
+    /// The decoder found the data broken, or less of it there than the least share that was asked for.
     Corrupt,
     /// A side is shorter than the least that was asked for.
     TooSmall,
-    /// More pixels than were allowed, or more bytes than so many could need; found from the header,
-    /// before any was decoded.
+    /// More pixels than were allowed, more bytes than so many could need, or more memory to decode
+    /// than there is; found from the header, before any was decoded.
     TooLarge,
+    /// The longer side is more times the shorter than was allowed.
+    BadAspect,
+    /// Nearly every pixel has the same colour.
+    OneColour,
+    /// The bytes are those of another picture.
+    Duplicate,
+    /// The picture looks like another one.
+    NearDuplicate,
+    /// Decoding took longer, or would take more work, than a picture may.
+    OverTime,
     /// The decoder panicked; the picture is at fault, or the decoder.
     DecoderPanic,
 }
@@ -37,6 +47,11 @@ impl Reason {
             Self::Corrupt => "corrupt",
             Self::TooSmall => "too_small",
             Self::TooLarge => "too_large",
+            Self::BadAspect => "bad_aspect",
+            Self::OneColour => "one_colour",
+            Self::Duplicate => "duplicate",
+            Self::NearDuplicate => "near_duplicate",
+            Self::OverTime => "over_time",
             Self::DecoderPanic => "decoder_panic",
         }
     }
@@ -69,6 +84,11 @@ mod tests {
             Reason::Corrupt,
             Reason::TooSmall,
             Reason::TooLarge,
+            Reason::BadAspect,
+            Reason::OneColour,
+            Reason::Duplicate,
+            Reason::NearDuplicate,
+            Reason::OverTime,
             Reason::DecoderPanic,
         ] {
             let json = serde_json::to_string(&reason).unwrap();

@@ -67,6 +67,8 @@ struct RemoteLock {
 
 struct Held {
     remote: Remote,
+    /// Tells this holder from every other.
+    holder: String,
     state: Mutex<State>,
     lost: AtomicBool,
     /// Ends the renewals.
@@ -82,10 +84,13 @@ struct State {
 impl RemoteLock {
     fn take(remote: Remote, at: &Address) -> Result<Option<Self>, StorageError> {
         let asked = remote.clone();
-        let state = wait("lock", at, async move { take(&asked).await })?;
+        let holder = token();
+        let name = holder.clone();
+        let state = wait("lock", at, async move { take(&asked, &name).await })?;
         let Some(state) = state else { return Ok(None) };
         let held = Arc::new(Held {
             remote,
+            holder,
             state: Mutex::new(state),
             lost: AtomicBool::new(false),
             released: Notify::new(),
@@ -108,35 +113,37 @@ impl RemoteLock {
     }
 }
 
+/// Writes the lock anew, so that its version changes.
 async fn write(
     remote: &Remote,
     over: Option<UpdateVersion>,
-) -> Result<Option<State>, StorageError> {
-    let renewed = Instant::now();
-    let token = token();
-    let bytes = Bytes::from(format!("{token}\n"));
-    Ok(match remote.put_if("lock", bytes, over, &token).await? {
-        Put::Done(version) => Some(State { version, renewed }),
-        Put::Other => None,
-    })
+    holder: &str,
+) -> Result<Put, StorageError> {
+    let put = token();
+    let bytes = Bytes::from(format!("{holder} {put}\n"));
+    remote.put_if("lock", bytes, over, (holder, &put)).await
 }
 
-async fn take(remote: &Remote) -> Result<Option<State>, StorageError> {
-    let limits = &remote.limits;
+async fn take(remote: &Remote, holder: &str) -> Result<Option<State>, StorageError> {
+    let lease = remote.limits.lease;
     let mut seen: Option<(UpdateVersion, Instant)> = None;
-    loop {
-        let Some(now) = remote.lock_version().await? else {
+    let over = loop {
+        let now = remote.lock_version().await?;
+        match (now, &seen) {
             // Gone, or never there.
-            return write(remote, None).await;
-        };
-        match &seen {
-            None => seen = Some((now, Instant::now())),
-            Some((seen, _)) if *seen != now => return Ok(None),
-            Some((_, at)) if at.elapsed() > limits.lease => return write(remote, Some(now)).await,
-            Some(_) => {}
+            (None, _) => break None,
+            (Some(now), None) => seen = Some((now, Instant::now())),
+            (Some(now), Some((seen, _))) if *seen != now => return Ok(None),
+            (Some(now), Some((_, at))) if at.elapsed() > lease => break Some(now),
+            (Some(_), Some(_)) => {}
         }
-        tokio::time::sleep(limits.lease / (2 * RENEWALS_A_LEASE)).await;
-    }
+        tokio::time::sleep(lease / (2 * RENEWALS_A_LEASE)).await;
+    };
+    let renewed = Instant::now();
+    Ok(match write(remote, over, holder).await? {
+        Put::Done(version) | Put::Earlier(version) => Some(State { version, renewed }),
+        Put::Other => None,
+    })
 }
 
 impl Held {
@@ -157,12 +164,24 @@ impl Held {
 
     /// False if somebody took the lock over.
     async fn renew(&self) -> Result<bool, StorageError> {
-        let version = self.state().version.clone();
-        match write(&self.remote, Some(version)).await? {
-            Some(state) => *self.state() = state,
-            None => self.lost.store(true, Ordering::Relaxed),
+        // Twice, if a renewal that was cut off turns out to have had its effect: when it had it is
+        // not known, so it does not count.
+        for _ in 0..2 {
+            let renewed = Instant::now();
+            let over = self.state().version.clone();
+            match write(&self.remote, Some(over), &self.holder).await? {
+                Put::Done(version) => {
+                    *self.state() = State { version, renewed };
+                    break;
+                }
+                Put::Earlier(version) => self.state().version = version,
+                Put::Other => {
+                    self.lost.store(true, Ordering::Relaxed);
+                    return Ok(false);
+                }
+            }
         }
-        Ok(!self.lost.load(Ordering::Relaxed))
+        Ok(true)
     }
 }
 

@@ -167,8 +167,8 @@ impl Storage {
         };
         let creator = lock::token();
         wait("write", at, async move {
-            let put = remote.put_if("write", bytes, None, &creator).await?;
-            Ok(matches!(put, Put::Done(_)))
+            let put = remote.put_if("write", bytes, None, (&creator, "")).await?;
+            Ok(!matches!(put, Put::Other))
         })
     }
 

@@ -47,7 +47,7 @@ fn small(options: StorageOptions) -> StorageOptions {
 const PART: usize = 5 << 20;
 
 /// Long enough for a busy machine to renew in time.
-const LEASE: Duration = Duration::from_secs(2);
+const LEASE: Duration = Duration::from_secs(3);
 
 impl Place {
     fn local() -> Self {

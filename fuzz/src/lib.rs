@@ -1,0 +1,49 @@
+//! What the fuzzers of archives have in common.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ingest::container::{ContainerError, Cursor, Kind, Limits, Member, open};
+
+/// Members that are looked at: a dictionary's value of a megabyte may be that of every row.
+const MOST: usize = 1000;
+
+/// Reads an archive, and again from a member in its midst: that must give the same.
+///
+/// # Panics
+/// If it does not, or if more is given than the limits allow.
+pub fn archive(kind: Kind, data: &[u8]) {
+    let data = Bytes::copy_from_slice(data);
+    let (members, error) = read(kind, &data, Cursor::default());
+    if members.len() == MOST {
+        return;
+    }
+    if let Some(middle) = members.get(members.len() / 2) {
+        let (rest, again) = read(kind, &data, middle.next);
+        assert_eq!(rest, members[members.len() / 2 + 1..]);
+        assert_eq!(again.is_some(), error.is_some());
+    }
+}
+
+fn read(kind: Kind, data: &Bytes, from: Cursor) -> (Vec<Member>, Option<ContainerError>) {
+    let limits = Limits { member_bytes: 1 << 20, page_bytes: 4 << 20, ..Limits::default() };
+    let members = match open(kind, Arc::new(data.clone()), from, &limits) {
+        Ok(members) => members,
+        Err(error) => return (Vec::new(), Some(error)),
+    };
+    let (mut found, mut failed) = (Vec::new(), None);
+    for member in members.take(MOST) {
+        match member {
+            Ok(mut member) => {
+                // Passing over rows may run into the same damage elsewhere, and tell it otherwise.
+                if let Err(fault) = &mut member.body {
+                    fault.message.clear();
+                }
+                assert!(member.body.as_ref().map_or(0, Bytes::len) <= 1 << 20);
+                found.push(member);
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    (found, failed)
+}

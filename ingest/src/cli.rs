@@ -1,0 +1,357 @@
+//! The flags of `ingest`, and what they set.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use ingest::Settings;
+use ingest::repair::Repair;
+use schemas::{IngestSettings, ShardLayout};
+use storage::{Address, StorageOptions};
+
+/// Turns pictures into Parquet shards for masked image modeling.
+///
+/// The pictures lie in folders (at any depth), tar and tar.gz archives, Parquet files, WARC and
+/// WARC.gz files, or text files that list any of these; all can be mixed, and each may be a local
+/// path or an s3://, gs://, az:// or http(s):// address. A run that was stopped goes on where it
+/// was with the same command, and gives the same bytes.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub ingest: Option<IngestArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tells what is in a shard set, and draws it.
+    Inspect(InspectArgs),
+    /// Reads every byte of a shard set against its checksums.
+    Verify(VerifyArgs),
+    /// Makes the damaged shards of a set again, as they were.
+    Repair(RepairArgs),
+    /// Makes a small collection of pictures, drawn procedurally, to try the programs with.
+    Sample(SampleArgs),
+}
+
+/// No other arguments are flattened into these: being optional, they would be taken for left out.
+#[derive(Debug, Args)]
+pub struct IngestArgs {
+    /// Folders, archives, lists and pictures. What a file is, is told by its content. In folders,
+    /// files named .tar, .tar.gz, .tgz, .parquet, .warc or .warc.gz are looked into; all others
+    /// are taken for pictures. A source named like a subcommand is given as ./inspect.
+    #[arg(required = true)]
+    pub sources: Vec<Address>,
+    /// Folder for the shards, local or remote.
+    #[arg(long)]
+    pub out: Address,
+    /// Add the sources to the finished set in --out, as a new version of it.
+    #[arg(long)]
+    pub append: bool,
+
+    /// Views cut from each picture.
+    #[arg(long, default_value_t = 1, help_heading = "Views and targets")]
+    pub views: u32,
+    /// Side of a view in pixels.
+    #[arg(long, default_value_t = 224, help_heading = "Views and targets")]
+    pub size: u32,
+    /// HOG cell sizes in pixels, rising.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "4,8,16,32",
+        help_heading = "Views and targets"
+    )]
+    pub cells: Vec<u32>,
+    /// HOG orientation bins a channel: 9 for ViT-B, 18 for ViT-L.
+    #[arg(long, default_value_t = 9, help_heading = "Views and targets")]
+    pub bins: u32,
+    /// Seed of the crops and of the pictures' order.
+    #[arg(long, default_value_t = 0, help_heading = "Views and targets")]
+    pub seed: u64,
+
+    /// Keep pictures whose bytes are those of an earlier one.
+    #[arg(long, help_heading = "Which pictures are kept")]
+    pub keep_duplicates: bool,
+    /// Reject pictures that look like an earlier one: whose 64-bit perceptual hash differs from its
+    /// in at most so many bits. 2 to 6 finds copies that were resized or compressed anew.
+    #[arg(long, value_name = "BITS", help_heading = "Which pictures are kept")]
+    pub near_duplicates: Option<u32>,
+    /// Reject every JPEG that is cut short instead of keeping it as far as it goes.
+    #[arg(long, help_heading = "Which pictures are kept")]
+    pub strict: bool,
+    /// Least share of a JPEG that must be there for it to be kept, in per cent.
+    #[arg(
+        long,
+        value_name = "PER CENT",
+        default_value_t = 90,
+        help_heading = "Which pictures are kept"
+    )]
+    pub min_decoded: u8,
+    /// Shortest side that a picture may have, in pixels.
+    #[arg(long, default_value_t = 16, help_heading = "Which pictures are kept")]
+    pub min_side: u32,
+    /// Most pixels that a picture may have.
+    #[arg(long, default_value_t = 178_956_970, help_heading = "Which pictures are kept")]
+    pub max_pixels: u64,
+    /// Most times that a picture's longer side may be its shorter; 0 allows any.
+    #[arg(long, default_value_t = 0, help_heading = "Which pictures are kept")]
+    pub max_aspect: u32,
+    /// Reject pictures of one colour: those of which, in each channel, so many neighbouring levels
+    /// of 256 hold nearly all pixels; 0 keeps them.
+    #[arg(
+        long,
+        value_name = "LEVELS",
+        default_value_t = 4,
+        help_heading = "Which pictures are kept"
+    )]
+    pub one_colour: u8,
+    /// Colour over which transparent pictures are laid, as six hexadecimal digits.
+    #[arg(
+        long,
+        value_name = "RRGGBB",
+        default_value = "ffffff",
+        value_parser = colour,
+        help_heading = "Which pictures are kept"
+    )]
+    pub background: [u8; 3],
+    /// Decode JPEGs at 1/2, 1/4 or 1/8 where their crops are that much larger than a view.
+    #[arg(
+        long,
+        value_name = "YES",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        help_heading = "Which pictures are kept"
+    )]
+    pub scaled_decode: bool,
+
+    /// Follow symbolic links in folders instead of passing over them.
+    #[arg(long, help_heading = "Reading the sources")]
+    pub follow_links: bool,
+    /// Column of Parquet sources that holds the pictures [default: found by name and content].
+    #[arg(long, value_name = "NAME", help_heading = "Reading the sources")]
+    pub image_column: Option<String>,
+    /// Column of Parquet sources that holds the classes [default: found by name].
+    #[arg(long, value_name = "NAME", help_heading = "Reading the sources")]
+    pub label_column: Option<String>,
+    /// URL of an S3-compatible store. Keys, region and the like come from the environment, as
+    /// other tools read them (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS,
+    /// AZURE_STORAGE_ACCOUNT_NAME, ...).
+    #[arg(long, value_name = "URL", help_heading = "Reading the sources")]
+    pub endpoint: Option<String>,
+
+    /// Pictures a shard [default: as many as make about 320 MiB before compression].
+    #[arg(long, help_heading = "Shards")]
+    pub shard_pictures: Option<u32>,
+    /// Most rows of a Parquet row group.
+    #[arg(long, default_value_t = 64, help_heading = "Shards")]
+    pub rows_per_group: u32,
+    /// Zstd level of the Parquet pages; higher ones make smaller shards, more slowly.
+    #[arg(long, default_value_t = 1, help_heading = "Shards")]
+    pub zstd_level: i32,
+
+    /// Worker threads; 0 takes one a core. The shards do not depend on it.
+    #[arg(long, default_value_t = 0, help_heading = "The machine")]
+    pub threads: usize,
+    /// About how much memory pictures and rows in work may take, as in 512M or 8G. A picture that
+    /// takes more than half of it to decode is rejected as too large; else the shards do not
+    /// depend on it. What is known of earlier pictures, to tell duplicates, comes on top: some
+    /// 60 bytes a picture.
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = bytes, help_heading = "The machine")]
+    pub memory_limit: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// URL of an S3-compatible store. Keys, region and the like come from the environment, as
+    /// other tools read them (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS,
+    /// AZURE_STORAGE_ACCOUNT_NAME, ...).
+    #[arg(long, value_name = "URL", help_heading = "Reading the sources")]
+    pub endpoint: Option<String>,
+}
+
+impl From<StoreArgs> for StorageOptions {
+    fn from(args: StoreArgs) -> Self {
+        Self { endpoint: args.endpoint, ..Self::default() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// Worker threads; 0 takes one a core. The shards do not depend on it.
+    #[arg(long, default_value_t = 0, help_heading = "The machine")]
+    pub threads: usize,
+    /// About how much memory pictures and rows in work may take, as in 512M or 8G. A picture that
+    /// takes more than half of it to decode is rejected as too large; else the shards do not
+    /// depend on it. What is known of earlier pictures, to tell duplicates, comes on top: some
+    /// 60 bytes a picture.
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = bytes, help_heading = "The machine")]
+    pub memory_limit: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Folder that holds the shards.
+    pub shards: Address,
+    /// Draw the rows' views beside their HOG at every cell size into this PNG.
+    #[arg(long)]
+    pub preview: Option<PathBuf>,
+    /// Rows to show.
+    #[arg(long, default_value_t = 4)]
+    pub rows: usize,
+    /// Seed that chooses them.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Folder that holds the shards.
+    pub shards: Address,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Folder that holds the shards.
+    pub shards: Address,
+    /// Where copies of the sources lie, if they are no longer where they were: one for each, in the
+    /// order in which they were given.
+    #[arg(long, num_args = 1..)]
+    pub from: Vec<Address>,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// New folder for the pictures.
+    pub folder: PathBuf,
+    /// Whole pictures to make; some broken files come on top.
+    #[arg(long, default_value_t = 420)]
+    pub pictures: usize,
+    /// Seed of the pictures.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl From<IngestArgs> for Settings {
+    fn from(args: IngestArgs) -> Self {
+        let layout = ShardLayout { size: args.size, cells: args.cells, bins: args.bins };
+        let pictures_per_shard = args
+            .shard_pictures
+            .unwrap_or_else(|| ingest::default_pictures_per_shard(&layout, args.views));
+        Self {
+            sources: args.sources,
+            out: args.out,
+            append: args.append,
+            storage: StoreArgs { endpoint: args.endpoint }.into(),
+            threads: args.threads,
+            memory: args.memory_limit,
+            follow_links: args.follow_links,
+            image_column: args.image_column,
+            label_column: args.label_column,
+            ingest: IngestSettings {
+                layout,
+                views: args.views,
+                seed: args.seed,
+                strict: args.strict,
+                min_side: args.min_side,
+                max_pixels: args.max_pixels,
+                min_decoded: args.min_decoded,
+                max_aspect: args.max_aspect,
+                one_colour: args.one_colour,
+                background: args.background,
+                scaled_decode: args.scaled_decode,
+                pictures_per_shard,
+                rows_per_group: args.rows_per_group,
+                zstd_level: args.zstd_level,
+                keep_duplicates: args.keep_duplicates,
+                near_duplicates: args.near_duplicates,
+            },
+        }
+    }
+}
+
+impl RepairArgs {
+    /// What to repair, and how the storage is reached.
+    pub fn settings(self) -> (Repair, StorageOptions) {
+        let MachineArgs { threads, memory_limit } = self.machine;
+        let repair = Repair { out: self.shards, from: self.from, threads, memory: memory_limit };
+        (repair, self.store.into())
+    }
+}
+
+/// Six hexadecimal digits, red first.
+fn colour(text: &str) -> Result<[u8; 3], String> {
+    let digits = text.trim_start_matches('#');
+    let wrong = || format!("`{text}` is no colour; write six hexadecimal digits, as in ffffff");
+    if digits.len() != 6 || !digits.is_ascii() {
+        return Err(wrong());
+    }
+    let channel = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| wrong());
+    Ok([channel(0)?, channel(2)?, channel(4)?])
+}
+
+/// Bytes with an optional suffix: K, M, G or T, of powers of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no number of bytes; write 512M or 8G");
+    let upper = text.trim().to_ascii_uppercase();
+    let upper = upper.trim_end_matches("IB").trim_end_matches('B');
+    let (digits, shift) = match upper.chars().last() {
+        Some('K') => (&upper[..upper.len() - 1], 10),
+        Some('M') => (&upper[..upper.len() - 1], 20),
+        Some('G') => (&upper[..upper.len() - 1], 30),
+        Some('T') => (&upper[..upper.len() - 1], 40),
+        _ => (upper, 0),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_that_are_left_out_set_what_a_run_without_flags_has() {
+        let cli = Cli::parse_from(["ingest", "a", "--out", "b"]);
+        let settings = Settings::from(cli.ingest.unwrap());
+        let defaults = Settings::new("a", "b");
+        assert_eq!(settings.ingest, defaults.ingest);
+        assert_eq!(settings.memory, defaults.memory);
+        assert_eq!((settings.sources, settings.out), (defaults.sources, defaults.out));
+    }
+
+    #[test]
+    fn a_colour_is_six_digits() {
+        assert_eq!(colour("ff8000"), Ok([255, 128, 0]));
+        assert_eq!(colour("#000001"), Ok([0, 0, 1]));
+        for wrong in ["", "fff", "gggggg", "ff80000"] {
+            assert!(colour(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_read_with_their_suffix() {
+        assert_eq!(bytes("4G"), Ok(4 << 30));
+        assert_eq!(bytes("512MiB"), Ok(512 << 20));
+        assert_eq!(bytes("100"), Ok(100));
+        for wrong in ["", "G", "-1", "4.5G", "99999999T"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

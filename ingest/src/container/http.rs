@@ -1,0 +1,267 @@
+//! An HTTP response as it went over the wire → what it carries.
+
+use std::io::Read;
+
+use brotli_decompressor::Decompressor;
+use bytes::Bytes;
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+
+use super::gzip::is_bomb;
+use super::{Limits, fault, sniff};
+use crate::picture::Fault;
+use schemas::Reason;
+
+/// Header fields, in WARC and in HTTP.
+#[derive(Default)]
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// Takes a line up; one without a colon goes on from the line before it.
+    pub(super) fn push(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        if line.starts_with([' ', '\t']) {
+            if let Some((_, value)) = self.0.last_mut() {
+                value.push(' ');
+                value.push_str(line.trim());
+            }
+        } else if let Some((name, value)) = line.split_once(':') {
+            self.0.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+
+    /// The first field of this name, which is in lower case.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
+    }
+
+    /// The media type of a field, in lower case and without its parameters.
+    pub(super) fn media_type(&self, name: &str) -> Option<String> {
+        let value = self.get(name)?;
+        Some(value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase())
+    }
+}
+
+/// The status code of a status line.
+pub(super) fn status(line: &[u8]) -> Option<u16> {
+    let line = str::from_utf8(line).ok()?;
+    let mut words = line.split_ascii_whitespace();
+    words.next().filter(|version| version.starts_with("HTTP/"))?;
+    words.next()?.parse().ok()
+}
+
+/// Undoes chunks and compression of a body.
+///
+/// Crawlers often keep the header fields of what they undid themselves, so that a body that is no
+/// chunks, or a picture already, is taken as it is. What is cut short is undone as far as it goes.
+pub(super) fn decoded(body: Bytes, fields: &Fields, limits: &Limits) -> Result<Bytes, Fault> {
+    let says = |field: &str, what: &str| {
+        fields.get(field).is_some_and(|value| value.to_ascii_lowercase().contains(what))
+    };
+    let mut body = body;
+    if says("transfer-encoding", "chunked") && !sniff::is_picture(&body) {
+        body = without_chunks(&body).unwrap_or(body);
+    }
+    let codings = fields.get("content-encoding").unwrap_or_default().to_ascii_lowercase();
+    // The last coding is the outermost. More than two are a trap.
+    for coding in codings.rsplit(',').map(str::trim).take(2) {
+        if sniff::is_picture(&body) {
+            break;
+        }
+        body = match coding {
+            "" | "identity" | "none" | "utf-8" => body,
+            "gzip" | "x-gzip" if !body.starts_with(&[0x1f, 0x8b]) => body,
+            "gzip" | "x-gzip" => inflated(MultiGzDecoder::new(&*body), &body, limits)?,
+            "deflate" if is_zlib(&body) => inflated(ZlibDecoder::new(&*body), &body, limits)?,
+            "deflate" => inflated(DeflateDecoder::new(&*body), &body, limits)?,
+            // These first bits announce a window of up to 1 GiB, which HTTP does not allow.
+            "br" if body.first().is_some_and(|first| first & 0x7f == 0x11) => {
+                return Err(fault(Reason::Corrupt, "the body's brotli has a forbidden window"));
+            }
+            "br" => inflated(Decompressor::new(&*body, 4096), &body, limits)?,
+            other => {
+                let other: String = other.chars().take(40).collect();
+                let message =
+                    format!("the body is encoded as {other:?}; gzip, deflate and br are undone");
+                return Err(fault(Reason::Unsupported, message));
+            }
+        };
+    }
+    Ok(body)
+}
+
+fn is_zlib(body: &[u8]) -> bool {
+    matches!(body, [first, second, ..]
+        if first & 0x0f == 8 && (u16::from(*first) << 8 | u16::from(*second)).is_multiple_of(31))
+}
+
+/// The chunks of a body put together, up to where it ends; none if it does not begin with one.
+fn without_chunks(body: &Bytes) -> Option<Bytes> {
+    let mut whole = Vec::new();
+    let mut rest = &body[..];
+    let mut begun = false;
+    while let Some((size, after)) = chunk_size(rest) {
+        begun = true;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if size == 0 {
+            break;
+        }
+        let chunk = &after[..size.min(after.len())];
+        whole.extend_from_slice(chunk);
+        rest = &after[chunk.len()..];
+        rest = rest.strip_prefix(b"\r\n").or(rest.strip_prefix(b"\n")).unwrap_or(rest);
+    }
+    begun.then(|| whole.into())
+}
+
+/// The size that a chunk's first line tells, and what follows the line.
+fn chunk_size(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let end = bytes.iter().take(256).position(|&byte| byte == b'\n')?;
+    let line = str::from_utf8(&bytes[..end]).ok()?;
+    let size = line.split(';').next()?.trim();
+    let is_hex = !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let size = is_hex.then(|| u64::from_str_radix(size, 16))?.ok()?;
+    Some((size, &bytes[end + 1..]))
+}
+
+/// What `decoder` gives for `stored`, if it is a picture. The first bytes tell that, so that data
+/// that is none is not inflated further.
+fn inflated(mut decoder: impl Read, stored: &[u8], limits: &Limits) -> Result<Bytes, Fault> {
+    const STEP: u64 = 64 << 10;
+    let mut bytes = Vec::new();
+    let mut step = 512;
+    loop {
+        let before = bytes.len();
+        let result = decoder.by_ref().take(step).read_to_end(&mut bytes);
+        if before == 0 && !sniff::is_picture(&bytes) {
+            if let (Err(error), true) = (&result, bytes.is_empty()) {
+                let message = format!("the body can't be inflated: {error}");
+                return Err(fault(Reason::Corrupt, message));
+            }
+            let start = bytes[..bytes.len().min(24)].escape_ascii();
+            let message = format!("the inflated body begins with \"{start}\"");
+            return Err(fault(Reason::NotAPicture, message));
+        }
+        let most = limits.member_bytes;
+        if bytes.len() as u64 > most || is_bomb(bytes.len() as u64, stored.len() as u64) {
+            let message = format!(
+                "{} bytes inflate to {} and more, where a picture may have {most} at most",
+                stored.len(),
+                bytes.len(),
+            );
+            return Err(fault(Reason::TooLarge, message));
+        }
+        // Damage or an early end further in leaves what came before it.
+        if result.is_err() || bytes.len() == before {
+            return Ok(bytes.into());
+        }
+        step = STEP;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+
+    use super::*;
+
+    const PICTURE: &[u8] = b"GIF89a and so on, as long as it begins like one";
+
+    fn fields(lines: &[&str]) -> Fields {
+        let mut fields = Fields::default();
+        lines.iter().for_each(|line| fields.push(line.as_bytes()));
+        fields
+    }
+
+    fn decode(body: impl Into<Bytes>, lines: &[&str]) -> Result<Bytes, Fault> {
+        decoded(
+            body.into(),
+            &fields(lines),
+            &Limits { member_bytes: 100 << 20, ..Limits::default() },
+        )
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn chunks_and_compression_are_undone_in_their_order() {
+        let gzipped = gzip(PICTURE);
+        let mut chunked = Vec::new();
+        for chunk in gzipped.chunks(16) {
+            chunked.extend(format!("{:x};name=value\r\n", chunk.len()).as_bytes());
+            chunked.extend(chunk);
+            chunked.extend(b"\r\n");
+        }
+        chunked.extend(b"0\r\n\r\n");
+        let lines = ["Transfer-Encoding: chunked", "Content-Encoding: gzip"];
+        assert_eq!(decode(chunked, &lines).unwrap(), PICTURE);
+    }
+
+    #[test]
+    fn both_meanings_of_deflate_are_undone() {
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+        zlib.write_all(PICTURE).unwrap();
+        assert_eq!(
+            decode(zlib.finish().unwrap(), &["Content-Encoding: deflate"]).unwrap(),
+            PICTURE
+        );
+        let mut raw = DeflateEncoder::new(Vec::new(), Compression::fast());
+        raw.write_all(PICTURE).unwrap();
+        assert_eq!(decode(raw.finish().unwrap(), &["Content-Encoding: deflate"]).unwrap(), PICTURE);
+    }
+
+    #[test]
+    fn brotli_is_undone() {
+        // An uncompressed meta-block of the picture's length (RFC 7932, 9.2), then an empty last.
+        let length = PICTURE.len() as u32 - 1;
+        let bits = length << 4 | 1 << 20;
+        let mut body = bits.to_le_bytes()[..3].to_vec();
+        body.extend(PICTURE);
+        body.push(0b11);
+        assert_eq!(decode(body, &["Content-Encoding: br"]).unwrap(), PICTURE);
+    }
+
+    #[test]
+    fn a_body_that_the_crawler_decoded_is_taken_as_it_is() {
+        let lines = ["Transfer-Encoding: chunked", "Content-Encoding: gzip"];
+        assert_eq!(decode(PICTURE, &lines).unwrap(), PICTURE);
+        assert_eq!(decode(&b"no picture"[..], &lines).unwrap(), &b"no picture"[..]);
+    }
+
+    #[test]
+    fn a_chunk_that_claims_exabytes_gives_what_is_there() {
+        let body = [b"ffffffffffffffff\r\n", PICTURE].concat();
+        assert_eq!(decode(body, &["Transfer-Encoding: chunked"]).unwrap(), PICTURE);
+    }
+
+    #[test]
+    fn a_body_cut_short_is_inflated_as_far_as_it_goes() {
+        let gzipped = gzip(&[PICTURE, &vec![7; 100_000]].concat());
+        let cut = gzipped[..gzipped.len() - 12].to_vec();
+        assert!(decode(cut, &["Content-Encoding: gzip"]).unwrap().starts_with(PICTURE));
+    }
+
+    #[test]
+    fn a_bomb_is_given_up() {
+        let lines = ["Content-Encoding: gzip"];
+        let zeros = vec![0; 90 << 20];
+        let bomb = gzip(&zeros);
+        let reason = |bomb| decode(bomb, &lines).err().map(|fault| fault.reason);
+        assert_eq!(reason(bomb), Some(Reason::NotAPicture));
+        let bomb = gzip(&[PICTURE, &zeros].concat());
+        assert_eq!(reason(bomb), Some(Reason::TooLarge));
+    }
+
+    #[test]
+    fn a_coding_that_is_not_undone_is_named() {
+        let fault = decode(&b"(\xb5/\xfd"[..], &["Content-Encoding: zstd"]).unwrap_err();
+        assert_eq!(fault.reason, Reason::Unsupported);
+        assert!(fault.message.contains("zstd"), "{}", fault.message);
+    }
+}

@@ -1,0 +1,52 @@
+//! Whether bytes begin like a picture.
+
+/// Whether `head` begins like a picture of a format that the web uses, read or not.
+///
+/// Signatures so short that text may begin with them count only with what follows them.
+pub(super) fn is_picture(head: &[u8]) -> bool {
+    match head {
+        [0xff, 0xd8, 0xff, ..] | [0xff, 0x0a, ..] => true,
+        [b'B', b'M', ..] => is_bmp(head),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => true,
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => {
+            let brands: [&[u8]; 6] = [b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"];
+            brands.iter().any(|known| brand.starts_with(known))
+        }
+        _ => {
+            let signatures: [&[u8]; 6] =
+                [b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\0\0\0\x0cJXL "];
+            signatures.iter().any(|signature| head.starts_with(signature))
+        }
+    }
+}
+
+/// `BM`, four reserved zeros, and a header of a size that some version of the format has.
+fn is_bmp(head: &[u8]) -> bool {
+    head.get(6..10) == Some(&[0; 4])
+        && matches!(head.get(14..18), Some(&[12 | 40 | 52 | 56 | 64 | 108 | 124, 0, 0, 0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_told_from_text_and_from_pages() {
+        for picture in [
+            &b"\xff\xd8\xff\xe0\0\x10JFIF"[..],
+            b"\x89PNG\r\n\x1a\n\0\0",
+            b"GIF89a\x01\0",
+            b"RIFF\x10\0\0\0WEBPVP8 ",
+            b"\0\0\0\x20ftypavif",
+            b"II*\0\x08\0\0\0",
+            b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0",
+        ] {
+            assert!(is_picture(picture), "{}", picture.escape_ascii());
+        }
+        for other in
+            [&b""[..], b"BMW 3 series, 2019", b"<!doctype html>", b"{\"label\": 3}", b"P1", b"II*"]
+        {
+            assert!(!is_picture(other), "{}", other.escape_ascii());
+        }
+    }
+}

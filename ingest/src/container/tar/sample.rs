@@ -1,0 +1,189 @@
+//! The files of one key → members with their label.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::super::text;
+use crate::picture::Fault;
+
+/// Files of one key beyond which a new sample begins: names with dots in them (`photo.1.jpg`,
+/// `photo.2.jpg`, …) would else make one sample of a whole archive.
+const FILES: usize = 64;
+
+/// Extensions by which a file counts as a picture even if its content is none, so that a page
+/// saved as `.jpg` is told of.
+const PICTURES: [&str; 30] = [
+    "apng", "avif", "bmp", "dib", "exr", "gif", "hdr", "heic", "heif", "ico", "jfif", "jp2", "jpe",
+    "jpeg", "jpg", "jxl", "pbm", "pgm", "png", "pnm", "ppm", "psd", "qoi", "svg", "tga", "tif",
+    "tiff", "webp", "img", "image",
+];
+
+/// Extensions of what WebDataset lays beside a picture.
+const COMPANIONS: [&str; 24] = [
+    "cbor",
+    "csv",
+    "id",
+    "index",
+    "inx",
+    "jsonl",
+    "md",
+    "mp",
+    "msgpack",
+    "npy",
+    "npz",
+    "pickle",
+    "pkl",
+    "pt",
+    "pth",
+    "pyd",
+    "ten",
+    "text",
+    "transcript",
+    "tsv",
+    "txt",
+    "xml",
+    "yaml",
+    "yml",
+];
+
+/// A file that lies beside a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Companion {
+    /// `.cls`: the label as text.
+    Class,
+    /// `.json`: attributes, the label maybe among them.
+    Json,
+    /// A caption, a key, an array: nothing that is looked into.
+    Other,
+}
+
+/// What companion a file is by its name, if it is one.
+pub(super) fn companion(name: &str) -> Option<Companion> {
+    match &*extension(name)? {
+        "cls" => Some(Companion::Class),
+        "json" => Some(Companion::Json),
+        other => COMPANIONS.contains(&other).then_some(Companion::Other),
+    }
+}
+
+/// Whether a file is a picture by its name.
+pub(super) fn is_picture_name(name: &str) -> bool {
+    extension(name).is_some_and(|extension| PICTURES.contains(&&*extension))
+}
+
+/// The folder in which a path lies; none at the top.
+pub(super) fn folder(name: &str) -> Option<String> {
+    let (folders, _) = name.rsplit_once('/')?;
+    folders.rsplit('/').find(|part| !part.is_empty()).map(str::to_owned)
+}
+
+fn extension(name: &str) -> Option<String> {
+    let file = name.rsplit('/').next()?;
+    file.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase())
+}
+
+type Found = (String, Result<Bytes, Fault>);
+
+/// Consecutive files of one key.
+pub(super) struct Sample {
+    key: String,
+    pictures: Vec<Found>,
+    others: Vec<Found>,
+    class: Option<String>,
+    json: Option<String>,
+    files: usize,
+    held: u64,
+}
+
+impl Sample {
+    pub(super) fn new(key: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            pictures: Vec::new(),
+            others: Vec::new(),
+            class: None,
+            json: None,
+            files: 0,
+            held: 0,
+        }
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether a file of so many bytes can be held beside those that are there.
+    pub(super) fn has_room(&self, bytes: u64, most: u64) -> bool {
+        self.files < FILES && (self.held == 0 || self.held.saturating_add(bytes) <= most)
+    }
+
+    pub(super) fn add_picture(&mut self, name: String, body: Result<Bytes, Fault>) {
+        self.held += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.pictures.push((name, body));
+        self.files += 1;
+    }
+
+    pub(super) fn add_other(&mut self, name: String, body: Result<Bytes, Fault>) {
+        self.held += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.others.push((name, body));
+        self.files += 1;
+    }
+
+    pub(super) fn add_companion(&mut self, companion: Companion, bytes: &[u8]) {
+        match companion {
+            Companion::Class => self.class = label(&text(bytes)),
+            Companion::Json => self.json = label_of_json(bytes),
+            Companion::Other => {}
+        }
+        self.files += 1;
+    }
+
+    pub(super) fn add_nothing(&mut self) {
+        self.files += 1;
+    }
+
+    /// The pictures, or if there is none the files that are nothing known; and the label that
+    /// the sample itself tells.
+    pub(super) fn members(self) -> (Vec<Found>, Option<String>) {
+        let found = if self.pictures.is_empty() { self.others } else { self.pictures };
+        (found, self.class.or(self.json))
+    }
+}
+
+fn label(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// The first of `label`, `class` and `cls` that is text or a whole number.
+fn label_of_json(bytes: &[u8]) -> Option<String> {
+    let Value::Object(fields) = serde_json::from_slice(bytes).ok()? else { return None };
+    ["label", "class", "cls"].into_iter().find_map(|key| match fields.get(key)? {
+        Value::String(text) => label(text),
+        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_of_json_is_text_or_a_whole_number() {
+        let label = |json: &str| label_of_json(json.as_bytes());
+        assert_eq!(label(r#"{"label": "tench"}"#).as_deref(), Some("tench"));
+        assert_eq!(label(r#"{"cls": 7, "label": null}"#).as_deref(), Some("7"));
+        assert_eq!(label(r#"{"class": " a b ", "cls": 7}"#).as_deref(), Some("a b"));
+        for none in [r#"{"label": 0.5}"#, r#"{"label": [1]}"#, r#"{"label": ""}"#, "[1]", "{"] {
+            assert_eq!(label(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_folder_is_the_last_of_the_path() {
+        assert_eq!(folder("a.jpg"), None);
+        assert_eq!(folder("train/cat/a.jpg").as_deref(), Some("cat"));
+        assert_eq!(folder("/a.jpg"), None);
+    }
+}

@@ -1,0 +1,388 @@
+//! The stream of pictures → shards, one after the other.
+//!
+//! Three stages overlap: the stream reads ahead; pictures are worked on, a block of them at a time;
+//! finished row groups are written. A block goes through three steps: its pictures are decoded and
+//! their views cut, in parallel; duplicates are told, in the order of the stream; rows are made of
+//! what is left, in parallel.
+//!
+//! Pictures are cut into runs of a row group each, counted from the shard's first, so that a group
+//! depends on its own run and on what is known before it, but not on threads or memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rayon::prelude::*;
+use schemas::{IngestSettings, Place, Reject, ShardEntry};
+use storage::{Address, Storage};
+
+use crate::container::Limits;
+use crate::known::{Known, Names, Twin};
+use crate::picture::MemoryBudget;
+use crate::row::{Cut, Looker, RowMaker, Seen};
+use crate::shard::{ClosedShard, Encoder, Group, ShardWriter};
+use crate::source::Listing;
+use crate::state::ShardState;
+use crate::stream::{AHEAD, Feed, Item};
+use crate::{IngestError, Progress};
+
+/// Where making shards begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    /// The number of the shard.
+    pub shard: u64,
+    /// The number of its first picture in the set.
+    pub number: u64,
+    /// Where in the stream that lies.
+    pub place: Place,
+    /// How many pictures are taken at most.
+    pub most: u64,
+}
+
+/// Makes shards of streams.
+pub(crate) struct Maker<'a> {
+    storage: &'a Storage,
+    settings: &'a IngestSettings,
+    threads: &'a rayon::ThreadPool,
+    progress: &'a dyn Progress,
+    encoder: Encoder,
+    /// Bounds what pictures take on their way.
+    room: MemoryBudget,
+    /// Bounds what they take while they are decoded.
+    decoding: MemoryBudget,
+    /// Runs that are worked on at once.
+    runs_at_once: usize,
+}
+
+/// Told that a shard is whole: its number, its file if it has a row, and what became of its
+/// pictures.
+pub(crate) type Finish<'a> = dyn FnMut(u64, Option<ClosedShard>, ShardState) -> Result<Option<ShardEntry>, IngestError>
+    + Send
+    + 'a;
+
+/// What goes to the thread that writes.
+enum Step {
+    Groups { shard: u64, groups: Vec<Group> },
+    End { shard: u64, state: Box<ShardState> },
+}
+
+impl<'a> Maker<'a> {
+    /// A maker of shards in `out` that takes about `memory` bytes.
+    pub fn new(
+        storage: &'a Storage,
+        out: &Address,
+        settings: &'a IngestSettings,
+        memory: u64,
+        threads: &'a rayon::ThreadPool,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, IngestError> {
+        let of_rows = rows_share(memory) / run_bytes(settings);
+        let enough = 4 * threads.current_num_threads();
+        Ok(Self {
+            storage,
+            settings,
+            threads,
+            progress,
+            encoder: Encoder::new(out, settings)?,
+            room: MemoryBudget::new(memory / 8),
+            decoding: MemoryBudget::new(memory / 2),
+            runs_at_once: usize::try_from(of_rows).unwrap_or(enough).clamp(1, enough),
+        })
+    }
+
+    /// Makes all shards of the listing from `start` on.
+    ///
+    /// # Errors
+    /// [`IngestError`]; shards that were finished before it are whole.
+    pub fn make(
+        &self,
+        listing: &Listing,
+        limits: &Limits,
+        start: Start,
+        (known, names): (&mut Known, &mut Names<'_>),
+        finish: &mut Finish<'_>,
+    ) -> Result<(), IngestError> {
+        std::thread::scope(|scope| {
+            let (feeder, items) = bounded(AHEAD);
+            scope.spawn(move || {
+                let Self { storage, room, .. } = self;
+                Feed { storage, listing, room, limits }.run(start.place, &feeder);
+            });
+            let (steps, to_write) = bounded(1);
+            let (ended, finished) = crossbeam_channel::unbounded();
+            let writer = scope.spawn(move || self.write(&to_write, &ended, finish));
+            let most = limits.member_bytes;
+            let worked = self.work(start, (&items, most), known, names, (&steps, &finished));
+            // The writer ends when nothing more comes; the stream when nobody takes from it.
+            drop((items, steps));
+            let written = writer.join().unwrap_or(Err(IngestError::Threads(
+                "the thread that writes shards panicked".into(),
+            )));
+            match (written, worked) {
+                // Nothing is written after the writer failed, so that its error is the cause.
+                (Err(error), _) => Err(error),
+                (Ok(()), Err(Halt::Error(error))) => Err(*error),
+                (Ok(()), Err(Halt::WriterGone) | Ok(())) => Ok(()),
+            }
+        })
+    }
+
+    fn write(
+        &self,
+        steps: &Receiver<Step>,
+        ended: &Sender<ShardEntry>,
+        finish: &mut Finish<'_>,
+    ) -> Result<(), IngestError> {
+        let mut file = None;
+        for step in steps {
+            match step {
+                Step::Groups { shard, groups } => {
+                    for group in groups {
+                        let file = match &mut file {
+                            Some(file) => file,
+                            None => file.insert(self.encoder.create(self.storage, shard)?),
+                        };
+                        file.append(group)?;
+                    }
+                }
+                Step::End { shard, state } => {
+                    let closed = file.take().map(ShardWriter::close).transpose()?;
+                    if let Some(entry) = finish(shard, closed, *state)? {
+                        // It is of no use where work has ended.
+                        let _ = ended.send(entry);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn work(
+        &self,
+        start: Start,
+        (items, most): (&Receiver<Result<Item, IngestError>>, u64),
+        known: &mut Known,
+        names: &mut Names<'_>,
+        (steps, finished): (&Sender<Step>, &Receiver<ShardEntry>),
+    ) -> Result<(), Halt> {
+        let pictures_per_shard = u64::from(self.settings.pictures_per_shard);
+        let a_block = self.a_run() * self.runs_at_once;
+        let idle = Idle::default();
+        let send = |step| steps.send(step).map_err(|_| Halt::WriterGone);
+
+        let (mut shard, mut number, mut place) = (start.shard, start.number, start.place);
+        let last = start.number.saturating_add(start.most);
+        loop {
+            names.begin_shard();
+            let a_shard = pictures_per_shard.min(last - number);
+            let mut state = ShardState { first: number, start: place, ..ShardState::default() };
+            let mut ended = false;
+            while state.pictures < a_shard && !ended {
+                let want = a_block.min((a_shard - state.pictures) as usize);
+                let block = self.look(items, want, most, &idle)?;
+                ended = block.len() < want;
+                let Some(newest) = block.last() else { break };
+                (place, state.pictures) = (newest.after, state.pictures + block.len() as u64);
+                self.progress.read(newest.done);
+                finished.try_iter().for_each(|entry| names.finished(entry));
+                let runs = self.judge(block, &mut state, known, names)?;
+                let groups = self.encode(runs, &idle)?;
+                if !groups.is_empty() {
+                    send(Step::Groups { shard, groups })?;
+                }
+            }
+            if state.pictures == 0 {
+                return Ok(());
+            }
+            number += state.pictures;
+            state.next = place;
+            send(Step::End { shard, state: Box::new(state) })?;
+            shard += 1;
+            if ended || number == last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks at the next pictures: decodes them and cuts their views.
+    fn look<'s>(
+        &'s self,
+        items: &Receiver<Result<Item, IngestError>>,
+        want: usize,
+        most: u64,
+        idle: &Idle<'s>,
+    ) -> Result<Vec<Looked>, IngestError> {
+        let mut block: Vec<_> = self.threads.install(|| {
+            items
+                .iter()
+                .take(want)
+                .enumerate()
+                .par_bridge()
+                .map(|(index, item)| {
+                    let Item { name, label, body, after, done } = item?;
+                    let mut looker = pop(&idle.lookers)
+                        .unwrap_or_else(|| Looker::new(self.settings, &self.decoding));
+                    let seen = looker.look(name, label, body, most);
+                    push(&idle.lookers, looker);
+                    Ok((index, Looked { seen: seen?, after, done }))
+                })
+                .collect::<Result<_, IngestError>>()
+        })?;
+        block.sort_unstable_by_key(|(index, _)| *index);
+        Ok(block.into_iter().map(|(_, looked)| looked).collect())
+    }
+
+    /// Tells duplicates, counts what becomes of each picture, and gives those that become rows, by
+    /// runs.
+    fn judge(
+        &self,
+        block: Vec<Looked>,
+        state: &mut ShardState,
+        known: &mut Known,
+        names: &mut Names<'_>,
+    ) -> Result<Vec<Run>, IngestError> {
+        let first = state.first + state.pictures - block.len() as u64;
+        let mut judged = Vec::with_capacity(block.len());
+        for (number, looked) in (first..).zip(block) {
+            judged.push(match looked.seen {
+                Seen::Reject(reject) => Judged::Reject(reject),
+                Seen::Cut(cut) => match known.judge(number, &cut) {
+                    Some(twin) => Judged::Twin(twin, cut),
+                    None => {
+                        names.add(number, &cut.name);
+                        Judged::Kept(Box::new(cut))
+                    }
+                },
+            });
+        }
+        // To name a twin may need a look at its shard.
+        let names = &*names;
+        let judged: Vec<_> = self.threads.install(|| {
+            judged
+                .into_par_iter()
+                .map(|judged| match judged {
+                    Judged::Twin(twin, cut) => twin.reject(&cut, names).map(Judged::Reject),
+                    other => Ok(other),
+                })
+                .collect::<Result<_, IngestError>>()
+        })?;
+
+        let a_run = self.a_run() as u64;
+        let mut runs: BTreeMap<u64, Run> = BTreeMap::new();
+        for (number, judged) in (first..).zip(judged) {
+            match judged {
+                Judged::Kept(cut) => {
+                    state.accepted += 1;
+                    state.cut_short += u64::from(cut.cut_short);
+                    if let Some(label) = &cut.label {
+                        *state.classes.entry(label.clone()).or_default() += 1;
+                    }
+                    self.progress.picture(false);
+                    runs.entry((number - state.first) / a_run).or_default().push((number, *cut));
+                }
+                Judged::Reject(reject) => {
+                    self.progress.picture(true);
+                    state.rejects.push(reject);
+                }
+                Judged::Twin(..) => {}
+            }
+        }
+        Ok(runs.into_values().collect())
+    }
+
+    /// Makes the row groups of some runs.
+    fn encode<'s>(&'s self, runs: Vec<Run>, idle: &Idle<'s>) -> Result<Vec<Group>, IngestError> {
+        let groups: Vec<Vec<Group>> = self.threads.install(|| {
+            runs.into_par_iter()
+                .map(|run| {
+                    let rows: Vec<_> = run
+                        .into_par_iter()
+                        .map(|(number, cut)| {
+                            let mut maker = match pop(&idle.makers) {
+                                Some(maker) => maker,
+                                None => RowMaker::new(self.settings)?,
+                            };
+                            let rows = maker.rows(number, cut);
+                            push(&idle.makers, maker);
+                            rows
+                        })
+                        .collect::<Result<_, IngestError>>()?;
+                    let rows = rows.into_iter().flatten().collect::<Vec<_>>();
+                    rows.par_chunks(self.settings.rows_per_group as usize)
+                        .map(|rows| self.encoder.encode(rows))
+                        .collect::<Result<_, _>>()
+                })
+                .collect::<Result<_, IngestError>>()
+        })?;
+        Ok(groups.into_iter().flatten().collect())
+    }
+
+    fn a_run(&self) -> usize {
+        run_pictures(self.settings) as usize
+    }
+}
+
+/// Pictures of a run.
+fn run_pictures(settings: &IngestSettings) -> u32 {
+    (settings.rows_per_group / settings.views).max(1)
+}
+
+/// What rows may take of the memory. Of the rest, half is for decoding and an eighth for pictures on
+/// their way.
+pub(crate) fn rows_share(memory: u64) -> u64 {
+    memory / 8 * 3
+}
+
+/// About the bytes that a run takes while it is worked on: its views, its rows, its groups, and
+/// those of blocks that wait to be written.
+pub(crate) fn run_bytes(settings: &IngestSettings) -> u64 {
+    let rows = u64::from(run_pictures(settings)) * u64::from(settings.views);
+    5 * rows * (settings.layout.row_bytes() as u64).max(1)
+}
+
+/// A picture that was looked at.
+struct Looked {
+    seen: Seen,
+    /// Where the stream goes on after it.
+    after: Place,
+    /// How much of the listing lies before that.
+    done: u64,
+}
+
+/// What is to become of a picture.
+enum Judged {
+    Kept(Box<Cut>),
+    Reject(Reject),
+    Twin(Twin, Cut),
+}
+
+/// The pictures of one run that become rows, with their numbers.
+type Run = Vec<(u64, Cut)>;
+
+/// Why work ended early.
+enum Halt {
+    Error(Box<IngestError>),
+    /// The writer has ended, and knows why.
+    WriterGone,
+}
+
+impl From<IngestError> for Halt {
+    fn from(error: IngestError) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+/// What waits for the next picture, so that none is made twice for a thread.
+#[derive(Default)]
+struct Idle<'a> {
+    lookers: Mutex<Vec<Looker<'a>>>,
+    makers: Mutex<Vec<RowMaker<'a>>>,
+}
+
+fn pop<T>(idle: &Mutex<Vec<T>>) -> Option<T> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+}
+
+fn push<T>(idle: &Mutex<Vec<T>>, item: T) {
+    idle.lock().unwrap_or_else(PoisonError::into_inner).push(item);
+}

@@ -1,0 +1,280 @@
+//! Sources → what lies in them: a walk of local folders, listings of remote ones, lines of lists.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use storage::{Address, Storage};
+use walkdir::{DirEntry, WalkDir};
+
+use super::{Input, Listed, Request, Source, What, list};
+use crate::IngestError;
+use crate::container::Kind;
+
+/// Bytes of a file's beginning by which it is told what it is.
+const HEAD: u64 = 4096;
+/// Remote archives that are looked at at once.
+const LOOKS: usize = 16;
+/// How the names of archives end; what ends otherwise is not looked into on listing a folder.
+const ARCHIVE_ENDINGS: [&str; 7] =
+    [".tar", ".tar.gz", ".tgz", ".parquet", ".warc", ".warc.gz", ".wet.gz"];
+/// How the names of pictures end; a file so named is never taken for a list.
+const PICTURE_ENDINGS: [&str; 12] = [
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff",
+    ".avif",
+];
+
+/// What was found so far.
+pub(super) struct Found<'a> {
+    storage: &'a Storage,
+    request: &'a Request<'a>,
+    /// The output, links resolved, if it is a local folder that is there.
+    out: Option<PathBuf>,
+    pub inputs: Vec<Input>,
+    pub loose: Vec<Listed>,
+    pub archives: Vec<Listed>,
+    pub hidden: u64,
+    pub irregular: u64,
+}
+
+/// What one file is.
+enum Told {
+    Picture,
+    Archive(Kind),
+    List,
+}
+
+impl<'a> Found<'a> {
+    pub fn new(storage: &'a Storage, request: &'a Request<'a>) -> Self {
+        Self {
+            storage,
+            request,
+            out: request.out.local().and_then(|out| fs::canonicalize(out).ok()),
+            inputs: vec![],
+            loose: vec![],
+            archives: vec![],
+            hidden: 0,
+            irregular: 0,
+        }
+    }
+
+    /// Adds what a source holds.
+    pub fn source(&mut self, source: &Source) -> Result<(), IngestError> {
+        let given = source.given.trim_end_matches('/');
+        let prefix = self.request.prefixed.then(|| given.to_owned());
+        let input = Input { at: source.at.clone(), prefix, label: None };
+        if source.at == *self.request.out {
+            return Err(IngestError::OutIsSource(source.at.clone()));
+        }
+        let stat = self.storage.stat(&source.at)?;
+        let Some(stat) = stat else { return Err(IngestError::NoSource(source.at.clone())) };
+        if stat.folder {
+            return self.folder(input);
+        }
+        // By itself, a file goes by its own name.
+        let own = given.rsplit('/').next().unwrap_or(given);
+        let input = Input { prefix: Some(input.prefix.unwrap_or_else(|| own.to_owned())), ..input };
+        match self.tell(&source.at, stat.bytes)? {
+            Told::Picture => self.file(input, stat.bytes, What::Loose),
+            Told::Archive(kind) => self.file(input, stat.bytes, What::Archive(kind)),
+            Told::List => {
+                for line in list::read(self.storage, &source.at, stat.bytes)? {
+                    self.line(&source.at, line)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what a line of a list names. A remote picture is not asked for, since a list may have
+    /// very many.
+    fn line(&mut self, list: &Address, line: list::Line) -> Result<(), IngestError> {
+        let list::Line { number, text, at, label } = line;
+        let is_folder = text.ends_with('/') || at.to_string().ends_with('/');
+        let input = Input { at: at.clone(), prefix: Some(text), label };
+        if at.local().is_none() && !is_folder && !ends_with(at.name(), &ARCHIVE_ENDINGS) {
+            self.file(input, 0, What::Loose);
+            return Ok(());
+        }
+        let Some(stat) = self.storage.stat(&at)? else {
+            self.file(input, 0, What::Fault("there is nothing at this line of the list".into()));
+            return Ok(());
+        };
+        if stat.folder {
+            return self.folder(input);
+        }
+        match self.tell(&at, stat.bytes)? {
+            Told::Picture => self.file(input, stat.bytes, What::Loose),
+            Told::Archive(kind) => self.file(input, stat.bytes, What::Archive(kind)),
+            Told::List => {
+                return Err(IngestError::List {
+                    list: list.to_string(),
+                    line: number,
+                    problem: format!("{at} is a list too; give it as a source of its own"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, input: Input, bytes: u64, what: What) {
+        let input = self.input(input);
+        self.add(Listed { input, relative: PathBuf::new(), bytes, what });
+    }
+
+    fn input(&mut self, input: Input) -> u32 {
+        self.inputs.push(input);
+        (self.inputs.len() - 1) as u32
+    }
+
+    fn add(&mut self, listed: Listed) {
+        match listed.what {
+            What::Loose | What::Fault(_) => self.loose.push(listed),
+            What::Archive(_) => self.archives.push(listed),
+        }
+    }
+
+    fn folder(&mut self, input: Input) -> Result<(), IngestError> {
+        let at = input.at.clone();
+        let input = self.input(input);
+        match at.local() {
+            Some(folder) => self.walk(&at, folder, input),
+            None => self.objects(&at, input),
+        }
+    }
+
+    /// Adds the files of a local folder, at any depth.
+    fn walk(&mut self, at: &Address, folder: &Path, input: u32) -> Result<(), IngestError> {
+        let entered = fs::canonicalize(folder).map_err(IngestError::io("find", folder))?;
+        fs::read_dir(&entered).map_err(IngestError::io("read the folder", folder))?;
+        if self.out.as_ref() == Some(&entered) {
+            return Err(IngestError::OutIsSource(at.clone()));
+        }
+        let follow_links = self.request.follow_links;
+        let mut walk = WalkDir::new(&entered).min_depth(1).follow_links(follow_links).into_iter();
+        while let Some(entry) = walk.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let path = error.path().unwrap_or(&entered);
+                    let relative = path.strip_prefix(&entered).unwrap_or(path).to_owned();
+                    let what = What::Fault(error.to_string().into());
+                    self.add(Listed { input, relative, bytes: 0, what });
+                    continue;
+                }
+            };
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                self.hidden += 1;
+                skip(&mut walk, &entry);
+            } else if entry.file_type().is_dir() {
+                if self.out.as_deref() == Some(entry.path()) {
+                    skip(&mut walk, &entry);
+                }
+            } else if entry.file_type().is_file() {
+                self.add(local_file(&entry, &entered, input));
+            } else {
+                self.irregular += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the objects below a remote address.
+    fn objects(&mut self, at: &Address, input: u32) -> Result<(), IngestError> {
+        let (folder, out) = (at.to_string(), self.request.out.to_string());
+        let folder = folder.trim_end_matches('/');
+        let out = out.strip_prefix(folder).and_then(|below| below.strip_prefix('/'));
+        let out = out.map(|below| format!("{}/", below.trim_end_matches('/')));
+
+        let mut archives = Vec::new();
+        for storage::Listed { relative, bytes, .. } in self.storage.list(at)? {
+            if relative.split('/').any(|part| part.starts_with('.')) {
+                self.hidden += 1;
+            } else if out.as_ref().is_some_and(|out| relative.starts_with(out)) {
+                // What an earlier run made is no picture.
+            } else if ends_with(&relative, &ARCHIVE_ENDINGS) {
+                archives.push((relative, bytes));
+            } else {
+                self.add(Listed { input, relative: relative.into(), bytes, what: What::Loose });
+            }
+        }
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(LOOKS)
+            .build()
+            .map_err(|error| IngestError::Threads(error.to_string()))?;
+        let storage = self.storage;
+        let told: Vec<_> = threads.install(|| {
+            archives
+                .into_par_iter()
+                .map(|(relative, bytes)| {
+                    let head = remote_head(storage, &at.join(&relative), bytes)?;
+                    let what = Kind::of(&head, &relative).map_or(What::Loose, What::Archive);
+                    Ok(Listed { input, relative: relative.into(), bytes, what })
+                })
+                .collect::<Result<_, IngestError>>()
+        })?;
+        told.into_iter().for_each(|listed| self.add(listed));
+        Ok(())
+    }
+
+    /// What a file that was named is, by its first bytes.
+    fn tell(&self, at: &Address, bytes: u64) -> Result<Told, IngestError> {
+        let head = match at.local() {
+            Some(path) => local_head(path).map_err(IngestError::io("read", path))?,
+            None => remote_head(self.storage, at, bytes)?,
+        };
+        Ok(match Kind::of(&head, at.name()) {
+            Some(kind) => Told::Archive(kind),
+            None if ends_with(at.name(), &PICTURE_ENDINGS) => Told::Picture,
+            None if list::is_list(&head) => Told::List,
+            None => Told::Picture,
+        })
+    }
+}
+
+fn skip(walk: &mut walkdir::IntoIter, entry: &DirEntry) {
+    if entry.file_type().is_dir() {
+        walk.skip_current_dir();
+    }
+}
+
+fn local_file(entry: &DirEntry, root: &Path, input: u32) -> Listed {
+    let relative = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
+    let fault = |error: &dyn std::fmt::Display| What::Fault(error.to_string().into());
+    let bytes = match entry.metadata() {
+        Ok(metadata) => metadata.len(),
+        Err(error) => return Listed { input, relative, bytes: 0, what: fault(&error) },
+    };
+    let name = entry.file_name().to_string_lossy();
+    let what = if ends_with(&name, &ARCHIVE_ENDINGS) {
+        match local_head(entry.path()) {
+            Ok(head) => Kind::of(&head, &name).map_or(What::Loose, What::Archive),
+            Err(error) => fault(&error),
+        }
+    } else {
+        What::Loose
+    };
+    Listed { input, relative, bytes, what }
+}
+
+fn local_head(path: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+fn remote_head(storage: &Storage, at: &Address, bytes: u64) -> Result<Vec<u8>, IngestError> {
+    if bytes == 0 {
+        return Ok(vec![]);
+    }
+    Ok(storage.read_range(at, 0..HEAD.min(bytes))?.to_vec())
+}
+
+fn ends_with(name: &str, endings: &[&str]) -> bool {
+    let name = name.as_bytes();
+    endings.iter().any(|ending| {
+        name.len() > ending.len()
+            && name[name.len() - ending.len()..].eq_ignore_ascii_case(ending.as_bytes())
+    })
+}

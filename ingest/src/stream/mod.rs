@@ -1,0 +1,277 @@
+//! The listing as one long stream of pictures, from any place in it.
+//!
+//! A thread of its own goes through the listing: loose local files are named only, and read by
+//! whoever works on them; remote ones are fetched ahead, several at once; archives are read here,
+//! one member after the other. The stream runs ahead of those who take from it by a bounded number
+//! of pictures, and of bytes.
+
+mod fetch;
+mod origin;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use schemas::{Place, Reason};
+use storage::{Address, Storage};
+
+use crate::IngestError;
+use crate::container::{self, ContainerError, Cursor, Limits};
+use crate::picture::{Fault, MemoryBudget, Reserved};
+use crate::source::{Listed, Listing};
+use fetch::Fetcher;
+use origin::Stored;
+
+/// Pictures that the stream is ahead at most.
+pub(crate) const AHEAD: usize = 256;
+
+/// One picture of the stream.
+#[derive(Debug)]
+pub(crate) struct Item {
+    /// The text of the `source` column.
+    pub name: String,
+    /// The class, if the source tells one.
+    pub label: Option<String>,
+    pub body: Body,
+    /// Where the stream goes on after it.
+    pub after: Place,
+    /// How much of the listing, in [`Listed::weight`]s, lies before that place.
+    pub done: u64,
+}
+
+/// How the bytes of a picture are had.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// They are still to be read; the file belongs to the source at `root`.
+    File { path: PathBuf, root: Address, bytes: u64 },
+    /// They are here, or can't be had; `bytes` is the size of what they come from.
+    Here { body: Result<Bytes, Fault>, bytes: u64, taken: Option<Reserved> },
+    /// They are on their way.
+    Coming {
+        body: Receiver<Result<Result<Bytes, Fault>, IngestError>>,
+        bytes: u64,
+        taken: Option<Reserved>,
+    },
+}
+
+/// The bytes of a picture, or why there are none.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub body: Result<Bytes, Fault>,
+    /// Its size, whether it could be had or not.
+    pub bytes: u64,
+    /// What it takes of the room for bytes on their way, given back with this.
+    pub _taken: Option<Reserved>,
+}
+
+impl Body {
+    /// The bytes; waits for them if need be. Those of a file of more than `most` are not read.
+    ///
+    /// # Errors
+    /// [`IngestError`] where it is not this picture that is at fault, but its source.
+    pub fn load(self, most: u64) -> Result<Loaded, IngestError> {
+        match self {
+            Self::File { path, root, bytes } => {
+                let body = match read_file(&path, most) {
+                    Ok(body) => body,
+                    Err(error) => {
+                        if root.local().is_some_and(|root| !root.exists()) {
+                            let lost = path.display().to_string();
+                            return Err(IngestError::Vanished { at: root.into(), lost });
+                        }
+                        Err(Fault { reason: Reason::Unreadable, message: error.to_string() })
+                    }
+                };
+                Ok(Loaded { body, bytes, _taken: None })
+            }
+            Self::Here { body, bytes, taken } => Ok(Loaded { body, bytes, _taken: taken }),
+            Self::Coming { body, bytes, taken } => {
+                let body = body.recv().unwrap_or(Err(IngestError::Stopped))?;
+                let bytes = body.as_ref().map_or(bytes, |body| body.len() as u64);
+                Ok(Loaded { body, bytes, _taken: taken })
+            }
+        }
+    }
+}
+
+fn read_file(path: &Path, most: u64) -> io::Result<Result<Bytes, Fault>> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    if size > most {
+        return Ok(Err(too_large(size, most)));
+    }
+    let mut bytes = Vec::new();
+    bytes.reserve_exact(usize::try_from(size).unwrap_or(0));
+    // A file that grew since may be larger by now.
+    file.by_ref().take(most).read_to_end(&mut bytes)?;
+    Ok(Ok(bytes.into()))
+}
+
+fn too_large(bytes: u64, most: u64) -> Fault {
+    let message = format!("{bytes} bytes, where a picture may have {most} at most");
+    Fault { reason: Reason::TooLarge, message }
+}
+
+/// Room for so many bytes; what asks for more than there is in all has it to itself.
+fn take(room: &MemoryBudget, bytes: u64) -> Option<Reserved> {
+    room.acquire(bytes.min(room.limit()))
+}
+
+/// What a stream is made from.
+pub(crate) struct Feed<'a> {
+    pub storage: &'a Storage,
+    pub listing: &'a Listing,
+    /// Bounds the bytes that are held for pictures not yet taken.
+    pub room: &'a MemoryBudget,
+    pub limits: &'a Limits,
+}
+
+/// Nobody takes from the stream any more.
+struct Gone;
+
+type Sent = Result<(), Gone>;
+
+impl Feed<'_> {
+    /// Sends the pictures from `start` on, in order; an error is the last. Ends when nobody takes
+    /// any more.
+    pub fn run(&self, start: Place, items: &Sender<Result<Item, IngestError>>) {
+        std::thread::scope(|scope| {
+            let fetcher = Fetcher::new(scope, self.storage, self.limits.member_bytes);
+            let mut way = Way { feed: self, items, done: self.listing.weight_before(start.unit) };
+            // Whoever took is gone: there is nobody to tell.
+            let _ = way.go(start, fetcher);
+        });
+    }
+}
+
+/// The stream on its way through the listing.
+struct Way<'a> {
+    feed: &'a Feed<'a>,
+    items: &'a Sender<Result<Item, IngestError>>,
+    /// How much of the listing lies before this unit.
+    done: u64,
+}
+
+impl Way<'_> {
+    fn go(&mut self, start: Place, mut fetcher: Fetcher<'_, '_>) -> Sent {
+        let Feed { listing, .. } = *self.feed;
+        let loose = listing.loose.len() as u64;
+        for unit in start.unit..loose {
+            let listed = &listing.loose[unit as usize];
+            self.done += listed.weight();
+            self.loose(unit, listed, &mut fetcher)?;
+        }
+        for unit in start.unit.max(loose)..loose + listing.archives.len() as u64 {
+            let listed = &listing.archives[(unit - loose) as usize];
+            let from = match unit == start.unit {
+                true => start,
+                false => Place { unit, ..Place::default() },
+            };
+            self.archive(listed, from)?;
+            self.done += listed.weight();
+        }
+        Ok(())
+    }
+
+    fn send(&self, item: Result<Item, IngestError>) -> Sent {
+        self.items.send(item).map_err(|_| Gone)
+    }
+
+    fn loose(&self, unit: u64, listed: &Listed, fetcher: &mut Fetcher<'_, '_>) -> Sent {
+        let Feed { listing, room, .. } = *self.feed;
+        let most = self.feed.limits.member_bytes;
+        let at = listing.address(listed);
+        let bytes = listed.bytes;
+        let here = |fault| Body::Here { body: Err(fault), bytes, taken: None };
+        let body = if let Some(message) = listed.fault() {
+            here(Fault { reason: Reason::Unreadable, message: message.to_owned() })
+        } else if let Some(path) = at.local() {
+            Body::File { path: path.to_owned(), root: listing.root(listed).clone(), bytes }
+        } else if bytes > most {
+            here(too_large(bytes, most))
+        } else {
+            // One whose size is not known takes what most pictures need.
+            let taken = take(room, if bytes == 0 { 1 << 20 } else { bytes });
+            Body::Coming { body: fetcher.fetch(at), bytes, taken }
+        };
+        self.send(Ok(Item {
+            name: listing.name(listed),
+            label: listing.label(listed),
+            body,
+            after: Place { unit: unit + 1, ..Place::default() },
+            done: self.done,
+        }))
+    }
+
+    fn archive(&self, listed: &Listed, from: Place) -> Sent {
+        let Feed { storage, listing, .. } = *self.feed;
+        let Some(kind) = listed.kind() else { return Ok(()) };
+        let at = listing.address(listed);
+        let archive = listing.name(listed);
+        let origin = Stored { storage: storage.clone(), at: at.clone(), bytes: listed.bytes };
+        let cursor = Cursor { members: from.members, offset: from.offset, skip: from.skip };
+        let members = match container::open(kind, Arc::new(origin), cursor, self.feed.limits) {
+            Ok(members) => members,
+            Err(error) => return self.archive_fault(listed, &at, from.unit, error),
+        };
+        let mut read = 0;
+        for member in members {
+            let container::Member { name, label, body, next } = match member {
+                Ok(member) => member,
+                Err(error) => return self.archive_fault(listed, &at, from.unit, error),
+            };
+            let bytes = body.as_ref().map_or(0, |body| body.len() as u64);
+            read += bytes;
+            let offset = if kind == container::Kind::Parquet { 0 } else { next.offset };
+            let taken = take(self.feed.room, bytes);
+            self.send(Ok(Item {
+                name: format!("{archive}/{name}"),
+                label,
+                body: Body::Here { body, bytes, taken },
+                after: Place {
+                    unit: from.unit,
+                    members: next.members,
+                    offset: next.offset,
+                    skip: next.skip,
+                },
+                done: self.done + read.max(offset).min(listed.bytes),
+            }))?;
+        }
+        Ok(())
+    }
+
+    /// An archive that is damaged is one reject, after what could be had of it. One that could not
+    /// be read, though it may be sound, ends the run: what is in it would be lost.
+    fn archive_fault(
+        &self,
+        listed: &Listed,
+        at: &Address,
+        unit: u64,
+        error: ContainerError,
+    ) -> Sent {
+        let reason = match &error {
+            ContainerError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                let lost = at.to_string();
+                let at = self.feed.listing.root(listed).clone();
+                return self.send(Err(IngestError::Vanished { at: at.into(), lost }));
+            }
+            ContainerError::Io { .. } | ContainerError::Cursor { .. } => {
+                return self
+                    .send(Err(IngestError::Archive { at: at.clone().into(), source: error }));
+            }
+            ContainerError::Columns(_) => Reason::Unsupported,
+            _ => Reason::Corrupt,
+        };
+        let fault = Fault { reason, message: error.to_string() };
+        self.send(Ok(Item {
+            name: self.feed.listing.name(listed),
+            label: None,
+            body: Body::Here { body: Err(fault), bytes: listed.bytes, taken: None },
+            after: Place { unit: unit + 1, ..Place::default() },
+            done: self.done + listed.weight(),
+        }))
+    }
+}

@@ -1,0 +1,220 @@
+//! Every byte of a set against its checksums.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+use schemas::{FileEntry, Manifest, ShardEntry};
+use storage::{Address, Storage, StorageError};
+
+use crate::shard::group_hash;
+use crate::{IngestError, Progress};
+
+/// Bytes that are read and hashed at once.
+const CHUNK: usize = 1 << 20;
+/// The bytes with which a Parquet file begins; the first row group comes after them.
+const MAGIC: u64 = 4;
+
+/// What is wrong with one file of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file's name, relative to the manifest.
+    pub file: String,
+    /// Its place among the manifest's shards; none if it is a list of rejects.
+    pub shard: Option<usize>,
+    /// What is wrong with it.
+    pub what: What,
+}
+
+/// How a file differs from what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum What {
+    /// It is not there.
+    Missing,
+    /// The system can't read it.
+    Unreadable(String),
+    /// Its bytes are others.
+    Changed {
+        /// How many it has.
+        bytes: u64,
+        /// How many it should have.
+        expected: u64,
+        /// The row groups that are not as they were written, by their place.
+        row_groups: Vec<usize>,
+        /// What comes before and after the row groups, or the whole of a file that has none, is
+        /// not as it was written.
+        rest: bool,
+    },
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file)?;
+        match &self.what {
+            What::Missing => write!(f, "missing"),
+            What::Unreadable(problem) => write!(f, "can't be read: {problem}"),
+            What::Changed { bytes, expected, row_groups, rest } => {
+                let mut parts = Vec::new();
+                match &row_groups[..] {
+                    [] => {}
+                    [group] => parts.push(format!("row group {group}")),
+                    groups => {
+                        let groups: Vec<_> = groups.iter().map(ToString::to_string).collect();
+                        parts.push(format!("row groups {}", groups.join(", ")));
+                    }
+                }
+                match (rest, self.shard) {
+                    (true, Some(_)) => parts.push("footer".into()),
+                    (true, None) => parts.push("contents".into()),
+                    (false, _) => {}
+                }
+                write!(f, "damaged: {}", parts.join(" and "))?;
+                if bytes != expected {
+                    write!(f, " ({bytes} bytes instead of {expected})")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads every file of the manifest's set, some at once, and tells those that are damaged, in the
+/// manifest's order.
+///
+/// # Errors
+/// [`IngestError::Storage`] if a remote store could not be asked to the end, so that nothing is
+/// known of a file. A local file that can't be read is damaged.
+pub fn verify(
+    storage: &Storage,
+    out: &Address,
+    manifest: &Manifest,
+    progress: &dyn Progress,
+) -> Result<Vec<Damage>, IngestError> {
+    let lists = manifest.parts.iter().map(|part| &part.rejects);
+    let bytes = manifest.bytes + lists.clone().map(|list| list.bytes).sum::<u64>();
+    progress.begin(bytes, 0);
+    let reading = Reading { storage, out, progress, done: AtomicU64::new(0), turn: Mutex::new(()) };
+    let shards: Vec<_> = manifest
+        .shards
+        .par_iter()
+        .enumerate()
+        .map(|(index, entry)| {
+            let what = reading.shard(entry)?;
+            Ok(what.map(|what| Damage { file: entry.file.clone(), shard: Some(index), what }))
+        })
+        .collect::<Result<_, IngestError>>()?;
+    let mut damages: Vec<_> = shards.into_iter().flatten().collect();
+    for list in lists {
+        let what = reading.list(list)?;
+        damages.extend(what.map(|what| Damage { file: list.file.clone(), shard: None, what }));
+    }
+    Ok(damages)
+}
+
+struct Reading<'a> {
+    storage: &'a Storage,
+    out: &'a Address,
+    progress: &'a dyn Progress,
+    done: AtomicU64,
+    /// Progress is told in order.
+    turn: Mutex<()>,
+}
+
+impl Reading<'_> {
+    fn shard(&self, entry: &ShardEntry) -> Result<Option<What>, IngestError> {
+        let mut ends = vec![MAGIC];
+        ends.extend(&entry.row_group_ends);
+        let read = match self.read(&entry.file, &ends)? {
+            Ok(read) => read,
+            Err(what) => return Ok(Some(what)),
+        };
+        if read.whole.to_hex().as_str() == entry.blake3 && read.bytes == entry.bytes {
+            return Ok(None);
+        }
+        let is_sound = |group: usize| {
+            read.parts
+                .get(group + 1)
+                .is_some_and(|hash| group_hash(hash) == entry.row_group_hashes[group])
+        };
+        let row_groups: Vec<_> =
+            (0..entry.row_groups.len()).filter(|&group| !is_sound(group)).collect();
+        // Of what is around the row groups there is no hash of its own.
+        let rest = row_groups.is_empty() || read.bytes != entry.bytes;
+        Ok(Some(What::Changed { bytes: read.bytes, expected: entry.bytes, row_groups, rest }))
+    }
+
+    fn list(&self, list: &FileEntry) -> Result<Option<What>, IngestError> {
+        let read = match self.read(&list.file, &[])? {
+            Ok(read) => read,
+            Err(what) => return Ok(Some(what)),
+        };
+        let sound = read.whole.to_hex().as_str() == list.blake3;
+        Ok((!sound).then_some(What::Changed {
+            bytes: read.bytes,
+            expected: list.bytes,
+            row_groups: vec![],
+            rest: true,
+        }))
+    }
+
+    /// Hashes a file, and each of its parts up to one of `ends`.
+    fn read(&self, file: &str, ends: &[u64]) -> Result<Result<Hashes, What>, IngestError> {
+        let at = self.out.join(file);
+        let mut reader = match self.storage.reader(&at, 0) {
+            Ok(reader) => reader,
+            Err(error) if error.is_missing() => return Ok(Err(What::Missing)),
+            Err(StorageError::Local { source, .. }) => {
+                return Ok(Err(What::Unreadable(source.to_string())));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut hashes = Hashes { bytes: 0, whole: blake3::hash(&[]), parts: vec![] };
+        let (mut whole, mut part) = (blake3::Hasher::new(), blake3::Hasher::new());
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let read = match reader.read(&mut buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) if at.local().is_some() => {
+                    return Ok(Err(What::Unreadable(error.to_string())));
+                }
+                Err(error) => return Err(IngestError::Fetch { at, source: error }),
+            };
+            if read == 0 {
+                break;
+            }
+            let mut chunk = &buffer[..read];
+            whole.update(chunk);
+            while let Some(&end) = ends.get(hashes.parts.len())
+                && end <= hashes.bytes + chunk.len() as u64
+            {
+                let (of_part, after) = chunk.split_at((end - hashes.bytes) as usize);
+                part.update(of_part);
+                hashes.parts.push(part.finalize());
+                part.reset();
+                hashes.bytes = end;
+                chunk = after;
+            }
+            part.update(chunk);
+            hashes.bytes += chunk.len() as u64;
+            self.tell(read as u64);
+        }
+        hashes.whole = whole.finalize();
+        Ok(Ok(hashes))
+    }
+
+    fn tell(&self, bytes: u64) {
+        let _turn = self.turn.lock();
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.progress.read(done);
+    }
+}
+
+struct Hashes {
+    bytes: u64,
+    whole: blake3::Hash,
+    parts: Vec<blake3::Hash>,
+}

@@ -1,0 +1,83 @@
+//! Damaged files: whatever is changed in a file, the outcome is a picture or a reason.
+//!
+//! `PICTURE_ROUNDS` sets how many damaged files are made of each whole one; the default takes a few
+//! seconds.
+
+use image::{DynamicImage, ImageFormat, Rgba, RgbaImage};
+use ingest::picture::{Decoder, MemoryBudget};
+use jpeg_encoder::ColorType;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::make::{self, encoded, inks, jpeg_of, slopes};
+use super::settings;
+
+/// A whole file of every kind.
+fn corpus() -> Vec<(&'static str, Vec<u8>)> {
+    let rgb = slopes();
+    let faded = RgbaImage::from_fn(40, 40, |x, y| {
+        Rgba([(x * 6) as u8, (y * 6) as u8, 90, (x * 5 + y) as u8])
+    });
+    let deep = DynamicImage::from(rgb.clone()).into_rgb16();
+    let p3 = moxcms::ColorProfile::new_display_p3().encode().unwrap();
+    let profiled = jpeg_of(rgb.as_raw(), rgb.dimensions(), ColorType::Rgb, |encoder| {
+        encoder.add_icc_profile(&p3).unwrap();
+        encoder.set_restart_interval(3);
+    });
+    vec![
+        ("jpeg", make::jpeg(&rgb)),
+        ("progressive jpeg", make::progressive(&rgb)),
+        ("profiled jpeg", profiled),
+        ("ycck jpeg", jpeg_of(&inks(&rgb), rgb.dimensions(), ColorType::CmykAsYcck, |_| {})),
+        ("png", encoded(faded.clone(), ImageFormat::Png)),
+        ("deep png", encoded(deep, ImageFormat::Png)),
+        ("interlaced png", make::interlaced(&rgb)),
+        ("lossless webp", encoded(faded.clone(), ImageFormat::WebP)),
+        ("lossy webp", include_bytes!("lossy.webp").to_vec()),
+        ("gif", encoded(faded, ImageFormat::Gif)),
+        ("bmp", encoded(rgb.clone(), ImageFormat::Bmp)),
+        ("tiff", encoded(rgb.clone(), ImageFormat::Tiff)),
+        ("tiled tiff", make::tiled(&rgb)),
+        ("avif", include_bytes!("eight.avif").to_vec()),
+        ("deep avif", include_bytes!("ten.avif").to_vec()),
+        ("avif with transparency", include_bytes!("alpha.avif").to_vec()),
+    ]
+}
+
+#[test]
+fn no_damage_does_harm() {
+    let rounds = std::env::var("PICTURE_ROUNDS").map_or(150, |rounds| rounds.parse().unwrap());
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let settings = schemas::IngestSettings { max_pixels: 1 << 20, ..settings() };
+    let budget = MemoryBudget::new(128 << 20);
+    let decoder = Decoder::new(&settings).with_memory(budget.clone());
+    for (name, whole) in corpus() {
+        decoder.decode(&whole).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+        for round in 0..rounds {
+            let mut bytes = whole.clone();
+            match round % 4 {
+                0 => bytes.truncate(rng.random_range(1..bytes.len())),
+                1 => {
+                    let at = rng.random_range(0..bytes.len());
+                    let end = (at + rng.random_range(1..40)).min(bytes.len());
+                    bytes[at..end].fill(if rng.random() { 0 } else { 0xff });
+                }
+                _ => {}
+            }
+            // Headers decide more than pixels do.
+            let reach = if round % 2 == 0 { bytes.len() } else { bytes.len().min(200) };
+            for _ in 0..rng.random_range(1..6) {
+                let at = rng.random_range(0..reach);
+                bytes[at] = if rng.random() { rng.random() } else { bytes[at] ^ 1 << (round % 8) };
+            }
+            match decoder.decode(&bytes) {
+                Ok(picture) => {
+                    let (width, height) = picture.rgb.dimensions();
+                    assert!(width >= 16 && height >= 16 && width * height <= 1 << 20, "{name}");
+                }
+                Err(fault) => assert!(!fault.message.is_empty(), "{name}"),
+            }
+            assert_eq!(budget.used(), 0, "{name}");
+        }
+    }
+}

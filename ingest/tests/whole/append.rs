@@ -1,0 +1,114 @@
+//! Growing a set.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ingest::read::ShardSet;
+use ingest::{IngestError, Progress, Settings, Silent, Summary, run};
+use schemas::{Manifest, Reason};
+
+use crate::case::{Case, members, picture, tar};
+
+fn appending(case: &Case, sources: &[&str], out: &str) -> Settings {
+    Settings { append: true, ..case.settings(sources, out) }
+}
+
+fn append(case: &Case, sources: &[&str], out: &str) -> Summary {
+    run(&appending(case, sources, out), &Silent).unwrap()
+}
+
+/// Stops the run after so many shards.
+struct StopAfter(AtomicU64);
+
+impl Progress for StopAfter {
+    fn shard(&self, _: u64) -> ControlFlow<()> {
+        match self.0.fetch_sub(1, Ordering::Relaxed) {
+            1 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+#[test]
+fn an_appended_part_adds_shards_and_a_version_and_leaves_the_rest_as_it_was() {
+    let case = Case::mixed();
+    let first = case.run(&["raw", "part.tar"], "out");
+    let before = case.files("out");
+    let second = append(&case, &["rows.parquet", "crawl.warc.gz"], "out");
+    let after = case.files("out");
+
+    for (name, bytes) in &before {
+        let stays = name != "manifest.json" && name != "classes.json";
+        assert_eq!(stays, &after[name] == bytes, "{name}");
+    }
+    assert_eq!(after["manifest-00001.json"], before["manifest.json"]);
+    assert_eq!(after["manifest-00002.json"], after["manifest.json"]);
+    assert_eq!(second.manifest.version, 2);
+    assert_eq!(second.part.accepted, 8 + 6);
+    assert_eq!(second.manifest.accepted, first.manifest.accepted + second.part.accepted);
+    let (old, new) = second.manifest.shards.split_at(first.manifest.shards.len());
+    assert_eq!(old, first.manifest.shards);
+    assert!(new.iter().all(|shard| after.contains_key(&shard.file)));
+    assert!(second.manifest.classes.starts_with(&first.manifest.classes));
+    assert!(second.manifest.classes.contains(&"fox".to_owned()));
+
+    let ids: Vec<_> = case.rows("out").iter().map(|row| row.id).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+    let rejects = ShardSet::open(&case.path("out")).unwrap().rejects().unwrap();
+    assert_eq!(rejects.len() as u64, second.manifest.rejected);
+    let earlier = Manifest::parse(std::str::from_utf8(&after["manifest-00001.json"]).unwrap());
+    assert_eq!(earlier.unwrap(), first.manifest);
+}
+
+#[test]
+fn what_is_in_the_set_already_is_a_duplicate() {
+    let case = Case::empty();
+    for number in 0..12 {
+        case.put(&format!("raw/{number}.png"), picture(number));
+    }
+    case.put("more.tar", tar(&members(8..16, "cat")));
+    case.run(&["raw"], "out");
+    let summary = append(&case, &["more.tar"], "out");
+    assert_eq!((summary.part.accepted, summary.rejects[&Reason::Duplicate]), (4, 4));
+    let rejects = ShardSet::open(&case.path("out")).unwrap().rejects().unwrap();
+    assert!(rejects.iter().any(|reject| reject.message.ends_with(" 9.png")), "{rejects:?}");
+}
+
+#[test]
+fn an_append_that_was_stopped_goes_on_and_gives_the_same_bytes() {
+    let case = Case::mixed();
+    for out in ["whole", "stopped"] {
+        case.run(&["raw"], out);
+    }
+    append(&case, &["part.tar", "part.tar.gz"], "whole");
+    let settings = appending(&case, &["part.tar", "part.tar.gz"], "stopped");
+    for _ in 0..3 {
+        let stopped = run(&settings, &StopAfter(AtomicU64::new(1)));
+        assert!(matches!(stopped, Err(IngestError::Stopped)), "{stopped:?}");
+        // The first part is there to be read all the while.
+        assert_eq!(ShardSet::open(&case.path("stopped")).unwrap().manifest().version, 1);
+    }
+    run(&settings, &Silent).unwrap();
+    assert!(case.files("whole") == case.files("stopped"));
+    // Once more is no work, and changes nothing.
+    assert_eq!(run(&settings, &Silent).unwrap().pictures, 0);
+    assert!(case.files("whole") == case.files("stopped"));
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused_with_the_way_out() {
+    let case = Case::mixed();
+    case.run(&["raw"], "out");
+    let before = case.files("out");
+    let error = |settings: &Settings| run(settings, &Silent).unwrap_err().to_string();
+
+    let other = error(&case.settings(&["part.tar"], "out"));
+    assert!(other.contains("--append"), "{other}");
+    let mut settings = appending(&case, &["part.tar"], "out");
+    settings.ingest.views = 2;
+    let differs = error(&settings);
+    assert!(differs.contains("--views was 1 in the earlier run, is 2 now"), "{differs}");
+    let nothing = error(&appending(&case, &["part.tar"], "new"));
+    assert!(nothing.contains("--append") && nothing.contains("no finished set"), "{nothing}");
+    assert!(case.files("out") == before);
+}

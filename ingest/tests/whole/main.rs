@@ -1,0 +1,12 @@
+//! Whole runs over every kind of source: stopped and taken up, added to, damaged and mended.
+
+// The helpers unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
+mod append;
+mod case;
+mod failing;
+mod killed;
+mod mended;
+mod remote;
+mod sources;

@@ -1,0 +1,182 @@
+//! Damage found, and mended.
+
+use std::fs;
+
+use ingest::Silent;
+use ingest::read::ShardSet;
+use ingest::repair::{Repair, repair};
+use ingest::verify::{Damage, What, verify};
+use ingest::{LEAST_MEMORY, Settings, run};
+use storage::{Address, Storage};
+
+use crate::case::{Case, picture};
+
+/// A set of two parts, with duplicates between and within them.
+fn grown() -> Case {
+    let case = Case::mixed();
+    for number in [2, 12, 22, 50, 51, 52, 53] {
+        case.put(&format!("more/{number}.png"), picture(number));
+    }
+    case.run(&Case::SOURCES, "out");
+    let settings = Settings { append: true, ..case.settings(&["more"], "out") };
+    assert_eq!(run(&settings, &Silent).unwrap().part.accepted, 4);
+    case
+}
+
+fn damages(case: &Case) -> Vec<Damage> {
+    let out = case.path("out");
+    let set = ShardSet::open(&out).unwrap();
+    verify(&Storage::local(), &out.into(), set.manifest(), &Silent).unwrap()
+}
+
+fn settings(case: &Case, from: &[&str]) -> Repair {
+    Repair {
+        out: case.path("out").into(),
+        from: from.iter().map(|name| Address::from(case.path(name))).collect(),
+        threads: 2,
+        memory: LEAST_MEMORY,
+    }
+}
+
+/// Turns one byte of a file over.
+fn spoil(case: &Case, file: &str, at: usize) {
+    let path = case.path("out").join(file);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_byte_that_changed_is_found_in_its_row_group_or_the_footer() {
+    let case = grown();
+    assert_eq!(damages(&case), []);
+    let set = ShardSet::open(&case.path("out")).unwrap();
+    let shard = set.manifest().shards[1].clone();
+    let ends: Vec<_> = shard.row_group_ends.iter().map(|&end| end as usize).collect();
+    assert!(ends.len() > 1);
+    let what = |at| {
+        spoil(&case, &shard.file, at);
+        let found = damages(&case);
+        spoil(&case, &shard.file, at);
+        let [Damage { file, shard: Some(1), what }] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(file, &shard.file);
+        let text = found[0].to_string();
+        match what {
+            What::Changed { row_groups, rest, .. } => (row_groups.clone(), *rest, text),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (groups, rest, text) = what(4);
+    assert_eq!((groups, rest), (vec![0], false));
+    assert!(text.ends_with("row group 0"), "{text}");
+    assert_eq!(what(ends[0] - 1).0, [0]);
+    assert_eq!(what(ends[0]).0, [1]);
+    let (groups, rest, text) = what(*ends.last().unwrap());
+    assert_eq!((groups, rest), (vec![], true));
+    assert!(text.ends_with("footer"), "{text}");
+    assert!(what(0).1);
+
+    let path = case.path("out").join(&shard.file);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..ends[0] + 1]).unwrap();
+    let text = damages(&case)[0].to_string();
+    assert!(text.contains("bytes instead of") && text.contains("footer"), "{text}");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(damages(&case)[0].what, What::Missing);
+    spoil(&case, "rejects.jsonl", 3);
+    assert_eq!(damages(&case)[1].file, "rejects.jsonl");
+}
+
+#[test]
+fn damaged_shards_are_made_again_byte_for_byte() {
+    let case = grown();
+    let before = case.files("out");
+    let shards: Vec<_> = before.keys().filter(|name| name.starts_with("shard-")).collect();
+    // Each alone, so that each is found again from its own place in the sources.
+    for &shard in &shards {
+        fs::remove_file(case.path("out").join(shard)).unwrap();
+        let repaired = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap();
+        assert_eq!(repaired.shards, std::slice::from_ref(shard));
+        assert!(case.files("out") == before, "{shard}");
+    }
+    // All together: what is known when one is made is learnt from those made before it.
+    for shard in &shards {
+        spoil(&case, shard, 20);
+    }
+    let repaired = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap();
+    assert_eq!(repaired.shards.len(), shards.len());
+    assert!(case.files("out") == before);
+    let again = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap();
+    assert_eq!(again.shards.len(), 0);
+}
+
+#[test]
+fn sources_that_moved_are_read_where_they_are_now() {
+    let case = grown();
+    let before = case.files("out");
+    spoil(&case, "shard-00002.parquet", 9);
+    for name in ["raw", "part.tar"] {
+        fs::rename(case.path(name), case.path(&format!("moved-{name}"))).unwrap();
+    }
+    let error = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap_err().to_string();
+    assert!(error.contains("shard-00002.parquet") && error.contains("raw is gone"), "{error}");
+    let few = repair(&Storage::local(), &settings(&case, &["moved-raw"]), &Silent);
+    let few = few.unwrap_err().to_string();
+    assert!(few.contains("--from: 1 sources") && few.contains("part.tar"), "{few}");
+    let from =
+        ["moved-raw", "moved-part.tar", "part.tar.gz", "rows.parquet", "crawl.warc.gz", "list.txt"];
+    repair(&Storage::local(), &settings(&case, &from), &Silent).unwrap();
+    assert!(case.files("out") == before);
+}
+
+#[test]
+fn sources_that_changed_make_nothing() {
+    let case = grown();
+    spoil(&case, "shard-00000.parquet", 9);
+    let spoilt = case.files("out");
+    // The same names and sizes, but other contents.
+    for entry in walkdir::WalkDir::new(case.path("raw")).into_iter().flatten() {
+        if entry.file_type().is_file() {
+            let size = entry.metadata().unwrap().len() as usize;
+            let mut bytes = picture(3);
+            bytes.resize(size, 0);
+            fs::write(entry.path(), bytes).unwrap();
+        }
+    }
+    let error = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap_err().to_string();
+    assert!(error.contains("not what they were"), "{error}");
+    assert!(case.files("out") == spoilt);
+    case.put("raw/one-more.png", picture(60));
+    let error = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap_err().to_string();
+    assert!(error.contains("--from"), "{error}");
+    assert!(case.files("out") == spoilt);
+}
+
+#[test]
+fn a_damaged_manifest_is_brought_back_from_its_copy() {
+    let case = grown();
+    let before = case.files("out");
+    for damage in ["", "{", "not json"] {
+        fs::write(case.path("out/manifest.json"), damage).unwrap();
+        let error = ShardSet::open(&case.path("out")).err().unwrap().to_string();
+        assert!(error.contains("ingest repair"), "{error}");
+        assert!(repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap().manifest);
+        assert!(case.files("out") == before);
+    }
+}
+
+#[test]
+fn the_command_line_says_what_is_damaged_and_mends_it() {
+    let case = Case::mixed();
+    let made = case.ingest(&[&["raw", "part.tar", "--out", "out"], &Case::FLAGS[..]].concat());
+    assert!(made.0, "{}", made.1);
+    assert!(case.ingest(&["verify", "out"]).0);
+    let before = case.files("out");
+    spoil(&case, "shard-00001.parquet", 9);
+    let (sound, said) = case.ingest(&["verify", "out"]);
+    assert!(!sound && said.contains("shard-00001.parquet: damaged: row group 0"), "{said}");
+    let (mended, said) = case.ingest(&["repair", "out"]);
+    assert!(mended && said.contains("shard-00001.parquet: made again"), "{said}");
+    assert!(case.files("out") == before);
+    assert!(case.ingest(&["verify", "out"]).0);
+}

@@ -1,0 +1,141 @@
+//! Sources and shards in a bucket, with a network that fails.
+
+use std::path::Path;
+
+use ingest::read::ShardSet;
+use ingest::repair::{Repair, repair};
+use ingest::verify::verify;
+use ingest::{IngestError, LEAST_MEMORY, Settings, Silent, run};
+use storage::testing::{Fault, FaultProxy, S3Server};
+use storage::{Address, Storage};
+
+use crate::case::{Case, members, parquet, picture, tar, warc};
+
+/// A folder of pictures and archives, here and in the bucket.
+fn crawl(storage: &Storage, bucket: &Address) -> Case {
+    let case = Case::empty();
+    for number in 0..11 {
+        case.put(&format!("crawl/cat/{number}.png"), picture(number));
+    }
+    case.put("crawl/broken.jpg", "<html>");
+    case.put("crawl/part.tar", tar(&members(18..27, "dog")));
+    case.put("crawl/rows.parquet", parquet(&members(30..36, "fox")));
+    case.put("crawl/crawl.warc.gz", warc(&members(38..43, "owl")));
+    let root = case.path("crawl");
+    for entry in walkdir::WalkDir::new(&root).into_iter().flatten() {
+        if entry.file_type().is_file() {
+            let name = entry.path().strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            storage.put(&bucket.join(&name), std::fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+    case
+}
+
+fn remote(case: &Case, server: &S3Server, proxy: &FaultProxy) -> Settings {
+    Settings {
+        sources: vec![server.address("crawl")],
+        out: server.address("shards"),
+        storage: server.options_through(proxy),
+        ..case.settings(&[], "")
+    }
+}
+
+/// Shards, rejects and classes are those of the local run; the manifests differ in the sources'
+/// addresses alone.
+fn same_as_local(storage: &Storage, out: &Address, local: &Path) {
+    let set = ShardSet::open(local).unwrap();
+    let mut manifest = ShardSet::open_at(storage, out).unwrap().manifest().clone();
+    manifest.parts[0].sources = set.manifest().parts[0].sources.clone();
+    assert_eq!(&manifest, set.manifest());
+    let mut names: Vec<_> =
+        storage.list(out).unwrap().into_iter().map(|found| found.relative).collect();
+    names.sort();
+    let mut expected: Vec<_> = std::fs::read_dir(local)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    expected.sort();
+    assert_eq!(names, expected);
+    for name in names.iter().filter(|name| !name.starts_with("manifest")) {
+        assert!(storage.read(&out.join(name)).unwrap() == std::fs::read(local.join(name)).unwrap());
+    }
+}
+
+#[test]
+fn a_run_between_buckets_gives_the_same_bytes_though_the_network_fails() {
+    let server = S3Server::start().unwrap();
+    let proxy = FaultProxy::start(server.endpoint(), |request| match request.index % 9 {
+        2 => Some(Fault::SlowDown),
+        4 => Some(Fault::Refuse),
+        6 if request.method == "GET" => Some(Fault::Reset { after: 100 }),
+        8 if request.method == "GET" => Some(Fault::Cut { after: 50 }),
+        _ => None,
+    })
+    .unwrap();
+    let storage = Storage::new(server.options()).unwrap();
+    let case = crawl(&storage, &server.address("crawl"));
+    let whole = case.run(&["crawl"], "local");
+    assert_eq!((whole.part.accepted, whole.manifest.rejected), (11 + 9 + 6 + 5, 1));
+
+    let settings = remote(&case, &server, &proxy);
+    run(&settings, &Silent).unwrap();
+    assert!(proxy.faults() > 20, "{} faults", proxy.faults());
+    same_as_local(&storage, &settings.out, &case.path("local"));
+
+    // A damaged shard is made again from the bucket.
+    let shard = settings.out.join(&whole.manifest.shards[3].file);
+    let mut bytes = storage.read(&shard).unwrap().to_vec();
+    bytes[30] ^= 1;
+    storage.put(&shard, bytes).unwrap();
+    let damages = verify(&storage, &settings.out, &whole.manifest, &Silent).unwrap();
+    assert_eq!(damages.len(), 1, "{damages:?}");
+    let mend = Repair { out: settings.out.clone(), from: vec![], threads: 2, memory: LEAST_MEMORY };
+    repair(&storage, &mend, &Silent).unwrap();
+    same_as_local(&storage, &settings.out, &case.path("local"));
+}
+
+#[test]
+fn a_store_that_fails_to_the_end_is_told_and_the_next_run_finishes() {
+    let server = S3Server::start().unwrap();
+    let storage = Storage::new(server.options()).unwrap();
+    let case = crawl(&storage, &server.address("crawl"));
+    case.run(&["crawl"], "local");
+
+    let proxy = FaultProxy::start(server.endpoint(), |request| {
+        (request.index > 60).then_some(Fault::SlowDown)
+    })
+    .unwrap();
+    let mut settings = remote(&case, &server, &proxy);
+    settings.storage.retry_for = Some(std::time::Duration::from_secs(1));
+    settings.storage.lease = Some(std::time::Duration::from_secs(2));
+    let error = run(&settings, &Silent).unwrap_err();
+    assert!(!matches!(error, IngestError::Stopped), "{error}");
+    let said = format!("{:#}", anyhow::Error::from(error));
+    assert!(said.contains("s3://"), "{said}");
+    assert!(storage.stat(&settings.out.join("manifest.json")).unwrap().is_none());
+
+    // The lock of the run that failed may not have been given back; it is free in a while.
+    settings.storage = server.options();
+    settings.storage.lease = Some(std::time::Duration::from_secs(2));
+    while let Err(error) = run(&settings, &Silent) {
+        assert!(matches!(error, IngestError::Locked(_)), "{error}");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    same_as_local(&storage, &settings.out, &case.path("local"));
+}
+
+#[test]
+fn two_runs_on_one_bucket_do_not_meet() {
+    let server = S3Server::start().unwrap();
+    let storage = Storage::new(server.options()).unwrap();
+    let case = crawl(&storage, &server.address("crawl"));
+    let _other = storage.lock(&server.address("shards/.ingest/lock")).unwrap().unwrap();
+    let settings = Settings {
+        sources: vec![case.path("crawl").into()],
+        out: server.address("shards"),
+        storage: server.options(),
+        ..case.settings(&[], "")
+    };
+    let error = run(&settings, &Silent).unwrap_err();
+    assert!(matches!(error, IngestError::Locked(_)), "{error}");
+}
