@@ -12,11 +12,13 @@ use parquet::arrow::arrow_writer::{
 };
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::Result as ParquetResult;
+use parquet::file::metadata::{ColumnChunkMetaData, KeyValue};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
-use schemas::{IngestSettings, Place, ShardEntry, ShardLayout, layout};
+use schemas::checksums::CHECKSUMS_KEY;
+use schemas::{ColumnChecksums, IngestSettings, Place, ShardEntry, ShardLayout, layout};
 use storage::{Address, Storage};
 
 use crate::row::Row;
@@ -97,7 +99,15 @@ impl Encoder {
         )
         .and_then(ArrowWriter::into_serialized_writer)
         .map_err(IngestError::parquet(&at))?;
-        Ok(ShardWriter { at, file, rows: 0, groups: vec![], ends: vec![], hashes: vec![] })
+        Ok(ShardWriter {
+            at,
+            file,
+            rows: 0,
+            groups: vec![],
+            ends: vec![],
+            hashes: vec![],
+            checksums: ColumnChecksums::default(),
+        })
     }
 }
 
@@ -109,6 +119,7 @@ pub(crate) struct ShardWriter {
     groups: Vec<u32>,
     ends: Vec<u64>,
     hashes: Vec<String>,
+    checksums: ColumnChecksums,
 }
 
 impl ShardWriter {
@@ -128,17 +139,24 @@ impl ShardWriter {
         for column in columns {
             column.append_to_row_group(&mut writer)?;
         }
-        writer.close()?;
+        let metadata = writer.close()?;
         self.file.flush()?;
-        let (end, hash) = self.file.inner_mut().end_group();
-        self.ends.push(end);
-        self.hashes.push(group_hash(&hash));
+        let Hashed { bytes: end, group, .. } = self.file.inner();
+        self.ends.push(*end);
+        self.hashes.push(group_hash(&blake3::hash(group)));
+        let begin = end - group.len() as u64;
+        let checksum = |column: &ColumnChunkMetaData| {
+            let (start, length) = column.byte_range();
+            crc32c::crc32c(&group[(start - begin) as usize..][..length as usize])
+        };
+        self.checksums.push(metadata.columns().iter().map(checksum).collect());
         Ok(())
     }
 
     /// Closes the file, which then can be published.
     pub fn close(self) -> Result<ClosedShard, IngestError> {
-        let Self { at, file, rows, groups, ends, hashes } = self;
+        let Self { at, mut file, rows, groups, ends, hashes, checksums } = self;
+        file.append_key_value_metadata(KeyValue::new(CHECKSUMS_KEY.into(), checksums.to_text()));
         let Hashed { writer, bytes, hasher, .. } =
             file.into_inner().map_err(IngestError::parquet(&at))?;
         let entry = ShardEntry {
@@ -237,27 +255,22 @@ fn binary(rows: &[Row], bytes: usize, of: impl Fn(&Row) -> &[u8]) -> ArrayRef {
     Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(values), None))
 }
 
-/// A writer that hashes what is written to it.
+/// A writer that hashes what is written to it, and keeps one row group of it.
 struct Hashed<W> {
     writer: W,
     bytes: u64,
     hasher: blake3::Hasher,
-    group: blake3::Hasher,
+    /// What was written since the row group began.
+    group: Vec<u8>,
 }
 
 impl<W> Hashed<W> {
     fn new(writer: W) -> Self {
-        let (hasher, group) = (blake3::Hasher::new(), blake3::Hasher::new());
-        Self { writer, bytes: 0, hasher, group }
+        Self { writer, bytes: 0, hasher: blake3::Hasher::new(), group: vec![] }
     }
 
     fn begin_group(&mut self) {
-        self.group.reset();
-    }
-
-    /// Bytes before here, and the hash of those since the group began.
-    fn end_group(&self) -> (u64, blake3::Hash) {
-        (self.bytes, self.group.finalize())
+        self.group.clear();
     }
 }
 
@@ -265,7 +278,7 @@ impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let written = self.writer.write(buffer).map_err(told)?;
         self.hasher.update(&buffer[..written]);
-        self.group.update(&buffer[..written]);
+        self.group.extend_from_slice(&buffer[..written]);
         self.bytes += written as u64;
         Ok(written)
     }

@@ -1,17 +1,20 @@
 //! What `ingest` leaves on disk and `trainer` reads: nothing here opens a file.
 //!
 //! - [`layout`]: the shard's columns and what each holds ([`ShardLayout`]);
+//! - [`checksums`]: of column chunks, in a shard's footer;
 //! - [`code`]: how a value in 0..=1 is stored in one byte;
 //! - [`manifest`]: `manifest.json`, which alone decides what belongs to a shard set;
 //! - [`reject`]: a line of `rejects.jsonl`.
 //!
 //! `SHARDS.md` in the project's root tells the same for readers of other languages.
 
+pub mod checksums;
 pub mod code;
 pub mod layout;
 pub mod manifest;
 pub mod reject;
 
+pub use checksums::ColumnChecksums;
 pub use layout::{LayoutError, ShardLayout};
 pub use manifest::{FileEntry, IngestSettings, Manifest, ManifestError, Part, Place, ShardEntry};
 pub use reject::{Reason, Reject};

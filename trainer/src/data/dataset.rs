@@ -1,19 +1,19 @@
 //! A shard set: what its manifest says, and its row groups.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
-use parquet::errors::ParquetError;
 use parquet::file::reader::ChunkReader;
-use schemas::{MANIFEST_FILE, Manifest, ShardEntry, ShardLayout};
+use schemas::checksums::CHECKSUMS_KEY;
+use schemas::{ColumnChecksums, MANIFEST_FILE, Manifest, ShardEntry, ShardLayout};
 use storage::Address;
 
 use super::DataError;
-use super::source::ShardSource;
+use super::source::{Fetched, ShardSource};
 
 /// A row group of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,29 @@ impl Dataset {
     /// [`DataError`] if there is no manifest, it does not fit this program, or a shard is missing
     /// or of another size.
     pub fn open(source: ShardSource) -> Result<Self, DataError> {
-        let manifest = read_manifest(&source)?;
+        let manifest = read_manifest(&source, MANIFEST_FILE)?;
+        Self::of_manifest(source, manifest)
+    }
+
+    /// This set as it was when its [`fingerprint`](Self::fingerprint) was this one: itself, or an
+    /// earlier version to which pictures were appended since. None if it never was.
+    ///
+    /// # Errors
+    /// [`DataError`] as for [`open`](Self::open).
+    pub fn as_of(self, fingerprint: &str) -> Result<Option<Self>, DataError> {
+        if self.fingerprint() == fingerprint {
+            return Ok(Some(self));
+        }
+        for version in (1..self.manifest.version).rev() {
+            let manifest = read_manifest(&self.source, &Manifest::file_of_version(version))?;
+            if fingerprint_of(&manifest) == fingerprint {
+                return Self::of_manifest(self.source, manifest).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn of_manifest(source: ShardSource, manifest: Manifest) -> Result<Self, DataError> {
         check_sizes(&source, &manifest)?;
         let mut groups = Vec::new();
         for (shard, entry) in manifest.shards.iter().enumerate() {
@@ -105,11 +127,7 @@ impl Dataset {
 
     /// What identifies the set: BLAKE3, in hexadecimal, over the checksums of its shards.
     pub fn fingerprint(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        for entry in &self.manifest.shards {
-            hasher.update(entry.blake3.as_bytes()).update(&entry.rows.to_le_bytes());
-        }
-        hasher.finalize().to_hex().to_string()
+        fingerprint_of(&self.manifest)
     }
 
     /// The address of a shard.
@@ -125,23 +143,32 @@ impl Dataset {
     pub fn read(&self, group: GroupRef, columns: &[String]) -> Result<RecordBatch, DataError> {
         let at = self.address(group.shard);
         let entry = &self.manifest.shards[group.shard];
-        let footer = |error: ParquetError| DataError::shard(&at, error);
-        if let Some(path) = at.local() {
-            let file = File::open(path).map_err(|error| DataError::shard(&at, error))?;
-            let metadata = ArrowReaderMetadata::load(&file, <_>::default()).map_err(footer)?;
-            let mask = self.check(group, &at, &metadata, columns)?;
-            return decode(file, metadata, group, mask, &at);
-        }
         let mut fetched = self.source.tail(entry)?;
-        let metadata = ArrowReaderMetadata::load(&fetched, <_>::default()).map_err(footer)?;
+        let metadata = ArrowReaderMetadata::load(&fetched, <_>::default())
+            .map_err(|error| DataError::shard(&at, error))?;
         let mask = self.check(group, &at, &metadata, columns)?;
         let chunks = metadata.metadata().row_group(group.group).columns();
-        let wanted = chunks.iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
-        let ranges = wanted.map(|(_, chunk)| {
-            let (start, length) = chunk.byte_range();
-            start..start + length
-        });
+        let wanted: Vec<_> = (0..chunks.len())
+            .filter(|&leaf| mask.leaf_included(leaf))
+            .map(|leaf| {
+                let (start, length) = chunks[leaf].byte_range();
+                (leaf, start..start + length)
+            })
+            .collect();
+        let ranges = wanted.iter().map(|(_, range)| range.clone());
         self.source.fetch(entry, ranges, &mut fetched)?;
+
+        let fault = |reason: String| DataError::group(&at, group.group, reason);
+        let checksums = checksums(&metadata).ok_or_else(|| fault("has no checksums".into()))?;
+        for (leaf, range) in wanted {
+            let bytes = fetched
+                .get_bytes(range.start, (range.end - range.start) as usize)
+                .map_err(|error| fault(error.to_string()))?;
+            if checksums.get(group.group, leaf) != Some(crc32c::crc32c(&bytes)) {
+                let name = chunks[leaf].column_path().string();
+                return Err(fault(format!("column `{name}` is damaged: its checksum differs")));
+            }
+        }
         decode(fetched, metadata, group, mask, &at)
     }
 
@@ -174,17 +201,17 @@ impl Dataset {
     }
 }
 
-/// The manifest of a folder of shards.
-fn read_manifest(source: &ShardSource) -> Result<Manifest, DataError> {
+/// A manifest of a folder of shards.
+fn read_manifest(source: &ShardSource, file: &str) -> Result<Manifest, DataError> {
     let folder = source.folder();
-    let at = folder.join(MANIFEST_FILE);
+    let at = folder.join(file);
     let bytes = match source.storage().read(&at) {
         Ok(bytes) => bytes,
         Err(error) if error.is_missing() => {
             let is_there = folder.local().is_none_or(|path| path.is_dir());
             let (at, reason) = if is_there {
                 let reason = format!(
-                    "no {MANIFEST_FILE}: the folder is no finished shard set; run `ingest PICTURES --out {folder}` to its end"
+                    "no {file}: the folder is no finished shard set; run `ingest PICTURES --out {folder}` to its end"
                 );
                 (at, reason)
             } else {
@@ -198,6 +225,14 @@ fn read_manifest(source: &ShardSource) -> Result<Manifest, DataError> {
     let wrong = |reason: String| DataError::Set { at: at.to_string(), reason };
     let text = std::str::from_utf8(&bytes).map_err(|error| wrong(error.to_string()))?;
     Manifest::parse(text).map_err(|error| wrong(error.to_string()))
+}
+
+fn fingerprint_of(manifest: &Manifest) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for entry in &manifest.shards {
+        hasher.update(entry.blake3.as_bytes()).update(&entry.rows.to_le_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// Holds the sizes of all shards against the manifest.
@@ -232,16 +267,23 @@ fn check_sizes(source: &ShardSource, manifest: &Manifest) -> Result<(), DataErro
     Ok(())
 }
 
+/// The checksums in a shard's footer.
+fn checksums(metadata: &ArrowReaderMetadata) -> Option<ColumnChecksums> {
+    let entries = metadata.metadata().file_metadata().key_value_metadata()?;
+    let entry = entries.iter().find(|entry| entry.key == CHECKSUMS_KEY)?;
+    ColumnChecksums::parse(entry.value.as_deref()?)
+}
+
 /// The wanted columns of a row group.
-fn decode<R: ChunkReader + 'static>(
-    reader: R,
+fn decode(
+    fetched: Fetched,
     metadata: ArrowReaderMetadata,
     group: GroupRef,
     mask: ProjectionMask,
     at: &Address,
 ) -> Result<RecordBatch, DataError> {
     let fault = |reason: String| DataError::group(at, group.group, reason);
-    let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, metadata)
+    let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(fetched, metadata)
         .with_projection(mask)
         .with_row_groups(vec![group.group])
         .with_batch_size(group.rows)

@@ -1,4 +1,6 @@
 //! Where the bytes of a shard set come from: a local folder, or a store behind a cache.
+//!
+//! Whatever is read of a shard is read as ranges, and then looks to Parquet as if it were the file.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use storage::{Address, Storage, StorageError};
 
 use super::cache::Cache;
 
-/// The end of a remote shard that is fetched for its footer; a longer footer is fetched again.
+/// The end of a shard that is fetched for its footer; a longer footer is fetched again.
 const TAIL: u64 = 64 << 10;
 
 /// An address of shards, how it is reached, and what is kept of it.
@@ -86,6 +88,9 @@ impl ShardSource {
     }
 
     fn range(&self, shard: &ShardEntry, range: Range<u64>) -> Result<Bytes, StorageError> {
+        if !self.is_remote() {
+            return self.storage.read_range(&self.folder.join(&shard.file), range);
+        }
         let kept = self.cache.as_ref().and_then(|cache| cache.get(&shard.blake3, &range));
         if let Some(bytes) = kept {
             return Ok(bytes);
@@ -112,7 +117,7 @@ fn joined(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
     all
 }
 
-/// Parts of a remote shard, which Parquet reads as if they were the file.
+/// Parts of a shard.
 #[derive(Debug, Clone)]
 pub(super) struct Fetched {
     bytes: u64,

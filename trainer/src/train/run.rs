@@ -159,7 +159,23 @@ pub fn run<B: AutodiffBackend>(
     console: &Console,
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
-    let dataset = Arc::new(Dataset::open(paths.shards.clone())?);
+    let mut dataset = Dataset::open(paths.shards.clone())?;
+    if let Some(Resume { path, checkpoint }) = &resume {
+        // A run stays with the pictures it began with.
+        let newest = dataset.rows();
+        dataset =
+            dataset.as_of(&checkpoint.header.dataset)?.ok_or_else(|| TrainError::OtherShards {
+                path: path.clone(),
+                shards: paths.shards.folder().to_string(),
+            })?;
+        if dataset.rows() != newest {
+            console.message(&format!(
+                "goes on with the {} rows that the run began with, of {newest} now",
+                dataset.rows()
+            ));
+        }
+    }
+    let dataset = Arc::new(dataset);
     let layout = dataset.layout();
     let network = settings.network(layout.size as usize, layout.bins as usize)?;
     let folder = CheckpointFolder::of_run(&paths.out);
