@@ -116,14 +116,9 @@ pub struct IngestArgs {
         help_heading = "Which pictures are kept"
     )]
     pub background: [u8; 3],
-    /// Decode JPEGs at 1/2, 1/4 or 1/8 where their crops are that much larger than a view.
-    #[arg(
-        long,
-        value_name = "YES",
-        default_value_t = true,
-        action = clap::ArgAction::Set,
-        help_heading = "Which pictures are kept"
-    )]
+    /// Decode JPEGs at 1/2, 1/4 or 1/8 where their crops are that much larger than a view: it takes
+    /// less memory, and views differ a little.
+    #[arg(long, help_heading = "Views and targets")]
     pub scaled_decode: bool,
 
     /// Follow symbolic links in folders instead of passing over them.
