@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use trainer::data::{Loader, Position};
+use trainer::data::{Loader, Position, ShardSource};
 use trainer::export;
 use trainer::model::{LocalMim, Precision, state};
 use trainer::report;
@@ -121,7 +121,7 @@ fn hog_is_learned_and_the_run_can_be_exported_and_reported() {
     assert_eq!(timm.len(), 12 * depth + 6);
 
     let page = case.path("report.html");
-    report::write(&case.path("run"), &case.shards(), &page, 3).unwrap();
+    report::write(&case.path("run"), &ShardSource::local(case.shards()), &page, 3).unwrap();
     let html = std::fs::read_to_string(page).unwrap();
     assert_eq!(html.matches("data:image/png;base64,").count(), 3);
     assert!(html.contains("<svg"), "the losses should be drawn");

@@ -99,9 +99,12 @@ struct ExportArgs {
 struct ReportArgs {
     /// A run's folder
     run: PathBuf,
-    /// The shards it was trained on
+    /// The shards it was trained on: a path, or s3://, gs://, az://
     #[arg(long)]
-    shards: PathBuf,
+    shards: Address,
+    /// URL of an S3-compatible store for s3:// addresses
+    #[arg(long)]
+    endpoint: Option<String>,
     /// File to write [default: report.html in the run's folder]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -152,7 +155,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Report(args)) => {
             let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
-            report::write(&args.run, &args.shards, &out, args.views)?;
+            let source = ShardSource::new(storage(args.endpoint)?, args.shards, None);
+            report::write(&args.run, &source, &out, args.views)?;
             println!("{}", out.display());
             Ok(ExitCode::SUCCESS)
         }
@@ -174,14 +178,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 
 fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let shards = args.shards.context("--shards names the folder of shards; see --help")?;
-    let storage = Storage::new(StorageOptions {
-        endpoint: args.endpoint,
-        notice: Some(Notice::new(|sentence| eprintln!("{sentence}"))),
-        ..StorageOptions::default()
-    })?;
     let cache =
         args.cache_dir.map(|folder| Cache::open(&folder, args.cache_size.as_u64())).transpose()?;
-    let shards = ShardSource::new(storage, shards, cache);
+    let shards = ShardSource::new(storage(args.endpoint)?, shards, cache);
     let (device, line) = device::choose(args.device)?;
     eprintln!("{line}");
 
@@ -248,6 +247,12 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     }
     println!("finished after step {step}; saved {}", checkpoint.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// How shards are reached; says so when a store does not answer for a while.
+fn storage(endpoint: Option<String>) -> anyhow::Result<Storage> {
+    let notice = Some(Notice::new(|sentence| eprintln!("{sentence}")));
+    Ok(Storage::new(StorageOptions { endpoint, notice, ..StorageOptions::default() })?)
 }
 
 /// A flag that Ctrl-C (or a request to terminate) raises; a second one leaves at once.

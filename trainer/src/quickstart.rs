@@ -99,10 +99,11 @@ pub fn run(
 
     let newest = CheckpointFolder::of_run(&run).newest()?;
     let resume = newest.map(|(path, checkpoint, _)| Resume { path, checkpoint });
-    let paths = RunPaths { shards: ShardSource::local(shards.as_path()), out: run.clone() };
+    let source = ShardSource::local(shards.as_path());
+    let paths = RunPaths { shards: source.clone(), out: run.clone() };
     train::run_on(device, &paths, &settings(device)?, resume, console, stop)?;
 
     let page = out.join("report.html");
-    report::write(&run, &shards, &page, report::DEFAULT_VIEWS)?;
+    report::write(&run, &source, &page, report::DEFAULT_VIEWS)?;
     Ok(page)
 }

@@ -6,6 +6,7 @@ mod plot;
 
 use std::path::{Path, PathBuf};
 
+use crate::data::ShardSource;
 use crate::export::{ExportError, find_checkpoint};
 use crate::metrics::{self, MetricsError};
 use crate::model::StateError;
@@ -35,10 +36,10 @@ pub enum ReportError {
         source: StateError,
     },
     /// The shards lack what the network was trained on.
-    #[error("{}: {reason}; give the --shards the run was trained on", shards.display())]
+    #[error("{shards}: {reason}; give the --shards the run was trained on")]
     OtherShards {
         /// The shards.
-        shards: PathBuf,
+        shards: String,
         /// What is missing.
         reason: String,
     },
@@ -55,17 +56,22 @@ pub enum ReportError {
     },
 }
 
-/// Writes the report of the run in `run`, trained on `shards`, to `out`; `views` pictures are
+/// Writes the report of the run in `run`, trained on the shards of `source`, to `out`; `views` pictures are
 /// reconstructed, on the CPU.
 ///
 /// # Errors
 /// [`ReportError`] if run or shards can't be read, or the page can't be written.
-pub fn write(run: &Path, shards: &Path, out: &Path, views: usize) -> Result<(), ReportError> {
+pub fn write(
+    run: &Path,
+    source: &ShardSource,
+    out: &Path,
+    views: usize,
+) -> Result<(), ReportError> {
     let (path, checkpoint) = find_checkpoint(run)?;
     let records = metrics::read(run)?;
-    let set = ingest::read::ShardSet::open(shards)?;
+    let set = ingest::read::ShardSet::open_at(source.storage(), source.folder())?;
     let rejects = set.rejects()?;
-    let drawn = panels::draw(&checkpoint, &path, &set, shards, views)?;
+    let drawn = panels::draw(&checkpoint, &path, &set, source.folder(), views)?;
     let page = page::page(&checkpoint.header, set.manifest(), &rejects, &records, &drawn)?;
     std::fs::write(out, page).map_err(|source| ReportError::Write { path: out.to_owned(), source })
 }

@@ -9,6 +9,7 @@ use ingest::read::{ShardSet, StoredRow};
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use storage::Address;
 use targets::{IMAGENET_MEAN, IMAGENET_STD};
 
 use super::ReportError;
@@ -41,7 +42,7 @@ pub fn draw(
     checkpoint: &Checkpoint,
     path: &Path,
     set: &ShardSet,
-    shards: &Path,
+    shards: &Address,
     count: usize,
 ) -> Result<Drawn, ReportError> {
     let network = &checkpoint.header.network;
@@ -54,7 +55,7 @@ pub fn draw(
         cells: network.taps.iter().map(|tap| tap.cell).collect(),
         bins: network.bins,
     };
-    let other = |reason: String| ReportError::OtherShards { shards: shards.to_owned(), reason };
+    let other = |reason: String| ReportError::OtherShards { shards: shards.to_string(), reason };
     if layout.size as usize != spec.size || layout.bins as usize != spec.bins {
         return Err(other(format!(
             "views of {} pixels with {} bins, but the run's have {} and {}",
