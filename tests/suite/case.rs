@@ -29,15 +29,26 @@ impl Case {
     /// Shards of `pictures` pictures, two views each, in several files of several row groups.
     pub fn with_shards(pictures: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (raw, shards) = (folder.path().join("raw"), folder.path().join("shards"));
-        ingest::sample::write(&raw, pictures, 1).unwrap();
-        let mut settings = ingest::Settings::new(raw, shards);
+        let case = Self { folder };
+        case.ingest("raw", pictures, 1, false);
+        case
+    }
+
+    /// Adds as many other pictures to the set.
+    pub fn append(&self, pictures: usize) {
+        self.ingest("more", pictures, 2, true);
+    }
+
+    fn ingest(&self, raw: &str, pictures: usize, seed: u64, append: bool) {
+        let raw = self.path(raw);
+        ingest::sample::write(&raw, pictures, seed).unwrap();
+        let mut settings = ingest::Settings::new(raw, self.shards());
+        settings.append = append;
         settings.ingest.layout = ShardLayout::new(SIZE, vec![4, 8, 16, 32], 9).unwrap();
         settings.ingest.views = 2;
         settings.ingest.pictures_per_shard = 10;
         settings.ingest.rows_per_group = 6;
         ingest::run(&settings, &Silent).unwrap();
-        Self { folder }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

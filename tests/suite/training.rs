@@ -55,6 +55,20 @@ fn a_run_that_is_asked_to_stop_saves_and_can_be_taken_up() {
 }
 
 #[test]
+fn a_run_stays_with_the_pictures_it_began_with_though_the_set_grows() {
+    let case = Case::with_shards(25);
+    let steps = |max_steps| settings(|options| options.max_steps = Some(max_steps));
+    let straight = case.train("straight", &steps(8), false).unwrap();
+    case.train("stopped", &steps(3), false).unwrap();
+    let rows = case.dataset().rows();
+    case.append(25);
+    assert!(case.dataset().rows() > rows, "the newest manifest has more");
+    let resumed = case.train("stopped", &steps(8), true).unwrap();
+    assert_eq!(course(&case, "stopped"), course(&case, "straight"));
+    assert!(case.checkpoint(&straight).model == case.checkpoint(&resumed).model);
+}
+
+#[test]
 fn accumulated_batches_step_as_one_large_batch_does() {
     let case = Case::with_shards(25);
     let of = |batch, accum| {
