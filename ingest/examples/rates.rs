@@ -6,7 +6,7 @@
 //! ```
 //!
 //! All pictures are read once before, so that none comes from a disk. Each figure is the median of
-//! three; those per CPU second hardly change with what else the machine does.
+//! three; those per CPU second depend less on what else the machine does.
 
 mod process;
 
