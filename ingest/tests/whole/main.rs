@@ -8,5 +8,8 @@ mod case;
 mod failing;
 mod killed;
 mod mended;
+// It reads the memory of a process where Linux shows it.
+#[cfg(target_os = "linux")]
+mod memory;
 mod remote;
 mod sources;
