@@ -2,26 +2,42 @@
 
 use std::cell::RefCell;
 
-use ingest::picture;
+use ingest::picture::{Decoder, MemoryBudget};
 use ingest::view::{Crop, Cutter};
 use libfuzzer_sys::fuzz_target;
-use schemas::IngestSettings;
+use schemas::{IngestSettings, ShardLayout};
 use targets::{HogExtractor, View, patch_stats};
 
 const SIZE: u32 = 32;
 const CELLS: [usize; 3] = [4, 8, 16];
+/// More than a picture of the most pixels needs in any format.
+const MEMORY: u64 = 128 << 20;
 
-/// What the command has by default, but for small pictures and views.
-const SETTINGS: &str = r#"{
-    "layout": {"size": 32, "cells": [4, 8, 16], "bins": 9},
-    "views": 2, "seed": 0, "strict": false, "min_decoded": 90, "min_side": 1,
-    "max_pixels": 1000000, "max_aspect": 0, "one_colour": 0, "background": [255, 255, 255],
-    "scaled_decode": true, "pictures_per_shard": 8, "rows_per_group": 4, "zstd_level": 1
-}"#;
+/// What the command has by default, but for small pictures and views and reduced decodes.
+fn settings() -> IngestSettings {
+    IngestSettings {
+        layout: ShardLayout { size: SIZE, cells: CELLS.map(|cell| cell as u32).to_vec(), bins: 9 },
+        views: 2,
+        seed: 0,
+        strict: false,
+        min_decoded: 90,
+        min_side: 1,
+        max_pixels: 1_000_000,
+        max_aspect: 0,
+        one_colour: 0,
+        background: [255; 3],
+        scaled_decode: true,
+        pictures_per_shard: 8,
+        rows_per_group: 4,
+        zstd_level: 1,
+        keep_duplicates: false,
+        near_duplicates: None,
+    }
+}
 
 thread_local! {
     static STATE: RefCell<(IngestSettings, Cutter, HogExtractor)> = RefCell::new((
-        serde_json::from_str(SETTINGS).unwrap(),
+        settings(),
         Cutter::new(SIZE),
         HogExtractor::new(SIZE as usize, 9, &CELLS).unwrap(),
     ));
@@ -30,7 +46,12 @@ thread_local! {
 // Bytes → picture → views → targets, all of which are finite.
 fuzz_target!(|data: &[u8]| {
     STATE.with_borrow_mut(|(settings, cutter, hog)| {
-        let Ok(picture) = picture::decode(data, settings) else { return };
+        let budget = MemoryBudget::new(MEMORY);
+        let decoder = Decoder::new(settings).with_memory(budget.clone());
+        let Ok(picture) = decoder.decode(data) else {
+            assert_eq!(budget.used(), 0);
+            return;
+        };
         for view in 0..2 {
             let crop = Crop::draw(&picture.content_hash, view, 0, picture.size);
             let pixels = cutter.cut_from(&picture, crop).unwrap();

@@ -1,6 +1,8 @@
 //! Writes the fuzzers' seeds: `cargo run --release -p ingest --example seeds -- fuzz/seeds`.
 //!
-//! Archives of every kind that is read, and a picture of every format that can be written.
+//! Archives of every kind that is read, and pictures of every format.
+
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::Cursor;
@@ -8,9 +10,13 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 use ingest::container::Kind;
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 #[path = "../tests/archives/mod.rs"]
 mod archives;
+#[allow(dead_code)]
+#[path = "../tests/pictures/make.rs"]
+mod make;
 
 fn main() -> anyhow::Result<()> {
     let out = std::env::args().nth(1).unwrap_or_else(|| "fuzz/seeds".to_owned());
@@ -46,6 +52,35 @@ fn main() -> anyhow::Result<()> {
                 write(out, "picture", &format!("{name}.{extension}"), &bytes)?;
             }
         }
+    }
+    // What the encoders of `image` do not make.
+    let rgb = make::slopes();
+    let p3 = moxcms::ColorProfile::new_display_p3().encode()?;
+    let of = |samples: &[u8], kind, change: &dyn Fn(&mut Encoder<&mut Vec<u8>>)| {
+        make::jpeg_of(samples, rgb.dimensions(), kind, change)
+    };
+    for (name, bytes) in [
+        ("progressive.jpg", make::progressive(&rgb)),
+        ("optimized.jpg", of(&rgb, ColorType::Rgb, &|it| it.set_optimized_huffman_tables(true))),
+        (
+            "halved.jpg",
+            of(&rgb, ColorType::Rgb, &|it| {
+                it.set_sampling_factor(SamplingFactor::F_2_2);
+                it.set_restart_interval(2);
+            }),
+        ),
+        ("profiled.jpg", of(&rgb, ColorType::Rgb, &|it| it.add_icc_profile(&p3).unwrap())),
+        ("ycck.jpg", of(&make::inks(&rgb), ColorType::CmykAsYcck, &|_| {})),
+        ("cmyk.jpg", of(&make::inks(&rgb), ColorType::Cmyk, &|_| {})),
+        ("interlaced.png", make::interlaced(&rgb)),
+        ("tiled.tiff", make::tiled(&rgb)),
+        ("lossy.webp", include_bytes!("../tests/pictures/lossy.webp").to_vec()),
+        ("eight.avif", include_bytes!("../tests/pictures/eight.avif").to_vec()),
+        ("ten.avif", include_bytes!("../tests/pictures/ten.avif").to_vec()),
+        ("alpha.avif", include_bytes!("../tests/pictures/alpha.avif").to_vec()),
+        ("identity.avif", include_bytes!("../tests/pictures/identity.avif").to_vec()),
+    ] {
+        write(out, "picture", name, &bytes)?;
     }
     Ok(())
 }

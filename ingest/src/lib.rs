@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod caught;
 pub mod container;
 pub mod draw;
 pub mod duplicates;

@@ -13,7 +13,6 @@
 //! Whatever an archive claims, no more is held than [`Limits`] allow: sizes are checked before
 //! memory is taken, and data that goes on inflating beyond all proportion is given up.
 
-mod caught;
 mod error;
 mod gzip;
 mod http;

@@ -19,8 +19,8 @@ use parquet::file::serialized_reader::SerializedPageReader;
 
 use self::chunk::{Chunk, Footer};
 use self::columns::{Columns, Label};
-use super::caught::caught;
 use super::{ContainerError, Cursor, Limits, Member, Origin, fault, text, too_large};
+use crate::caught::caught;
 use crate::picture::Fault;
 use schemas::Reason;
 

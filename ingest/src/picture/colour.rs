@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use image::RgbImage;
 use moxcms::{ColorProfile, DataColorSpace, Layout, Transform8BitExecutor, TransformOptions};
 
-use super::guard::without_panic;
+use crate::caught::caught;
 
 /// The largest profile that is looked at; those of presses have two or three million bytes.
 const MOST_BYTES: usize = 8 << 20;
@@ -105,7 +105,7 @@ fn conversion(profile: &[u8], space: DataColorSpace) -> Conversion {
     if let Some((_, known)) = conversions().iter().find(|(known, _)| *known == key) {
         return known.clone();
     }
-    let made = without_panic(|| make(profile, space)).ok().flatten();
+    let made = caught(|| make(profile, space)).ok().flatten();
     let mut conversions = conversions();
     if conversions.len() >= KEPT {
         conversions.remove(0);

@@ -1,42 +1,11 @@
-//! What keeps a decoder's trouble from becoming the run's: panics are caught, and reading ends when
-//! the time is up.
+//! What keeps a decoder that takes for ever from holding up the run: reading ends when the time is up.
 
-use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use schemas::Reason;
 
 use super::Fault;
-
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `work`; a panic becomes its message, and prints nothing.
-///
-/// The first call installs a panic hook that keeps quiet for this thread while it is in here and
-/// else does what the hook before it did.
-pub(super) fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                before(info);
-            }
-        }));
-    });
-    let before = QUIET.replace(true);
-    let result = panic::catch_unwind(AssertUnwindSafe(work));
-    QUIET.set(before);
-    result.map_err(|payload| {
-        let text = payload.downcast_ref::<String>().map(String::as_str);
-        text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
-    })
-}
 
 /// When a picture's time is up.
 #[derive(Debug, Clone, Copy)]

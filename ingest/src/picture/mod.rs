@@ -36,9 +36,10 @@ use schemas::{IngestSettings, Reason};
 pub use self::check::most_bytes;
 pub use self::fault::Fault;
 use self::format::Format;
-use self::guard::{Deadline, without_panic};
+use self::guard::Deadline;
 pub use self::memory::{MemoryBudget, Reserved};
 pub use self::scale::Reduced;
+use crate::caught::caught;
 
 /// Bytes that tell every known format.
 const HEAD: u64 = 4096;
@@ -145,7 +146,7 @@ impl<'a> Decoder<'a> {
             deadline: Deadline::after(self.time_limit),
             memory: &self.memory,
         };
-        without_panic(|| job.picture(format)).unwrap_or_else(|panic| {
+        caught(|| job.picture(format)).unwrap_or_else(|panic| {
             Err(Fault::new(Reason::DecoderPanic, format!("the decoder gave up: {panic}")))
         })
     }

@@ -4,9 +4,9 @@ use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::schema::types::ColumnDescriptor;
 use serde_json::Value as Json;
 
-use super::super::caught::caught;
 use super::super::{ContainerError, sniff};
 use super::{File, Value};
+use crate::caught::caught;
 
 /// Columns of pictures by convention: img2dataset's, Hugging Face's, and the plainest names.
 const IMAGES: [&str; 9] =

@@ -12,7 +12,7 @@ thread_local! {
 ///
 /// The first call installs a panic hook that keeps quiet for this thread while it is in here and
 /// else does what the hook before it did.
-pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -22,9 +22,10 @@ pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
             }
         }));
     });
-    QUIET.set(true);
+    // One decoder may call another, as a picture's does for its profile.
+    let before = QUIET.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(work));
-    QUIET.set(false);
+    QUIET.set(before);
     result.map_err(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
