@@ -87,6 +87,9 @@ impl Settings {
         if let Err(error) = ShardLayout::new(layout.size, layout.cells.clone(), layout.bins) {
             return invalid("--size, --cells, --bins", error.to_string());
         }
+        if self.threads > 1024 {
+            return invalid("--threads", format!("must be at most 1024, not {}", self.threads));
+        }
         if !(1..=1024).contains(views) {
             return invalid("--views", format!("must be in 1..=1024, not {views}"));
         }

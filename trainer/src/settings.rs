@@ -368,6 +368,10 @@ impl Settings {
             let fits = value >= 1 && u32::try_from(value).is_ok();
             range(fits, flag, value.to_string(), count_range)?;
         }
+        for (flag, value) in [("loader-threads", self.loader_threads), ("prefetch", self.prefetch)]
+        {
+            range(value <= 1024, flag, value.to_string(), "it must be at most 1024")?;
+        }
         // TOML's integers are signed.
         let fits = i64::try_from(self.seed).is_ok();
         range(fits, "seed", self.seed.to_string(), "it must fit 63 bits")?;
