@@ -31,7 +31,7 @@ pub struct LocalMim<B: Backend> {
 }
 
 impl<B: Backend> LocalMim<B> {
-    /// A network of zeros, to be filled by [`state::load`]; positions are in place.
+    /// A network of zeros, to be filled by `state::load`; positions are in place.
     pub fn zeros(config: &ModelConfig, precision: Precision, device: &B::Device) -> Self {
         let decoder =
             config.taps.iter().map(|tap| Decoder::zeros(config, tap, precision, device)).collect();
