@@ -90,6 +90,9 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
     if part.cut_short > 0 {
         writeln!(out, "  {:>6} kept though cut short (--strict rejects them)", part.cut_short)?;
     }
+    if summary.hidden > 0 {
+        writeln!(out, "  {:>6} hidden files or folders passed over", summary.hidden)?;
+    }
     if summary.irregular > 0 {
         writeln!(
             out,

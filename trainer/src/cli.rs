@@ -71,8 +71,8 @@ struct TrainArgs {
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// Go on from the newest checkpoint of --out, or from this file
-    #[arg(long, num_args = 0..=1, value_name = "CHECKPOINT", default_missing_value = "")]
-    resume: Option<PathBuf>,
+    #[arg(long, num_args = 0..=1, value_name = "CHECKPOINT")]
+    resume: Option<Option<PathBuf>>,
     /// URL of an S3-compatible store for s3:// addresses
     #[arg(long, help_heading = "Data")]
     endpoint: Option<String>,
@@ -189,7 +189,7 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
         None => Options::default(),
     };
     let mut options = args.options.over(from_file);
-    let named = args.resume.as_ref().filter(|path| !path.as_os_str().is_empty());
+    let named = args.resume.as_ref().and_then(Option::as_ref);
     let mut recipe = args.recipe;
     let out_of = |settings: &Settings| {
         let name = format!("{}-{}", settings.recipe.name(), settings.model.name());
@@ -266,4 +266,22 @@ fn stop_flag() -> anyhow::Result<&'static AtomicBool> {
     })
     .context("Ctrl-C can't be caught")?;
     Ok(&STOP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resume(flags: &[&str]) -> Option<Option<PathBuf>> {
+        let all = ["trainer", "--shards", "s"].into_iter().chain(flags.iter().copied());
+        Cli::try_parse_from(all).unwrap().train.resume
+    }
+
+    #[test]
+    fn a_run_is_resumed_from_its_newest_checkpoint_or_from_a_file() {
+        assert_eq!(resume(&[]), None);
+        assert_eq!(resume(&["--resume"]), Some(None));
+        assert_eq!(resume(&["--resume", "--max-steps", "3"]), Some(None));
+        assert_eq!(resume(&["--resume", "file"]), Some(Some("file".into())));
+    }
 }

@@ -48,7 +48,7 @@ pub enum QuickstartError {
 pub fn settings(device: DeviceKind) -> Result<Settings, SettingsError> {
     let options = Options {
         model: Some(VitModel::Tiny16),
-        epochs: Some(15),
+        epochs: Some(12),
         warmup_epochs: Some(0.5),
         batch_size: Some(32),
         // Few steps on few pictures bear, and need, a far higher rate than the paper's.
