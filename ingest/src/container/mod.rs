@@ -168,7 +168,7 @@ fn too_large(bytes: u64, limits: &Limits) -> Fault {
 }
 
 /// Text of bytes, in which those that are not UTF-8 are written as `\xNN`.
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use storage::{Address, Storage};
 
 use crate::IngestError;
-use crate::container::Kind;
+use crate::container::{self, Kind};
 
 /// What was given, and where to read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +166,7 @@ impl Listing {
             return self.inputs[listed.input as usize].label.clone();
         }
         let folder = listed.relative.parent()?.file_name()?;
-        Some(escaped(folder.as_encoded_bytes()))
+        Some(container::text(folder.as_encoded_bytes()))
     }
 
     /// The sum of all [`Listed::weight`]s.
@@ -228,19 +228,8 @@ fn order(seed: u64, name: &str) -> [u8; 32] {
 }
 
 fn text(path: &Path) -> String {
-    let parts: Vec<_> = path.iter().map(|part| escaped(part.as_encoded_bytes())).collect();
+    let parts: Vec<_> = path.iter().map(|part| container::text(part.as_encoded_bytes())).collect();
     parts.join("/")
-}
-
-fn escaped(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
 }
 
 #[cfg(test)]
