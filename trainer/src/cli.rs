@@ -61,9 +61,6 @@ struct TrainArgs {
     /// Folder of the run: settings, metrics, checkpoints [default: runs/RECIPE-MODEL]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Method, with its paper's defaults
-    #[arg(long, value_enum)]
-    recipe: Option<Recipe>,
     /// TOML file of settings; flags win over it
     #[arg(long)]
     config: Option<PathBuf>,
@@ -190,7 +187,6 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     };
     let mut options = args.options.over(from_file);
     let named = args.resume.as_ref().and_then(Option::as_ref);
-    let mut recipe = args.recipe;
     let out_of = |settings: &Settings| {
         let name = format!("{}-{}", settings.recipe.name(), settings.model.name());
         PathBuf::from("runs").join(name)
@@ -204,11 +200,7 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     } else if args.resume.is_some() {
         let out = match &args.out {
             Some(out) => out.clone(),
-            None => out_of(&Settings::resolve(
-                recipe.unwrap_or(Recipe::LocalmimHog),
-                options.clone(),
-                device,
-            )?),
+            None => out_of(&Settings::resolve(options.clone(), device)?),
         };
         match CheckpointFolder::of_run(&out).newest()? {
             Some((path, checkpoint, broken)) => {
@@ -224,11 +216,10 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
         let saved = &checkpoint.header.settings;
         eprintln!("resumes {} (step {})", path.display(), checkpoint.header.step);
         options = options.over(Options { max_steps: None, ..saved.to_options() });
-        recipe = recipe.or(Some(saved.recipe));
     }
 
     let open_model = options.model.is_none();
-    let settings = Settings::resolve(recipe.unwrap_or(Recipe::LocalmimHog), options, device)?;
+    let settings = Settings::resolve(options, device)?;
     if open_model {
         let on = match device {
             DeviceKind::Cuda(_) => "CUDA",

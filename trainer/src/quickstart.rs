@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use crate::checkpoint::{CheckpointError, CheckpointFolder};
 use crate::data::ShardSource;
 use crate::device::DeviceKind;
-use crate::model::VitModel;
+use crate::model::ModelName;
 use crate::progress::Console;
 use crate::report::{self, ReportError};
 use crate::settings::{Options, Recipe, Settings, SettingsError};
@@ -47,7 +47,8 @@ pub enum QuickstartError {
 /// [`SettingsError`] only if these constants do not fit the recipe.
 pub fn settings(device: DeviceKind) -> Result<Settings, SettingsError> {
     let options = Options {
-        model: Some(VitModel::Tiny16),
+        recipe: Some(Recipe::LocalmimHog),
+        model: Some(ModelName::VitTiny16),
         epochs: Some(12),
         warmup_epochs: Some(0.5),
         batch_size: Some(32),
@@ -60,7 +61,7 @@ pub fn settings(device: DeviceKind) -> Result<Settings, SettingsError> {
         checkpoint_every: Some(100),
         ..Options::default()
     };
-    Settings::resolve(Recipe::LocalmimHog, options, device)
+    Settings::resolve(options, device)
 }
 
 /// Fills `out` with `raw/`, `shards/`, `run/` and `report.html`; what an earlier call has finished

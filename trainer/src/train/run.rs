@@ -17,6 +17,7 @@ use crate::checkpoint::{
 };
 use crate::data::{DataError, Dataset, Loader, LoaderSettings, Position, RowRef, ShardSource};
 use crate::metrics::{MetricsError, MetricsWriter, Record, Shares};
+use crate::model::init::init;
 use crate::model::state::{self, StateError};
 use crate::model::{LocalMim, ModelConfig};
 use crate::progress::Console;
@@ -177,7 +178,8 @@ pub fn run<B: AutodiffBackend>(
     }
     let dataset = Arc::new(dataset);
     let layout = dataset.layout();
-    let network = settings.network(layout.size as usize, layout.bins as usize)?;
+    let size = layout.size as usize;
+    let network = settings.network(size, layout.bins as usize)?;
     let folder = CheckpointFolder::of_run(&paths.out);
     let batches_per_epoch = dataset.batches_per_epoch(settings.batch_size)?;
     let schedule = schedule(settings, batches_per_epoch)?;
@@ -195,8 +197,11 @@ pub fn run<B: AutodiffBackend>(
     };
     write_settings(&paths.out, settings)?;
     let mut metrics = MetricsWriter::open(&paths.out, trainee.step)?;
-    let mut loader =
-        Loader::start(Arc::clone(&dataset), loader_settings(settings, &network), trainee.position)?;
+    let mut loader = Loader::start(
+        Arc::clone(&dataset),
+        loader_settings(settings, &network, size),
+        trainee.position,
+    )?;
 
     console.message(&format!(
         "{}: {} rows of {} pixels, {} batches of {} an epoch; {} with {:.1} M parameters, {} taps; steps {} to {last_step}",
@@ -234,7 +239,7 @@ pub fn run<B: AutodiffBackend>(
             trainee.position = batch.position.next(batches_per_epoch);
             clock.views += batch.views as u64;
 
-            let output = slices.run(&trainee.model, &batch, device);
+            let output = slices.run(&trainee.model, network.loss, &batch, device);
             clock.parts += output.times;
             let rows = batch.rows.clone();
             loader.give_back(batch);
@@ -329,7 +334,7 @@ impl<B: AutodiffBackend> Trainee<B> {
     }
 
     fn start(settings: &Settings, network: &ModelConfig, device: &B::Device) -> Self {
-        let state = state::init(network, settings.seed);
+        let state = init(network, settings.seed);
         let model = LocalMim::from_state(network, settings.precision, &state, device)
             .expect("the initial parameters are this network's");
         Self::new(model, settings, network)
@@ -418,18 +423,15 @@ fn schedule(settings: &Settings, batches_per_epoch: u64) -> Result<Schedule, Tra
     })
 }
 
-fn loader_settings(settings: &Settings, network: &ModelConfig) -> LoaderSettings {
+fn loader_settings(settings: &Settings, network: &ModelConfig, size: usize) -> LoaderSettings {
     LoaderSettings {
         batch_size: settings.batch_size,
         seed: settings.seed,
-        patch: network.patch,
-        mask_ratio: settings.mask_ratio,
-        target: network.target,
-        cells: network.taps.iter().map(|tap| tap.cell).collect(),
         flip: settings.flip,
         window_groups: settings.window_groups,
         prefetch_batches: settings.prefetch,
         threads: settings.loader_threads,
+        ..LoaderSettings::new(network, settings.mask_ratio, settings.mask, size)
     }
 }
 
