@@ -6,30 +6,26 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use ingest::repair::repair;
+use ingest::terminal::counted;
 use ingest::verify::verify;
-use ingest::{Bar, IngestError, Settings, Summary, draw, inspect, read, sample};
+use ingest::{Bar, IngestError, Settings, Summary, draw, inspect, read, sample, terminal};
 use storage::Storage;
 
 use cli::{Cli, Command, InspectArgs, RepairArgs, SampleArgs, VerifyArgs};
 
 fn main() -> ExitCode {
-    match work(Cli::parse()) {
+    match work(terminal::flags::<Cli>()) {
         Ok(code) => code,
-        // Whoever reads the output has closed it, as `head` does: no error of ours.
-        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        // Whoever reads the output has closed it, as `head` does: there is nobody to tell.
+        Err(error) if error.chain().any(terminal::reader_gone) => {
+            ExitCode::from(terminal::READER_GONE)
+        }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            terminal::tell(format_args!("error: {}", terminal::with_causes(error.chain())));
             ExitCode::FAILURE
         }
     }
-}
-
-fn broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn work(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -69,16 +65,17 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
     }
     writeln!(
         out,
-        "{} rows in {} shards, {}, in {folder} (version {})",
-        manifest.rows,
-        manifest.shards.len(),
+        "{} in {}, {}, in {folder} (version {})",
+        counted(manifest.rows, "row"),
+        counted(manifest.shards.len() as u64, "shard"),
         inspect::size(manifest.bytes),
         manifest.version
     )?;
     if summary.pictures > 0 {
         let seconds = summary.time.as_secs_f64();
         let rate = summary.pictures as f64 / seconds;
-        writeln!(out, "{} pictures in {seconds:.1} s, {rate:.0}/s", summary.pictures)?;
+        let pictures = counted(summary.pictures, "picture");
+        writeln!(out, "{pictures} in {seconds:.1} s, {rate:.0}/s")?;
     }
     writeln!(out, "filters: {}", inspect::filters(&manifest.settings).join(", "))?;
     for (reason, count) in &summary.rejects {
@@ -129,15 +126,16 @@ fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     for damage in &damages {
         writeln!(out, "{damage}")?;
     }
-    let (shards, size) = (manifest.shards.len(), inspect::size(manifest.bytes));
+    let shards = counted(manifest.shards.len() as u64, "shard");
+    let size = inspect::size(manifest.bytes);
     if damages.is_empty() {
-        writeln!(out, "{shards} shards, {size}: all as they were written")?;
+        writeln!(out, "{shards}, {size}: all as written")?;
         return Ok(ExitCode::SUCCESS);
     }
     writeln!(
         out,
-        "{} files damaged or missing, of {shards} shards, {size}; `ingest repair {}` makes shards again",
-        damages.len(),
+        "{} damaged or missing, of {shards}, {size}; `ingest repair {}` makes shards again",
+        counted(damages.len() as u64, "file"),
         args.shards
     )?;
     Ok(ExitCode::FAILURE)
