@@ -102,6 +102,25 @@ fn epochs_after_the_first_come_out_of_the_cache() {
 }
 
 #[test]
+fn the_end_of_a_shard_is_fetched_once_for_all_its_row_groups() {
+    let case = Case::with_shards(25);
+    let bucket = Bucket::of(&case);
+    let proxy = FaultProxy::start(bucket.server.endpoint(), |_| None).unwrap();
+    batches(bucket.source(&proxy, None));
+    let entries = case.dataset().manifest().shards.clone();
+    assert!(entries.iter().all(|entry| entry.row_groups.len() > 1), "several row groups a shard");
+    for entry in entries {
+        let log = proxy.log();
+        let ends = log.iter().filter(|(request, _)| {
+            let last = format!("-{}", entry.bytes - 1);
+            let range = request.range.as_deref().unwrap_or_default();
+            request.target.contains(&entry.file) && range.ends_with(&last)
+        });
+        assert_eq!(ends.count(), 1, "{}", entry.file);
+    }
+}
+
+#[test]
 fn a_set_larger_than_the_cache_is_read_all_the_same() {
     let case = Case::with_shards(25);
     let bucket = Bucket::of(&case);
