@@ -84,7 +84,12 @@ impl ShardSet {
             };
             return Err(IngestError::NoSet { at: at.clone().into(), problem });
         };
-        Ok(Self { storage: storage.clone(), at: at.clone(), manifest })
+        Ok(Self::new(storage, at, manifest))
+    }
+
+    /// The set at an address of which the manifest, the newest or an earlier one, is known.
+    pub fn new(storage: &Storage, at: &Address, manifest: Manifest) -> Self {
+        Self { storage: storage.clone(), at: at.clone(), manifest }
     }
 
     /// The set's manifest.

@@ -9,7 +9,6 @@ use ingest::read::{ShardSet, StoredRow};
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use storage::Address;
 use targets::{IMAGENET_MEAN, IMAGENET_STD};
 
 use super::ReportError;
@@ -42,7 +41,6 @@ pub fn draw(
     checkpoint: &Checkpoint,
     path: &Path,
     set: &ShardSet,
-    shards: &Address,
     count: usize,
 ) -> Result<Drawn, ReportError> {
     let network = &checkpoint.header.network;
@@ -55,10 +53,10 @@ pub fn draw(
         cells: network.taps.iter().map(|tap| tap.cell).collect(),
         bins: network.bins,
     };
-    let other = |reason: String| ReportError::OtherShards { shards: shards.to_string(), reason };
+    let unfit = |reason: String| ReportError::Unfit { path: path.to_owned(), reason };
     if layout.size as usize != spec.size || layout.bins as usize != spec.bins {
-        return Err(other(format!(
-            "views of {} pixels with {} bins, but the run's have {} and {}",
+        return Err(unfit(format!(
+            "they hold views of {} pixels with {} bins, it takes {} and {}",
             layout.size, layout.bins, spec.size, spec.bins
         )));
     }
@@ -75,8 +73,8 @@ pub fn draw(
         let noise: Vec<f32> = (0..spec.patches()).map(|_| rng.random()).collect();
         let masking = Masking::from_noise(&noise, spec.visible);
         let batch = batch_of(&spec, &row, &masking).map_err(|error| match error {
-            BatchError::Cell(cell) => other(format!("no cells of {cell} pixels")),
-            BatchError::Target(error) => other(error.to_string()),
+            BatchError::Cell(cell) => unfit(format!("they hold no cells of {cell} pixels")),
+            BatchError::Target(error) => unfit(error.to_string()),
         })?;
         let on_device = to_device::<Flex>(&batch, 0..1, &device);
         let latents = model.encoder.forward(on_device.visible, on_device.keep);
