@@ -41,6 +41,7 @@ pub use error::IngestError;
 pub use progress::{Bar, Progress, Silent};
 pub use run::{Summary, run};
 pub use settings::{LEAST_MEMORY, Settings, default_pictures_per_shard};
+pub use state::is_of_a_set;
 
 /// The program and its version, as shards and manifest name it.
 pub const CREATED_BY: &str = concat!("localmim-ingest version ", env!("CARGO_PKG_VERSION"));

@@ -29,18 +29,18 @@ fn main() -> ExitCode {
 }
 
 fn work(cli: Cli) -> anyhow::Result<ExitCode> {
-    match (cli.command, cli.ingest) {
-        (Some(Command::Inspect(args)), _) => inspect_set(args)?,
-        (Some(Command::Verify(args)), _) => return verify_set(args),
-        (Some(Command::Repair(args)), _) => return repair_set(args),
-        (Some(Command::Sample(args)), _) => make_sample(&args)?,
-        (None, Some(args)) => ingest_pictures(args.into())?,
-        (None, None) => anyhow::bail!("nothing to do; see --help"),
+    match cli.command {
+        Some(Command::Inspect(args)) => inspect_set(args)?,
+        Some(Command::Verify(args)) => return verify_set(args),
+        Some(Command::Repair(args)) => return repair_set(args),
+        Some(Command::Sample(args)) => make_sample(&args)?,
+        None => ingest_pictures(cli.ingest.settings().context("--out is missing; see --help")?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn ingest_pictures(settings: Settings) -> anyhow::Result<()> {
+    end_on_interrupt("the finished shards are kept, and the same command goes on from there")?;
     let bar = Bar::new();
     let result = ingest::run(&settings, &bar);
     drop(bar);
@@ -101,10 +101,15 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
 }
 
 fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
+    if let Some(path) = args.preview.as_ref().filter(|path| ingest::is_of_a_set(path)) {
+        return Err(IngestError::OverSet(path.clone())).context("--preview");
+    }
     let storage = Storage::new(args.store.into())?;
     let set = read::ShardSet::open_at(&storage, &args.shards)?;
     let rows = inspect::sample(&set, args.rows, args.seed)?;
-    let text = inspect::describe(set.manifest(), &set.rejects()?, &rows);
+    // Shards whose list of rejects is damaged can be looked at all the same.
+    let rejects = set.rejects();
+    let text = inspect::describe(set.manifest(), rejects.as_deref().unwrap_or_default(), &rows);
     write!(std::io::stdout(), "{text}")?;
     if let Some(path) = &args.preview {
         let sheet: draw::Canvas = inspect::preview(set.manifest(), &rows);
@@ -112,6 +117,7 @@ fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
         std::fs::write(path, png).with_context(|| format!("can't write {}", path.display()))?;
         writeln!(std::io::stdout(), "\npreview in {}", path.display())?;
     }
+    rejects?;
     Ok(())
 }
 
@@ -134,7 +140,7 @@ fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     writeln!(
         out,
-        "{} damaged or missing, of {shards}, {size}; `ingest repair {}` makes shards again",
+        "{} damaged or missing, of {shards}, {size}; `ingest repair {}` makes them again",
         counted(damages.len() as u64, "file"),
         args.shards
     )?;
@@ -143,6 +149,7 @@ fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
 
 fn repair_set(args: RepairArgs) -> anyhow::Result<ExitCode> {
     let (settings, options) = args.settings();
+    end_on_interrupt("what is repaired stays so, and the same command goes on with the rest")?;
     let bar = Bar::new();
     let repaired = repair(&Storage::new(options)?, &settings, &bar)?;
     drop(bar);
@@ -153,14 +160,22 @@ fn repair_set(args: RepairArgs) -> anyhow::Result<ExitCode> {
     for shard in &repaired.shards {
         writeln!(out, "{shard}: made again, byte for byte")?;
     }
-    for damage in &repaired.left {
-        writeln!(out, "{damage}; left, since only a new run of ingest makes it")?;
+    for file in &repaired.files {
+        writeln!(out, "{file}: made again")?;
     }
-    if repaired.left.is_empty() {
-        writeln!(out, "all of {} is as it was written", settings.out)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    Ok(ExitCode::FAILURE)
+    writeln!(out, "all of {} is as it was written", settings.out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the program with a line that says what is kept when it is interrupted. Files appear whole or
+/// not at all, so that it may end at any moment.
+fn end_on_interrupt(kept: &'static str) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || {
+        // Below the progress bar.
+        terminal::tell(format_args!("\nstopped; {kept}"));
+        std::process::exit(terminal::INTERRUPTED.into());
+    })
+    .context("Ctrl-C can't be caught")
 }
 
 fn make_sample(args: &SampleArgs) -> anyhow::Result<()> {

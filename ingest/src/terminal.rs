@@ -71,13 +71,15 @@ pub fn with_causes<'a>(chain: impl IntoIterator<Item = &'a (dyn Error + 'static)
     let mut text = String::new();
     for error in chain {
         let cause = error.to_string();
-        if text.contains(&cause) {
+        // What the Parquet library puts before an error that is not its own.
+        let cause = cause.trim_start_matches("External: ");
+        if text.contains(cause) {
             continue;
         }
         if !text.is_empty() {
             text.push_str(": ");
         }
-        text.push_str(&cause);
+        text.push_str(cause);
     }
     visible(&text)
 }
@@ -86,7 +88,7 @@ pub fn with_causes<'a>(chain: impl IntoIterator<Item = &'a (dyn Error + 'static)
 pub fn counted(count: u64, thing: &str) -> String {
     let plural = match thing {
         _ if count == 1 => "",
-        thing if thing.ends_with("ch") => "es",
+        thing if thing.ends_with("ch") || thing.ends_with('s') => "es",
         _ => "s",
     };
     format!("{count} {thing}{plural}")
@@ -177,6 +179,7 @@ mod tests {
         assert_eq!(chain(&["can't read x", "not found"]), "can't read x: not found");
         assert_eq!(chain(&["x: not found", "not found"]), "x: not found");
         assert_eq!(chain(&["a", "b: c", "b: c", "c", "d"]), "a: b: c: d");
+        assert_eq!(chain(&["a", "External: External: b", "External: b", "b"]), "a: b");
     }
 
     #[test]
