@@ -2,11 +2,11 @@
 
 use std::io::{Write, stdout};
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 use ingest::terminal::{self, tell};
@@ -153,13 +153,25 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Export(args)) => {
+            spare(&args.out)?;
             let (path, checkpoint) = export::find_checkpoint(&args.run)?;
+            // Else the encoder would take the place of what it was taken from.
+            let same = args
+                .out
+                .canonicalize()
+                .is_ok_and(|out| path.canonicalize().is_ok_and(|path| path == out));
+            ensure!(
+                !same,
+                "--out {}: the checkpoint itself; give another file",
+                args.out.display()
+            );
             export::export(&checkpoint, &args.out)?;
             writeln!(stdout(), "{} → {}", path.display(), args.out.display())?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Report(args)) => {
             let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
+            spare(&out)?;
             let source = ShardSource::new(storage(args.endpoint)?, args.shards, None);
             report::write(&args.run, &source, &out, args.views)?;
             writeln!(stdout(), "{}", out.display())?;
@@ -183,6 +195,14 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         None => train(cli.train),
     }
+}
+
+/// Refuses to write over a file of a shard set.
+fn spare(out: &Path) -> anyhow::Result<()> {
+    if ingest::is_of_a_set(out) {
+        return Err(ingest::IngestError::OverSet(out.to_owned())).context("--out");
+    }
+    Ok(())
 }
 
 fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
