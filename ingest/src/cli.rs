@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ingest::Settings;
 use ingest::repair::Repair;
+use ingest::terminal::{tell, visible};
 use schemas::{IngestSettings, ShardLayout};
-use storage::{Address, StorageOptions};
+use storage::{Address, Notice, StorageOptions};
 
 /// Turns pictures into Parquet shards for masked image modeling.
 ///
@@ -20,7 +21,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
-    pub ingest: Option<IngestArgs>,
+    pub ingest: IngestArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -35,7 +36,6 @@ pub enum Command {
     Sample(SampleArgs),
 }
 
-/// No other arguments are flattened into these: being optional, they would be taken for left out.
 #[derive(Debug, Args)]
 pub struct IngestArgs {
     /// Folders, archives, lists and pictures. What a file is, is told by its content. In folders,
@@ -44,8 +44,8 @@ pub struct IngestArgs {
     #[arg(required = true)]
     pub sources: Vec<Address>,
     /// Folder for the shards, local or remote.
-    #[arg(long)]
-    pub out: Address,
+    #[arg(long, required = true)]
+    pub out: Option<Address>,
     /// Add the sources to the finished set in --out, as a new version of it.
     #[arg(long)]
     pub append: bool,
@@ -130,11 +130,8 @@ pub struct IngestArgs {
     /// Column of Parquet sources that holds the classes [default: found by name].
     #[arg(long, value_name = "NAME", help_heading = "Reading the sources")]
     pub label_column: Option<String>,
-    /// URL of an S3-compatible store. Keys, region and the like come from the environment, as
-    /// other tools read them (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS,
-    /// AZURE_STORAGE_ACCOUNT_NAME, ...).
-    #[arg(long, value_name = "URL", help_heading = "Reading the sources")]
-    pub endpoint: Option<String>,
+    #[command(flatten)]
+    pub store: StoreArgs,
 
     /// Pictures a shard [default: as many as make about 320 MiB before compression].
     #[arg(long, help_heading = "Shards")]
@@ -146,15 +143,8 @@ pub struct IngestArgs {
     #[arg(long, default_value_t = 1, help_heading = "Shards")]
     pub zstd_level: i32,
 
-    /// Worker threads; 0 takes one a core. The shards do not depend on it.
-    #[arg(long, default_value_t = 0, help_heading = "The machine")]
-    pub threads: usize,
-    /// About how much memory pictures and rows in work may take, as in 512M or 8G. A picture that
-    /// takes more than half of it to decode is rejected as too large; else the shards do not
-    /// depend on it. What is known of earlier pictures, to tell duplicates, comes on top: some
-    /// 60 bytes a picture.
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = bytes, help_heading = "The machine")]
-    pub memory_limit: u64,
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 #[derive(Debug, Args)]
@@ -168,7 +158,8 @@ pub struct StoreArgs {
 
 impl From<StoreArgs> for StorageOptions {
     fn from(args: StoreArgs) -> Self {
-        Self { endpoint: args.endpoint, ..Self::default() }
+        let notice = Some(Notice::new(|sentence| tell(visible(sentence))));
+        Self { endpoint: args.endpoint, notice, ..Self::default() }
     }
 }
 
@@ -236,19 +227,21 @@ pub struct SampleArgs {
     pub seed: u64,
 }
 
-impl From<IngestArgs> for Settings {
-    fn from(args: IngestArgs) -> Self {
+impl IngestArgs {
+    /// What a run is asked to do; none where a subcommand is.
+    pub fn settings(self) -> Option<Settings> {
+        let args = self;
         let layout = ShardLayout { size: args.size, cells: args.cells, bins: args.bins };
         let pictures_per_shard = args
             .shard_pictures
             .unwrap_or_else(|| ingest::default_pictures_per_shard(&layout, args.views));
-        Self {
+        Some(Settings {
             sources: args.sources,
-            out: args.out,
+            out: args.out?,
             append: args.append,
-            storage: StoreArgs { endpoint: args.endpoint }.into(),
-            threads: args.threads,
-            memory: args.memory_limit,
+            storage: args.store.into(),
+            threads: args.machine.threads,
+            memory: args.machine.memory_limit,
             follow_links: args.follow_links,
             image_column: args.image_column,
             label_column: args.label_column,
@@ -270,7 +263,7 @@ impl From<IngestArgs> for Settings {
                 keep_duplicates: args.keep_duplicates,
                 near_duplicates: args.near_duplicates,
             },
-        }
+        })
     }
 }
 
@@ -324,7 +317,7 @@ mod tests {
     #[test]
     fn flags_that_are_left_out_set_what_a_run_without_flags_has() {
         let cli = Cli::parse_from(["ingest", "a", "--out", "b"]);
-        let settings = Settings::from(cli.ingest.unwrap());
+        let settings = cli.ingest.settings().unwrap();
         let defaults = Settings::new("a", "b");
         assert_eq!(settings.ingest, defaults.ingest);
         assert_eq!(settings.memory, defaults.memory);

@@ -172,11 +172,24 @@ pub enum IngestError {
     /// [`Progress::shard`](crate::Progress::shard) asked to stop.
     #[error("stopped; the finished shards are kept, and the same command goes on from there")]
     Stopped,
-    /// Parquet could not be written or read.
-    #[error("can't write or read the shard {at}")]
+    /// A file that is not for the set was to take the place of one of its own.
+    #[error("{} is a file of a shard set; give another file", .0.display())]
+    OverSet(PathBuf),
+    /// A shard could not be written.
+    #[error("can't write the shard {at}")]
     Parquet {
         /// The shard.
         at: Box<Address>,
+        /// What the Parquet library said.
+        source: parquet::errors::ParquetError,
+    },
+    /// A shard could not be read.
+    #[error("can't read the shard {at}; if it is damaged, `ingest repair {folder}` makes it again")]
+    Unreadable {
+        /// The shard.
+        at: Box<Address>,
+        /// The folder of its set.
+        folder: String,
         /// What the Parquet library said.
         source: parquet::errors::ParquetError,
     },
@@ -209,6 +222,19 @@ impl IngestError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// Names the shard that could not be read, and its set.
+    pub(crate) fn unreadable<E>(at: &Address) -> impl FnOnce(E) -> Self
+    where
+        E: Into<parquet::errors::ParquetError>,
+    {
+        let at = Box::new(at.clone());
+        move |source| {
+            let text = at.to_string();
+            let folder = text.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned();
+            Self::Unreadable { at, folder, source: source.into() }
+        }
     }
 
     /// Names the shard that a Parquet error concerns. What the storage said speaks for itself.

@@ -10,6 +10,7 @@ use schemas::{IngestSettings, Manifest, Reject, code};
 use crate::IngestError;
 use crate::draw::Canvas;
 use crate::read::{ShardSet, StoredRow};
+use crate::terminal::{counted, name};
 
 /// Shards, classes or rejects that are told one by one; of more, the rest is counted.
 const LISTED: usize = 12;
@@ -44,7 +45,7 @@ fn describe_to(
 ) -> fmt::Result {
     let settings = &manifest.settings;
     let layout = &settings.layout;
-    writeln!(text, "made by        {}", manifest.created_by)?;
+    writeln!(text, "made by        {}", name(&manifest.created_by))?;
     writeln!(
         text,
         "views          {}×{} pixels, {} a picture",
@@ -65,9 +66,9 @@ fn describe_to(
     for (version, part) in (1..).zip(&manifest.parts) {
         writeln!(
             text,
-            "version {version:<7}{} pictures of {}",
-            part.pictures,
-            part.sources.join(", ")
+            "version {version:<7}{} of {}",
+            counted(part.pictures, "picture"),
+            part.sources.iter().map(|source| name(source)).collect::<Vec<_>>().join(", ")
         )?;
     }
     writeln!(
@@ -78,9 +79,9 @@ fn describe_to(
     let a_row = manifest.bytes as f64 / manifest.rows.max(1) as f64;
     writeln!(
         text,
-        "rows           {} in {} shards, {} ({:.0} kB a row)",
+        "rows           {} in {}, {} ({:.0} kB a row)",
         manifest.rows,
-        manifest.shards.len(),
+        counted(manifest.shards.len() as u64, "shard"),
         size(manifest.bytes),
         a_row / 1e3
     )?;
@@ -90,30 +91,31 @@ fn describe_to(
         let hash = shard.blake3.get(..16).unwrap_or(&shard.blake3);
         writeln!(
             text,
-            "{:24} {:>8} {:>7} {:>10}  {hash}…",
-            shard.file,
+            "{:24} {:>8} {:>7} {:>10}  {}…",
+            name(&shard.file),
             shard.rows,
             shard.row_groups.len(),
-            size(shard.bytes)
+            size(shard.bytes),
+            name(hash)
         )?;
     }
     rest(text, manifest.shards.len())?;
 
-    writeln!(text, "\n{} classes", manifest.classes.len())?;
+    writeln!(text, "\n{}", counted(manifest.classes.len() as u64, "class"))?;
     for (class, pictures) in manifest.classes.iter().zip(&manifest.class_pictures).take(LISTED) {
-        writeln!(text, "  {pictures:>8}  {class}")?;
+        writeln!(text, "  {pictures:>8}  {}", name(class))?;
     }
     rest(text, manifest.classes.len())?;
 
-    writeln!(text, "\n{} rows, drawn at random", rows.len())?;
+    writeln!(text, "\n{}, drawn at random", counted(rows.len() as u64, "row"))?;
     for row in rows {
         let ((width, height), crop) = (row.source_size, row.crop);
         writeln!(
             text,
             "  {:>8}  {}  {}  {width}×{height}, view {}: {}×{} at ({}, {})",
             row.id,
-            row.source,
-            row.label.as_deref().unwrap_or("(no class)"),
+            name(&row.source),
+            row.label.as_deref().map_or("(no class)".into(), name),
             row.view,
             crop.width,
             crop.height,
@@ -126,11 +128,11 @@ fn describe_to(
     for reject in rejects {
         reasons.entry(reject.reason).or_default().push(reject);
     }
-    writeln!(text, "\n{} rejects", rejects.len())?;
+    writeln!(text, "\n{}", counted(rejects.len() as u64, "reject"))?;
     for (reason, rejects) in reasons {
         writeln!(text, "  {:>6}  {}", rejects.len(), reason.code())?;
         for reject in rejects.iter().take(3) {
-            writeln!(text, "          {}: {}", reject.source, reject.message)?;
+            writeln!(text, "          {}: {}", name(&reject.source), name(&reject.message))?;
         }
     }
     Ok(())

@@ -151,7 +151,10 @@ impl<'a> Names<'a> {
         };
         found(&names, number).ok_or_else(|| IngestError::Damaged {
             file: entry.map_or_else(|| self.out.to_string(), |entry| entry.file),
-            problem: format!("picture {number} is not where it should be; run `ingest verify`"),
+            problem: format!(
+                "picture {number} is not where it should be; `ingest verify {out}` tells what is damaged, `ingest repair {out}` makes it again",
+                out = self.out
+            ),
         })
     }
 

@@ -5,7 +5,8 @@
 //! stream reads it one picture after the other (out of archives through [`container`]), [`picture`]
 //! decodes one, [`view`] cuts it, [`duplicates`] tells those that are there twice, then come rows
 //! with the targets, shards and the run itself. [`verify`](mod@verify) and [`repair`](mod@repair) look after what was made,
-//! [`read`], [`inspect`] and [`draw`] look at it; [`sample`] makes pictures to try it with. What is
+//! [`read`], [`inspect`] and [`draw`] look at it; [`sample`] makes pictures to try it with,
+//! [`terminal`] has what both programs share in what they say. What is
 //! on disk is described by the crate `schemas`.
 
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ pub mod source_list;
 mod state;
 mod stored;
 mod stream;
+pub mod terminal;
 pub mod verify;
 pub mod view;
 
@@ -39,6 +41,7 @@ pub use error::IngestError;
 pub use progress::{Bar, Progress, Silent};
 pub use run::{Summary, run};
 pub use settings::{LEAST_MEMORY, Settings, default_pictures_per_shard};
+pub use state::is_of_a_set;
 
 /// The program and its version, as shards and manifest name it.
 pub const CREATED_BY: &str = concat!("localmim-ingest version ", env!("CARGO_PKG_VERSION"));

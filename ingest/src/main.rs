@@ -6,45 +6,41 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use ingest::repair::repair;
+use ingest::terminal::counted;
 use ingest::verify::verify;
-use ingest::{Bar, IngestError, Settings, Summary, draw, inspect, read, sample};
+use ingest::{Bar, IngestError, Settings, Summary, draw, inspect, read, sample, terminal};
 use storage::Storage;
 
 use cli::{Cli, Command, InspectArgs, RepairArgs, SampleArgs, VerifyArgs};
 
 fn main() -> ExitCode {
-    match work(Cli::parse()) {
+    match work(terminal::flags::<Cli>()) {
         Ok(code) => code,
-        // Whoever reads the output has closed it, as `head` does: no error of ours.
-        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        // Whoever reads the output has closed it, as `head` does: there is nobody to tell.
+        Err(error) if error.chain().any(terminal::reader_gone) => {
+            ExitCode::from(terminal::READER_GONE)
+        }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            terminal::tell(format_args!("error: {}", terminal::with_causes(error.chain())));
             ExitCode::FAILURE
         }
     }
 }
 
-fn broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
 fn work(cli: Cli) -> anyhow::Result<ExitCode> {
-    match (cli.command, cli.ingest) {
-        (Some(Command::Inspect(args)), _) => inspect_set(args)?,
-        (Some(Command::Verify(args)), _) => return verify_set(args),
-        (Some(Command::Repair(args)), _) => return repair_set(args),
-        (Some(Command::Sample(args)), _) => make_sample(&args)?,
-        (None, Some(args)) => ingest_pictures(args.into())?,
-        (None, None) => anyhow::bail!("nothing to do; see --help"),
+    match cli.command {
+        Some(Command::Inspect(args)) => inspect_set(args)?,
+        Some(Command::Verify(args)) => return verify_set(args),
+        Some(Command::Repair(args)) => return repair_set(args),
+        Some(Command::Sample(args)) => make_sample(&args)?,
+        None => ingest_pictures(cli.ingest.settings().context("--out is missing; see --help")?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn ingest_pictures(settings: Settings) -> anyhow::Result<()> {
+    end_on_interrupt("the finished shards are kept, and the same command goes on from there")?;
     let bar = Bar::new();
     let result = ingest::run(&settings, &bar);
     drop(bar);
@@ -69,16 +65,17 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
     }
     writeln!(
         out,
-        "{} rows in {} shards, {}, in {folder} (version {})",
-        manifest.rows,
-        manifest.shards.len(),
+        "{} in {}, {}, in {folder} (version {})",
+        counted(manifest.rows, "row"),
+        counted(manifest.shards.len() as u64, "shard"),
         inspect::size(manifest.bytes),
         manifest.version
     )?;
     if summary.pictures > 0 {
         let seconds = summary.time.as_secs_f64();
         let rate = summary.pictures as f64 / seconds;
-        writeln!(out, "{} pictures in {seconds:.1} s, {rate:.0}/s", summary.pictures)?;
+        let pictures = counted(summary.pictures, "picture");
+        writeln!(out, "{pictures} in {seconds:.1} s, {rate:.0}/s")?;
     }
     writeln!(out, "filters: {}", inspect::filters(&manifest.settings).join(", "))?;
     for (reason, count) in &summary.rejects {
@@ -104,10 +101,15 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
 }
 
 fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
+    if let Some(path) = args.preview.as_ref().filter(|path| ingest::is_of_a_set(path)) {
+        return Err(IngestError::OverSet(path.clone())).context("--preview");
+    }
     let storage = Storage::new(args.store.into())?;
     let set = read::ShardSet::open_at(&storage, &args.shards)?;
     let rows = inspect::sample(&set, args.rows, args.seed)?;
-    let text = inspect::describe(set.manifest(), &set.rejects()?, &rows);
+    // Shards whose list of rejects is damaged can be looked at all the same.
+    let rejects = set.rejects();
+    let text = inspect::describe(set.manifest(), rejects.as_deref().unwrap_or_default(), &rows);
     write!(std::io::stdout(), "{text}")?;
     if let Some(path) = &args.preview {
         let sheet: draw::Canvas = inspect::preview(set.manifest(), &rows);
@@ -115,6 +117,7 @@ fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
         std::fs::write(path, png).with_context(|| format!("can't write {}", path.display()))?;
         writeln!(std::io::stdout(), "\npreview in {}", path.display())?;
     }
+    rejects?;
     Ok(())
 }
 
@@ -129,15 +132,16 @@ fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     for damage in &damages {
         writeln!(out, "{damage}")?;
     }
-    let (shards, size) = (manifest.shards.len(), inspect::size(manifest.bytes));
+    let shards = counted(manifest.shards.len() as u64, "shard");
+    let size = inspect::size(manifest.bytes);
     if damages.is_empty() {
-        writeln!(out, "{shards} shards, {size}: all as they were written")?;
+        writeln!(out, "{shards}, {size}: all as written")?;
         return Ok(ExitCode::SUCCESS);
     }
     writeln!(
         out,
-        "{} files damaged or missing, of {shards} shards, {size}; `ingest repair {}` makes shards again",
-        damages.len(),
+        "{} damaged or missing, of {shards}, {size}; `ingest repair {}` makes them again",
+        counted(damages.len() as u64, "file"),
         args.shards
     )?;
     Ok(ExitCode::FAILURE)
@@ -145,6 +149,7 @@ fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
 
 fn repair_set(args: RepairArgs) -> anyhow::Result<ExitCode> {
     let (settings, options) = args.settings();
+    end_on_interrupt("what is repaired stays so, and the same command goes on with the rest")?;
     let bar = Bar::new();
     let repaired = repair(&Storage::new(options)?, &settings, &bar)?;
     drop(bar);
@@ -155,14 +160,22 @@ fn repair_set(args: RepairArgs) -> anyhow::Result<ExitCode> {
     for shard in &repaired.shards {
         writeln!(out, "{shard}: made again, byte for byte")?;
     }
-    for damage in &repaired.left {
-        writeln!(out, "{damage}; left, since only a new run of ingest makes it")?;
+    for file in &repaired.files {
+        writeln!(out, "{file}: made again")?;
     }
-    if repaired.left.is_empty() {
-        writeln!(out, "all of {} is as it was written", settings.out)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    Ok(ExitCode::FAILURE)
+    writeln!(out, "all of {} is as it was written", settings.out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the program with a line that says what is kept when it is interrupted. Files appear whole or
+/// not at all, so that it may end at any moment.
+fn end_on_interrupt(kept: &'static str) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || {
+        // Below the progress bar.
+        terminal::tell(format_args!("\nstopped; {kept}"));
+        std::process::exit(terminal::INTERRUPTED.into());
+    })
+    .context("Ctrl-C can't be caught")
 }
 
 fn make_sample(args: &SampleArgs) -> anyhow::Result<()> {

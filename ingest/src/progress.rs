@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::inspect::size;
+use crate::terminal;
 
 /// What a run tells while it works. The methods are called from many threads.
 pub trait Progress: Sync {
@@ -95,12 +96,12 @@ impl Bar {
         if last.elapsed() >= LINE_EVERY {
             *last = Instant::now();
             let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0).max(1));
-            eprintln!(
+            terminal::tell(format_args!(
                 "{:.1} %, {}, {} s left",
                 100.0 * done as f64 / all as f64,
                 self.text(),
                 self.bar.eta().as_secs()
-            );
+            ));
         }
     }
 }

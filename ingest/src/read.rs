@@ -76,15 +76,15 @@ impl ShardSet {
     /// As [`Self::open`], and [`IngestError::Storage`] if the address can't be reached.
     pub fn open_at(storage: &Storage, at: &Address) -> Result<Self, IngestError> {
         let Some(manifest) = state::find_manifest(storage, at)? else {
-            let problem = match state::unfinished(storage, at) {
-                Some(shards) => format!(
-                    "an unfinished set ({shards} shards are done); run the same ingest again to finish it"
-                ),
-                None => "no shard set (there is no manifest.json); make one with `ingest PICTURES --out FOLDER`".into(),
-            };
+            let problem = state::no_manifest(storage, at);
             return Err(IngestError::NoSet { at: at.clone().into(), problem });
         };
-        Ok(Self { storage: storage.clone(), at: at.clone(), manifest })
+        Ok(Self::new(storage, at, manifest))
+    }
+
+    /// The set at an address of which the manifest, the newest or an earlier one, is known.
+    pub fn new(storage: &Storage, at: &Address, manifest: Manifest) -> Self {
+        Self { storage: storage.clone(), at: at.clone(), manifest }
     }
 
     /// The set's manifest.
@@ -104,14 +104,24 @@ impl ShardSet {
 
     fn list(&self, list: &FileEntry) -> Result<Vec<Reject>, IngestError> {
         let at = self.at.join(&list.file);
-        let bytes = self.storage.read(&at)?;
+        let bytes = match self.storage.read(&at) {
+            Err(error) if error.is_missing() => {
+                let problem = format!("it is gone; `ingest repair {}` makes it again", self.at);
+                return Err(IngestError::Damaged { file: at.to_string(), problem });
+            }
+            bytes => bytes?,
+        };
         let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         lines
             .enumerate()
             .map(|(index, line)| {
                 serde_json::from_slice(line).map_err(|error| IngestError::Damaged {
                     file: at.to_string(),
-                    problem: format!("line {}: {error}", index + 1),
+                    problem: format!(
+                        "line {}: {error}; `ingest repair {}` makes it again",
+                        index + 1,
+                        self.at
+                    ),
                 })
             })
             .collect()
@@ -141,9 +151,9 @@ impl ShardSet {
             .with_offset(row)
             .with_limit(1)
             .build()
-            .map_err(IngestError::parquet::<ParquetError>(at))?;
+            .map_err(IngestError::unreadable::<ParquetError>(at))?;
         match reader.next() {
-            Some(batch) => stored(&batch.map_err(IngestError::parquet(at))?, &layout, at),
+            Some(batch) => stored(&batch.map_err(IngestError::unreadable(at))?, &layout, at),
             None => Err(IngestError::Damaged {
                 file: at.to_string(),
                 problem: format!("there is no row {row}, though the manifest has it"),

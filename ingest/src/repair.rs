@@ -1,23 +1,29 @@
-//! Damaged shards, made again as they were.
+//! Damaged files of a set, made again as they were.
 //!
 //! A shard follows from the settings, its pictures, and which pictures were known before it. The
 //! manifest says where in the sources its pictures begin and how many there are; what was known is
 //! read from the sound shards before it. What is made is published only if its bytes are those that
-//! the manifest tells.
+//! the manifest tells. A list of rejects is made by looking at all pictures of its part again; the
+//! rest follows from manifest and shards.
 
-use std::collections::BTreeMap;
+mod derived;
+mod rejects;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use schemas::{MANIFEST_FILE, Manifest, Part, ShardEntry};
 use storage::{Address, Lock, Storage};
 
+use crate::container::Limits;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
 use crate::run::limits;
 use crate::shard::ClosedShard;
 use crate::source::{self, Listing, Request, Source};
 use crate::state::{self, ShardState};
-use crate::verify::{Damage, verify};
+use crate::terminal::counted;
+use crate::verify::verify;
 use crate::{IngestError, Progress};
 
 /// What a repair needs to know.
@@ -26,7 +32,7 @@ pub struct Repair {
     /// The folder of the set.
     pub out: Address,
     /// Where the sources lie now, in the order in which the manifest tells those of the parts that
-    /// have damaged shards; empty if they lie where they were.
+    /// have damaged shards or lists of rejects; empty if they lie where they were.
     pub from: Vec<Address>,
     /// Worker threads; 0 takes one a core.
     pub threads: usize,
@@ -41,23 +47,30 @@ pub struct Repaired {
     pub manifest: bool,
     /// The shards that were made again.
     pub shards: Vec<String>,
-    /// Damaged files that only a new run of ingest can make: lists of rejects.
-    pub left: Vec<Damage>,
+    /// The other files that were.
+    pub files: Vec<String>,
 }
 
-/// Finds damaged shards and makes them again, byte for byte.
+/// Finds damaged files and makes them again, shards and lists of rejects byte for byte.
 ///
 /// # Errors
-/// [`IngestError::Repair`] if a source is gone or is not what it was, in which case the shard is
+/// [`IngestError::Repair`] if a source is gone or is not what it was, in which case the file is
 /// left as it is; what was repaired before stays so.
 pub fn repair(
     storage: &Storage,
     repair: &Repair,
     progress: &dyn Progress,
 ) -> Result<Repaired, IngestError> {
-    let lock = state::hold(storage, &repair.out)?;
+    let out = &repair.out;
+    // A lock in a folder that is no set would only look like one in the making.
+    let is_none = matches!(state::find_manifest(storage, out), Ok(None));
+    if is_none && !state::has_copy(storage, out) {
+        let problem = state::no_manifest(storage, out);
+        return Err(IngestError::NoSet { at: out.clone().into(), problem });
+    }
+    let lock = state::hold(storage, out)?;
     let repaired = mend(storage, repair, &lock, progress);
-    state::release(&repair.out, lock);
+    state::release(out, lock);
     repaired
 }
 
@@ -71,17 +84,48 @@ fn mend(
     let (manifest, restored) = manifest(storage, out)?;
     let damages = verify(storage, out, &manifest, &crate::Silent)?;
     let mut repaired = Repaired { manifest: restored, ..Repaired::default() };
-    let mut damaged = Vec::new();
-    for damage in damages {
-        match damage.shard {
-            Some(shard) => damaged.push(shard),
-            None => repaired.left.push(damage),
-        }
+    let (damaged, others): (Vec<_>, Vec<_>) =
+        damages.into_iter().partition(|damage| damage.shard.is_some());
+    let damaged: Vec<_> = damaged.into_iter().filter_map(|damage| damage.shard).collect();
+    let (lists, others): (Vec<_>, Vec<_>) = others
+        .into_iter()
+        .map(|damage| damage.file)
+        .partition(|file| list_of(&manifest, file).is_some());
+    let lists: Vec<_> = lists.iter().filter_map(|file| list_of(&manifest, file)).collect();
+    if !(damaged.is_empty() && lists.is_empty()) {
+        mend_from_sources(
+            storage,
+            repair,
+            &manifest,
+            (&damaged, &lists),
+            lock,
+            progress,
+            &mut repaired,
+        )?;
     }
-    if damaged.is_empty() {
-        return Ok(repaired);
+    // Of sound shards.
+    for file in others {
+        derived::write(storage, out, &manifest, &file)?;
+        repaired.files.push(file);
     }
+    Ok(repaired)
+}
 
+/// The part whose list of rejects is this file.
+fn list_of(manifest: &Manifest, file: &str) -> Option<usize> {
+    manifest.parts.iter().position(|part| part.rejects.file == file)
+}
+
+fn mend_from_sources(
+    storage: &Storage,
+    repair: &Repair,
+    manifest: &Manifest,
+    (damaged, lists): (&[usize], &[usize]),
+    lock: &Lock,
+    progress: &dyn Progress,
+    repaired: &mut Repaired,
+) -> Result<(), IngestError> {
+    let out = &repair.out;
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(repair.threads)
         .build()
@@ -89,18 +133,24 @@ fn mend(
     let (settings, shards) = (&manifest.settings, &manifest.shards);
     let counted = Counted { progress, done: AtomicU64::new(0) };
     let maker = Maker::new(storage, out, settings, repair.memory, &threads, &counted)?;
-    let mut sources = Sources::new(storage, repair, &manifest, &damaged)?;
+    let of_shards = damaged
+        .iter()
+        .map(|&index| part_index(manifest, &shards[index]))
+        .collect::<Result<Vec<_>, _>>()?;
+    let parts: BTreeSet<_> = of_shards.into_iter().chain(lists.iter().copied()).collect();
+    let mut sources = Sources::new(storage, repair, manifest, parts)?;
     let mut known = Known::new(settings);
-    let all: u64 = damaged.iter().map(|&index| shards[index].pictures).sum();
-    progress.begin(all, 0);
+    let of_shards: u64 = damaged.iter().map(|&index| shards[index].pictures).sum();
+    let of_lists: u64 = lists.iter().map(|&part| manifest.parts[part].pictures).sum();
+    progress.begin(of_shards + of_lists, 0);
     let mut learnt = 0;
-    for index in damaged {
+    for &index in damaged {
         let entry = &shards[index];
         // What was made again just now is sound.
         threads.install(|| known.learn(storage, out, &shards[learnt..index], settings.views))?;
         // Its own pictures become known while it is made.
         learnt = index + 1;
-        let (part, listing) = sources.listing(entry)?;
+        let (part, listing) = sources.listing(part_index(manifest, entry)?, &entry.file)?;
         let mut names = Names::new(storage, out, settings.views, shards[..index].to_vec());
         let start = Start {
             shard: number(entry)?,
@@ -108,7 +158,7 @@ fn mend(
             place: entry.start,
             most: entry.pictures,
         };
-        let limits = limits(settings, (part.image_column.clone(), part.label_column.clone()));
+        let limits = limits_of(manifest, part);
         let mut finish = |_, closed: Option<ClosedShard>, state: ShardState| {
             publish(entry, closed, &state)?;
             Ok(None)
@@ -117,7 +167,20 @@ fn mend(
         lock.check()?;
         repaired.shards.push(entry.file.clone());
     }
-    Ok(repaired)
+    for &part in lists {
+        let (_, listing) = sources.listing(part, &manifest.parts[part].rejects.file)?;
+        let remake =
+            rejects::Remake { storage, out, manifest, threads: &threads, progress: &counted };
+        remake.list(part, listing, repair.memory)?;
+        lock.check()?;
+        repaired.files.push(manifest.parts[part].rejects.file.clone());
+    }
+    Ok(())
+}
+
+/// What the readers of archives may take in where a part is made again.
+fn limits_of(manifest: &Manifest, part: &Part) -> Limits {
+    limits(&manifest.settings, (part.image_column.clone(), part.label_column.clone()))
 }
 
 /// Tells how far a repair is by pictures: of the sources it reads only some.
@@ -171,17 +234,7 @@ fn manifest(storage: &Storage, out: &Address) -> Result<(Manifest, bool), Ingest
         Err(error @ IngestError::Damaged { .. }) => Some(error),
         Err(error) => return Err(error),
     };
-    let mut copies: Vec<_> = storage
-        .list(out)?
-        .into_iter()
-        .map(|found| found.relative)
-        .filter(|name| {
-            let version = name.strip_prefix("manifest-").and_then(|n| n.strip_suffix(".json"));
-            version.is_some_and(|version| version.bytes().all(|byte| byte.is_ascii_digit()))
-        })
-        .collect();
-    copies.sort_by_key(|name| (name.len(), name.clone()));
-    for name in copies.iter().rev() {
+    for name in state::copies(storage, out).iter().rev() {
         let at = out.join(name);
         let bytes = storage.read(&at)?;
         if let Ok(manifest) = state::parse_manifest(&at, &bytes) {
@@ -191,7 +244,7 @@ fn manifest(storage: &Storage, out: &Address) -> Result<(Manifest, bool), Ingest
     }
     Err(found.unwrap_or_else(|| IngestError::NoSet {
         at: out.clone().into(),
-        problem: "no finished set (there is no manifest.json); run the ingest that makes it".into(),
+        problem: state::no_manifest(storage, out),
     }))
 }
 
@@ -204,7 +257,7 @@ fn number(entry: &ShardEntry) -> Result<u64, IngestError> {
     })
 }
 
-/// The listings of the parts that have damaged shards.
+/// The listings of the parts that have damaged files.
 struct Sources<'a> {
     storage: &'a Storage,
     manifest: &'a Manifest,
@@ -219,20 +272,16 @@ impl<'a> Sources<'a> {
         storage: &'a Storage,
         repair: &'a Repair,
         manifest: &'a Manifest,
-        damaged: &[usize],
+        parts: BTreeSet<usize>,
     ) -> Result<Self, IngestError> {
-        let mut of_part = BTreeMap::new();
-        for &index in damaged {
-            let part = part_index(manifest, &manifest.shards[index])?;
-            of_part.entry(part).or_insert_with(Vec::new);
-        }
+        let mut of_part: BTreeMap<_, _> = parts.into_iter().map(|part| (part, vec![])).collect();
         let given: Vec<_> =
             of_part.keys().flat_map(|&part| &manifest.parts[part].sources).collect();
         if !repair.from.is_empty() && repair.from.len() != given.len() {
             let given: Vec<_> = given.iter().map(|source| source.as_str()).collect();
             let problem = format!(
-                "{} sources, but the damaged shards were made from {}: {}; give that many, in this order",
-                repair.from.len(),
+                "{}, but the damaged files were made from {}: {}; give that many, in this order",
+                counted(repair.from.len() as u64, "source"),
                 given.len(),
                 given.join(", ")
             );
@@ -252,9 +301,8 @@ impl<'a> Sources<'a> {
         Ok(Self { storage, manifest, out: &repair.out, of_part, listings })
     }
 
-    /// The part that made a shard, and the listing from which it was made.
-    fn listing(&mut self, entry: &ShardEntry) -> Result<(&Part, &Listing), IngestError> {
-        let index = part_index(self.manifest, entry)?;
+    /// A part, and the listing from which it was made, for `file` to be made again.
+    fn listing(&mut self, index: usize, file: &str) -> Result<(&'a Part, &Listing), IngestError> {
         let part = &self.manifest.parts[index];
         if !self.listings.contains_key(&index) {
             let sources = &self.of_part[&index];
@@ -267,7 +315,7 @@ impl<'a> Sources<'a> {
             };
             let listing = source::list(self.storage, &request).map_err(|error| match error {
                 IngestError::NoSource(at) => IngestError::Repair {
-                    file: entry.file.clone(),
+                    file: file.to_owned(),
                     problem: format!(
                         "{at} is gone; bring it back, or say with --from where its copy lies"
                     ),
@@ -277,7 +325,7 @@ impl<'a> Sources<'a> {
             if listing.hash.to_hex().as_str() != part.listing {
                 let given: Vec<_> = sources.iter().map(|source| source.at.to_string()).collect();
                 return Err(IngestError::Repair {
-                    file: entry.file.clone(),
+                    file: file.to_owned(),
                     problem: format!(
                         "the files of {} are not those of which the set was made (compared by name and size); bring them back, or say with --from where a copy of them lies",
                         given.join(", ")

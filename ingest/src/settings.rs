@@ -84,6 +84,13 @@ impl Settings {
     pub fn check(&self) -> Result<(), IngestError> {
         let IngestSettings { layout, views, min_side, max_pixels, .. } = &self.ingest;
         let invalid = |flag, problem| Err(IngestError::Setting { flag, problem });
+        if self.out.is_web() {
+            let problem = format!(
+                "{} can only be read, as all http addresses; give a folder, or an s3://, gs:// or az:// address",
+                self.out
+            );
+            return invalid("--out", problem);
+        }
         if let Err(error) = ShardLayout::new(layout.size, layout.cells.clone(), layout.bins) {
             return invalid("--size, --cells, --bins", error.to_string());
         }
@@ -161,6 +168,14 @@ mod tests {
     #[test]
     fn the_defaults_are_in_range() {
         Settings::new("a", "b").check().unwrap();
+    }
+
+    #[test]
+    fn an_output_that_can_only_be_read_is_refused_at_once() {
+        let mut settings = Settings::new("a", "b");
+        settings.out = Address::parse("https://host/shards").unwrap();
+        let error = settings.check().unwrap_err().to_string();
+        assert!(error.starts_with("--out") && error.contains("https://host/shards"), "{error}");
     }
 
     #[test]

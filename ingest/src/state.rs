@@ -14,17 +14,22 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
-use schemas::{IngestSettings, MANIFEST_FILE, Manifest, Part, Place, Reject, ShardEntry};
+use schemas::{
+    CLASSES_FILE, IngestSettings, MANIFEST_FILE, Manifest, ManifestError, Part, Place,
+    REJECTS_FILE, Reject, ShardEntry,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use storage::{Address, Lock, Storage};
 
 use crate::shard::file_name;
-use crate::{CREATED_BY, IngestError};
+use crate::terminal::counted;
+use crate::{CREATED_BY, IngestError, default_pictures_per_shard};
 
 const FOLDER: &str = ".ingest";
 const PLAN: &str = "plan.json";
 const LOCK: &str = "lock";
+const PICTURES_FLAG: &str = "--shard-pictures";
 /// States that are read or deleted at once.
 const AT_ONCE: usize = 64;
 
@@ -87,10 +92,17 @@ fn difference(flag: &str, then: &str, now: &str) -> String {
 
 /// A sentence for each setting that differs, which names its flag.
 fn settings_differences(then: &IngestSettings, now: &IngestSettings) -> Vec<String> {
+    // What was not given follows from views and layout, whose difference says enough.
+    let derived = |settings: &IngestSettings| {
+        let default = default_pictures_per_shard(&settings.layout, settings.views);
+        settings.pictures_per_shard == default
+    };
+    let both_derived = derived(then) && derived(now);
     let (then, now) = (flags(then), flags(now));
     let text = |value: Option<&String>| value.map_or("not given", String::as_str).to_owned();
     now.iter()
         .filter(|(flag, value)| then.get(*flag) != Some(value))
+        .filter(|(flag, _)| !(both_derived && *flag == PICTURES_FLAG))
         .map(|(flag, value)| difference(flag, &text(then.get(flag)), value))
         .collect()
 }
@@ -107,7 +119,7 @@ fn flags(settings: &IngestSettings) -> BTreeMap<String, String> {
     for (field, value) in fields {
         let field = field.as_str();
         let flag = match field {
-            "pictures_per_shard" => "--shard-pictures".to_owned(),
+            "pictures_per_shard" => PICTURES_FLAG.to_owned(),
             _ => format!("--{}", field.replace('_', "-")),
         };
         let value = match value {
@@ -172,6 +184,9 @@ pub(crate) fn open(
     append: bool,
 ) -> Result<Found, IngestError> {
     let base = find_manifest(storage, out)?;
+    if base.is_none() {
+        refuse_lost(storage, out)?;
+    }
     if let Some(manifest) = &base {
         if let Some(part) = manifest.parts.iter().position(|part| plan.made(manifest, part)) {
             check_sizes(storage, out, manifest)?;
@@ -267,6 +282,21 @@ fn clear(storage: &Storage, out: &Address) -> Result<(), IngestError> {
     Ok(storage.delete(&folder.join(PLAN))?)
 }
 
+/// Refuses a finished set whose manifest is gone: to begin anew would write over its shards.
+fn refuse_lost(storage: &Storage, out: &Address) -> Result<(), IngestError> {
+    if !has_copy(storage, out) {
+        return Ok(());
+    }
+    match read_json::<Plan>(storage, &out.join(FOLDER).join(PLAN))? {
+        // A first run that ended between its last steps, and makes the manifest now.
+        Some(plan) if plan.version == 1 => Ok(()),
+        Some(_) | None => Err(IngestError::Damaged {
+            file: out.join(MANIFEST_FILE).to_string(),
+            problem: format!("it is gone; `ingest repair {out}` brings it back from its copy"),
+        }),
+    }
+}
+
 /// Refuses what a finished set can't take.
 fn refuse_other(
     out: &Address,
@@ -305,7 +335,7 @@ fn check_sizes(storage: &Storage, out: &Address, manifest: &Manifest) -> Result<
             Some(bytes) => format!("{bytes} bytes, but the manifest has {}", shard.bytes),
             None => "it is gone".to_owned(),
         };
-        let problem = format!("{problem}; `ingest repair` makes it again");
+        let problem = format!("{problem}; `ingest repair {out}` makes it again");
         return Err(IngestError::Damaged { file: out.join(&shard.file).to_string(), problem });
     }
     Ok(())
@@ -370,17 +400,77 @@ pub(crate) fn find_manifest(
 
 /// The manifest in these bytes.
 pub(crate) fn parse_manifest(at: &Address, bytes: &[u8]) -> Result<Manifest, IngestError> {
-    let damaged = |problem: String| IngestError::Damaged { file: at.to_string(), problem };
+    let wrong = |problem: String| IngestError::Damaged { file: at.to_string(), problem };
+    let damaged = |problem: String| {
+        let file = at.to_string();
+        let out = file.rsplit_once('/').map_or(".", |(out, _)| out);
+        wrong(format!("{problem}; `ingest repair {out}` brings back an undamaged copy"))
+    };
     let text = std::str::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
-    Manifest::parse(text).map_err(|error| {
-        damaged(format!("{error}; `ingest repair` brings back an undamaged copy if there is one"))
+    Manifest::parse(text).map_err(|error| match error {
+        // No copy is of another version.
+        ManifestError::Version(_) => wrong(error.to_string()),
+        error => damaged(error.to_string()),
     })
 }
 
-/// How many shards an unfinished set has; none if there is no such set.
-pub(crate) fn unfinished(storage: &Storage, out: &Address) -> Option<usize> {
-    let found = storage.list(&out.join(FOLDER)).ok().filter(|found| !found.is_empty())?;
-    Some(found.iter().filter(|found| found.relative.starts_with("shard-")).count())
+/// What an address is that has no manifest, and the way out.
+pub(crate) fn no_manifest(storage: &Storage, out: &Address) -> String {
+    if has_copy(storage, out) {
+        return format!(
+            "its {MANIFEST_FILE} is gone; `ingest repair {out}` brings it back from its copy"
+        );
+    }
+    let begun = storage.list(&out.join(FOLDER)).unwrap_or_default();
+    if !begun.iter().any(|found| found.relative == PLAN) {
+        return format!(
+            "no shard set (there is no {MANIFEST_FILE}); make one with `ingest PICTURES --out FOLDER`"
+        );
+    }
+    let found = storage.list(out).unwrap_or_default();
+    let is_there = |is: fn(&str) -> bool| found.iter().any(|found| is(&found.relative));
+    // The list comes after the last shard.
+    if is_there(|name| name == REJECTS_FILE) && !is_there(is_shard) {
+        return format!(
+            "no set, since every picture was rejected; {} says why for each. Give other pictures or filters and another --out, or delete the folder",
+            out.join(REJECTS_FILE)
+        );
+    }
+    let shards = begun.iter().filter(|found| found.relative.starts_with("shard-")).count();
+    let shards = counted(shards as u64, "shard");
+    format!("an unfinished set ({shards} done); run the same ingest again to finish it")
+}
+
+/// Whether a numbered manifest is there, so that the set was finished once.
+pub(crate) fn has_copy(storage: &Storage, out: &Address) -> bool {
+    let first = out.join(&Manifest::file_of_version(1));
+    storage.stat(&first).is_ok_and(|found| found.is_some()) || !copies(storage, out).is_empty()
+}
+
+/// The names of the numbered manifests, the oldest first; none where nothing can be listed.
+pub(crate) fn copies(storage: &Storage, out: &Address) -> Vec<String> {
+    let is_copy = |name: &str| {
+        let version = name.strip_prefix("manifest-").and_then(|name| name.strip_suffix(".json"));
+        version.is_some_and(|version| version.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let found = storage.list(out).unwrap_or_default().into_iter().map(|found| found.relative);
+    let mut copies: Vec<_> = found.filter(|name| is_copy(name)).collect();
+    copies.sort_by_key(|name| (name.len(), name.clone()));
+    copies
+}
+
+fn is_shard(name: &str) -> bool {
+    name.starts_with("shard-") && name.ends_with(".parquet")
+}
+
+/// Whether a path to be written is that of a file of a shard set, or of one in the making.
+pub fn is_of_a_set(path: &std::path::Path) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    let folder = path.parent().unwrap_or(path);
+    let in_set = folder.join(MANIFEST_FILE).exists() || folder.join(FOLDER).exists();
+    let is_list = name.starts_with("rejects") && name.ends_with(".jsonl");
+    let is_manifest = name.starts_with("manifest") && name.ends_with(".json");
+    in_set && (is_shard(name) || is_list || is_manifest || name == CLASSES_FILE)
 }
 
 impl Work {
@@ -399,7 +489,7 @@ impl Work {
     /// The name of the part's list of rejects.
     pub fn rejects_file(&self) -> String {
         match self.plan.version {
-            1 => schemas::REJECTS_FILE.to_owned(),
+            1 => REJECTS_FILE.to_owned(),
             version => format!("rejects-{version:05}.jsonl"),
         }
     }
@@ -458,8 +548,7 @@ impl Work {
                 })
                 .collect::<Result<_, IngestError>>()?;
             for reject in states.iter().flat_map(|state| &state.rejects) {
-                let mut line = json(&at, reject)?;
-                line.push('\n');
+                let line = reject_line(&at, reject)?;
                 hasher.update(line.as_bytes());
                 bytes += line.len() as u64;
                 writer
@@ -493,6 +582,13 @@ impl Work {
     fn state_at(&self, number: u64) -> Address {
         self.out.join(FOLDER).join(&state(number))
     }
+}
+
+/// A line of the list of rejects `at`.
+pub(crate) fn reject_line(at: &Address, reject: &Reject) -> Result<String, IngestError> {
+    let mut line = json(at, reject)?;
+    line.push('\n');
+    Ok(line)
 }
 
 /// The name of a shard's state.

@@ -1,5 +1,6 @@
 //! Shards that are there already, read in part: hashes and names of their pictures.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,7 +46,7 @@ impl ShardFile {
         &self,
     ) -> Result<(ParquetRecordBatchReaderBuilder<Self>, ShardLayout), IngestError> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(self.clone())
-            .map_err(IngestError::parquet(&self.at))?;
+            .map_err(IngestError::unreadable(&self.at))?;
         let layout = ShardLayout::of_schema(builder.schema())
             .map_err(|source| IngestError::Columns { at: self.at.clone().into(), source })?;
         Ok((builder, layout))
@@ -56,8 +57,8 @@ impl ShardFile {
         let (builder, _) = self.open()?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
         let reader =
-            builder.with_projection(mask).build().map_err(IngestError::parquet(&self.at))?;
-        reader.collect::<Result<_, _>>().map_err(IngestError::parquet(&self.at))
+            builder.with_projection(mask).build().map_err(IngestError::unreadable(&self.at))?;
+        reader.collect::<Result<_, _>>().map_err(IngestError::unreadable(&self.at))
     }
 
     fn range(&self, start: u64, length: u64) -> ParquetResult<Bytes> {
@@ -144,6 +145,22 @@ pub(crate) fn fingerprints(file: &ShardFile, views: u32) -> Result<Vec<Fingerpri
         }
     }
     Ok(fingerprints)
+}
+
+/// How many pictures of a shard that cuts so many views each class has.
+pub(crate) fn classes(file: &ShardFile, views: u32) -> Result<BTreeMap<String, u64>, IngestError> {
+    let batches = file.columns(&[layout::ID, layout::LABEL])?;
+    let mut classes = BTreeMap::new();
+    for batch in &batches {
+        let ids = batch.column(0).as_primitive::<UInt64Type>();
+        let labels = batch.column(1).as_string::<i32>();
+        for row in 0..batch.num_rows() {
+            if ids.value(row) % u64::from(views) == 0 && labels.is_valid(row) {
+                *classes.entry(labels.value(row).to_owned()).or_default() += 1;
+            }
+        }
+    }
+    Ok(classes)
 }
 
 /// Number and source of each picture of a shard that cuts so many views, in order.

@@ -5,11 +5,13 @@ use std::io::Read;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use rayon::prelude::*;
-use schemas::{FileEntry, Manifest, ShardEntry};
+use schemas::{CLASSES_FILE, FileEntry, MANIFEST_FILE, Manifest, ShardEntry};
 use storage::{Address, Storage, StorageError};
 
 use crate::shard::group_hash;
+use crate::terminal::name;
 use crate::{IngestError, Progress};
 
 /// Bytes that are read and hashed at once.
@@ -22,7 +24,7 @@ const MAGIC: u64 = 4;
 pub struct Damage {
     /// The file's name, relative to the manifest.
     pub file: String,
-    /// Its place among the manifest's shards; none if it is a list of rejects.
+    /// Its place among the manifest's shards; none if it is another file.
     pub shard: Option<usize>,
     /// What is wrong with it.
     pub what: What,
@@ -48,14 +50,17 @@ pub enum What {
         /// not as it was written.
         rest: bool,
     },
+    /// It can be read, but does not fit the rest of the set.
+    Wrong(String),
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.file)?;
+        write!(f, "{}: ", name(&self.file))?;
         match &self.what {
             What::Missing => write!(f, "missing"),
             What::Unreadable(problem) => write!(f, "can't be read: {problem}"),
+            What::Wrong(problem) => write!(f, "damaged: {problem}"),
             What::Changed { bytes, expected, row_groups, rest } => {
                 let mut parts = Vec::new();
                 match &row_groups[..] {
@@ -81,8 +86,8 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Reads every file of the manifest's set, some at once, and tells those that are damaged, in the
-/// manifest's order.
+/// Reads every file of the manifest's set, some at once, and tells those that are damaged: shards in
+/// the manifest's order, then lists of rejects, classes, and the numbered manifests.
 ///
 /// # Errors
 /// [`IngestError::Storage`] if a remote store could not be asked to the end, so that nothing is
@@ -111,6 +116,20 @@ pub fn verify(
         let what = reading.list(list)?;
         damages.extend(what.map(|what| Damage { file: list.file.clone(), shard: None, what }));
     }
+    let mut other = |file: String, what: Option<What>| {
+        damages.extend(what.map(|what| Damage { file, shard: None, what }));
+    };
+    other(CLASSES_FILE.to_owned(), reading.text(CLASSES_FILE, &manifest.classes_text())?);
+    for version in 1..manifest.version {
+        let file = Manifest::file_of_version(version);
+        let what = reading.earlier(&file, version, manifest)?;
+        other(file, what);
+    }
+    // The newest has the bytes of the manifest itself.
+    let newest = Manifest::file_of_version(manifest.version);
+    let text = storage.read(&out.join(MANIFEST_FILE))?;
+    let what = reading.text(&newest, &String::from_utf8_lossy(&text))?;
+    other(newest, what);
     Ok(damages)
 }
 
@@ -158,6 +177,50 @@ impl Reading<'_> {
             row_groups: vec![],
             rest: true,
         }))
+    }
+
+    /// A small file whole.
+    fn whole(&self, file: &str) -> Result<Result<Bytes, What>, IngestError> {
+        match self.storage.read(&self.out.join(file)) {
+            Ok(bytes) => Ok(Ok(bytes)),
+            Err(error) if error.is_missing() => Ok(Err(What::Missing)),
+            Err(StorageError::Local { source, .. }) => {
+                Ok(Err(What::Unreadable(source.to_string())))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A file of which the text is known.
+    fn text(&self, file: &str, expected: &str) -> Result<Option<What>, IngestError> {
+        Ok(match self.whole(file)? {
+            Err(what) => Some(what),
+            Ok(bytes) if bytes == expected.as_bytes() => None,
+            Ok(bytes) => Some(What::Changed {
+                bytes: bytes.len() as u64,
+                expected: expected.len() as u64,
+                row_groups: vec![],
+                rest: true,
+            }),
+        })
+    }
+
+    /// The numbered manifest of an earlier version.
+    fn earlier(
+        &self,
+        file: &str,
+        version: u32,
+        manifest: &Manifest,
+    ) -> Result<Option<What>, IngestError> {
+        let bytes = match self.whole(file)? {
+            Err(what) => return Ok(Some(what)),
+            Ok(bytes) => bytes,
+        };
+        Ok(match Manifest::parse(&String::from_utf8_lossy(&bytes)) {
+            Ok(earlier) if earlier.version == version && manifest.grew_from(&earlier) => None,
+            Ok(_) => Some(What::Wrong(format!("{MANIFEST_FILE} did not grow from it"))),
+            Err(error) => Some(What::Wrong(error.to_string())),
+        })
     }
 
     /// Hashes a file, and each of its parts up to one of `ends`.

@@ -237,7 +237,76 @@ impl Manifest {
         if self.classes.len() != self.class_pictures.len() {
             return contradiction("classes and their pictures".into());
         }
+        self.check_sums()
+    }
+
+    /// Whether every total is the sum of what it is made of. Sums can't overflow in 128 bits.
+    fn check_sums(&self) -> Result<(), ManifestError> {
+        let contradiction = |text: String| Err(ManifestError::Contradiction(text));
+        fn sum<'a>(numbers: impl Iterator<Item = &'a u64>) -> u128 {
+            numbers.map(|&number| u128::from(number)).sum()
+        }
+        for shard in &self.shards {
+            let rows: u64 = shard.row_groups.iter().map(|&rows| u64::from(rows)).sum();
+            if rows != shard.rows {
+                return contradiction(format!("rows of {}", shard.file));
+            }
+        }
+        let (mut first, mut first_shard) = (0, 0);
+        for (version, part) in (1..).zip(&self.parts) {
+            let rejected = sum(part.rejected.values());
+            if part.first != first || part.first_shard != first_shard {
+                return contradiction(format!("where part {version} begins"));
+            }
+            if u128::from(part.pictures) != u128::from(part.accepted) + rejected
+                || part.cut_short > part.accepted
+            {
+                return contradiction(format!("pictures of part {version}"));
+            }
+            first = first.saturating_add(part.pictures);
+            first_shard = first_shard.saturating_add(part.shards);
+        }
+        let rows = u128::from(self.accepted) * u128::from(self.settings.views);
+        if u128::from(self.rows) != rows {
+            return contradiction("rows, pictures and views".into());
+        }
+        if sum(self.class_pictures.iter()) > u128::from(self.accepted) {
+            return contradiction("pictures of the classes".into());
+        }
+        let totals = [
+            ("rows", self.rows, sum(self.shards.iter().map(|shard| &shard.rows))),
+            ("bytes", self.bytes, sum(self.shards.iter().map(|shard| &shard.bytes))),
+            ("accepted", self.accepted, sum(self.parts.iter().map(|part| &part.accepted))),
+            ("cut_short", self.cut_short, sum(self.parts.iter().map(|part| &part.cut_short))),
+            (
+                "rejected",
+                self.rejected,
+                sum(self.parts.iter().flat_map(|part| part.rejected.values())),
+            ),
+        ];
+        for (name, total, sum) in totals {
+            if u128::from(total) != sum {
+                return contradiction(format!("{name} is {total}, but its parts come to {sum}"));
+            }
+        }
         Ok(())
+    }
+
+    /// Whether this manifest is what appending to the set of `earlier` can have made.
+    pub fn grew_from(&self, earlier: &Self) -> bool {
+        let shards: Vec<_> = self.shards_of(earlier.version).collect();
+        self.settings == earlier.settings
+            && self.version >= earlier.version
+            && self.parts.starts_with(&earlier.parts)
+            && self.classes.starts_with(&earlier.classes)
+            && shards.into_iter().eq(&earlier.shards)
+    }
+
+    /// The shards that the first `version` parts made.
+    pub fn shards_of(&self, version: u32) -> impl Iterator<Item = &ShardEntry> {
+        let last = self.parts[..self.parts.len().min(version as usize)].last();
+        let end = last.map_or(0, |part| part.first + part.pictures);
+        self.shards.iter().filter(move |shard| shard.first < end)
     }
 
     /// The part that made a shard of this manifest.
@@ -327,7 +396,7 @@ mod tests {
             class_pictures: vec![1],
             accepted: 1,
             cut_short: 0,
-            rejected: 0,
+            rejected: 2,
             rows: 1,
             bytes: 10,
             shards: vec![ShardEntry {
@@ -368,14 +437,23 @@ mod tests {
         manifest.shards.push(manifest.shards[0].clone());
         let text = manifest.to_text();
         assert_eq!(text.lines().filter(|line| line.contains("shard-00000.parquet")).count(), 2);
-        assert_eq!(Manifest::parse(&text).unwrap(), manifest);
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
         manifest.shards.clear();
-        assert_eq!(Manifest::parse(&manifest.to_text()).unwrap(), manifest);
+        assert_eq!(serde_json::from_str::<Manifest>(&manifest.to_text()).unwrap(), manifest);
     }
 
     #[test]
     fn numbers_that_contradict_each_other_are_refused() {
-        let spoil: [fn(&mut Manifest); 5] = [
+        let spoil: [fn(&mut Manifest); 14] = [
+            |manifest| manifest.rows = 2,
+            |manifest| manifest.bytes = 11,
+            |manifest| manifest.accepted = 2,
+            |manifest| manifest.cut_short = 1,
+            |manifest| manifest.rejected = u64::MAX,
+            |manifest| manifest.shards[0].rows = 2,
+            |manifest| manifest.parts[0].pictures = 4,
+            |manifest| manifest.parts[0].first_shard = 1,
+            |manifest| manifest.class_pictures[0] = 2,
             |manifest| manifest.version = 2,
             |manifest| manifest.class_pictures.clear(),
             |manifest| manifest.shards[0].row_group_ends.clear(),

@@ -143,6 +143,12 @@ impl Address {
         }
     }
 
+    /// Whether it is an http address, which can only be read.
+    #[must_use]
+    pub fn is_web(&self) -> bool {
+        matches!(self.place, Place::Web(_))
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.place
     }

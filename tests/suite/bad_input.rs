@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use trainer::data::DataError;
+use storage::{Address, Storage};
+use trainer::data::{DataError, ShardSource};
+use trainer::report::{self, ReportError};
 use trainer::train::run::TrainError;
 
 use crate::case::{Case, settings};
@@ -61,6 +63,55 @@ fn a_run_is_resumed_with_its_own_settings_and_shards_only() {
 }
 
 #[test]
+fn a_report_wants_the_shards_of_its_run() {
+    let case = Case::with_shards(25);
+    case.train("run", &settings(|options| options.max_steps = Some(1)), false).unwrap();
+    let page = case.path("report.html");
+    let report =
+        |of: &Case| report::write(&case.path("run"), &ShardSource::local(of.shards()), &page, 1);
+    // Of the same layout, but other pictures.
+    let others = Case::with_shards(30);
+    let error = report(&others).unwrap_err();
+    assert!(matches!(error, ReportError::OtherShards { .. }), "{error}");
+    assert!(error.to_string().contains(&*others.shards().to_string_lossy()), "{error}");
+    assert!(!page.exists());
+
+    // With what was appended since it is the same set; the report is of what the run has seen.
+    let rows = case.dataset().rows();
+    case.append(25);
+    report(&case).unwrap();
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(html.contains(&format!("{rows} rows of")), "the rows that the run began with");
+}
+
+#[test]
+fn a_run_and_a_second_trainer_do_not_share_a_folder() {
+    let case = Case::with_shards(25);
+    let settings = settings(|options| options.max_steps = Some(1));
+    let lock = Address::from(case.path("run").join(".lock"));
+    let first = Storage::local().lock(&lock).unwrap().unwrap();
+    let (error, text) = fails(&case, "run", &settings);
+    assert!(matches!(error, TrainError::Locked(_)), "{text}");
+    assert!(text.contains("another trainer") && text.contains("--out"), "{text}");
+    assert!(!case.path("run").join("settings.toml").exists(), "nothing was touched");
+    drop(first);
+    case.train("run", &settings, false).unwrap();
+}
+
+#[test]
+fn a_checkpoint_of_another_network_is_refused_by_name() {
+    let case = Case::with_shards(25);
+    let steps = |max_steps| settings(|options| options.max_steps = Some(max_steps));
+    let outcome = case.train("run", &steps(1), false).unwrap();
+    let mut checkpoint = case.checkpoint(&outcome);
+    checkpoint.header.network.taps[0].layer += 1;
+    checkpoint.write(&outcome.checkpoint).unwrap();
+    let error = case.train("run", &steps(2), true).unwrap_err();
+    assert!(matches!(error, TrainError::OtherNetwork(_)), "{error}");
+    assert!(error.to_string().contains("step-00000001.safetensors"), "{error}");
+}
+
+#[test]
 fn shards_that_cannot_serve_are_refused_before_the_first_step() {
     let case = Case::with_shards(25);
     let (error, text) = fails(&case, "a", &settings(|o| o.batch_size = Some(1000)));
@@ -77,18 +128,23 @@ fn shards_that_cannot_serve_are_refused_before_the_first_step() {
     fs::write(&shard, &whole[..whole.len() / 2]).unwrap();
     let (_, text) = fails(&case, "c", &settings(|_| ()));
     assert!(text.contains(&*shard.to_string_lossy()) && text.contains("bytes"), "{text}");
+    let repair = format!("`ingest repair {}`", case.shards().display());
+    assert!(text.contains(&repair), "{text} should name {repair}");
     fs::remove_file(&shard).unwrap();
     let (_, text) = fails(&case, "d", &settings(|_| ()));
-    assert!(text.contains(&*shard.to_string_lossy()), "{text}");
+    assert!(text.contains(&*shard.to_string_lossy()) && text.contains(&repair), "{text}");
 
     let manifest = case.shards().join("manifest.json");
     fs::write(&manifest, "{").unwrap();
     let (_, text) = fails(&case, "e", &settings(|_| ()));
-    assert!(text.contains("manifest.json"), "{text}");
+    assert!(text.contains("manifest.json") && text.contains(&repair), "{text}");
     fs::remove_file(&manifest).unwrap();
     let (_, text) = fails(&case, "f", &settings(|_| ()));
-    assert!(text.contains("ingest"), "{text} should say what makes a set");
-    for out in ["a", "b", "c", "d", "e", "f"] {
+    assert!(text.contains("manifest.json: it is gone") && text.contains(&repair), "{text}");
+    fs::remove_file(case.shards().join("manifest-00001.json")).unwrap();
+    let (_, text) = fails(&case, "g", &settings(|_| ()));
+    assert!(text.contains("`ingest PICTURES --out"), "{text} should say what makes a set");
+    for out in ["a", "b", "c", "d", "e", "f", "g"] {
         assert!(!case.path(out).join("checkpoints").exists(), "{out} should hold no checkpoint");
     }
 }

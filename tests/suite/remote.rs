@@ -102,6 +102,29 @@ fn epochs_after_the_first_come_out_of_the_cache() {
 }
 
 #[test]
+fn the_end_of_a_shard_is_not_fetched_again_for_every_row_group() {
+    let case = Case::with_shards(25);
+    let bucket = Bucket::of(&case);
+    let proxy = FaultProxy::start(bucket.server.endpoint(), |_| None).unwrap();
+    let entries = case.dataset().manifest().shards.clone();
+    let is_end = |request: &Request| {
+        let range = request.range.as_deref().unwrap_or_default();
+        entries.iter().any(|entry| {
+            request.target.contains(&entry.file)
+                && range.ends_with(&format!("-{}", entry.bytes - 1))
+        })
+    };
+    let source = bucket.source(&proxy, None);
+    let first = batches(source.clone());
+    let before = proxy.log().len();
+    assert!(proxy.log().iter().any(|(request, _)| is_end(request)));
+    assert_eq!(batches(source), first);
+    let again = &proxy.log()[before..];
+    assert!(again.len() > entries.len(), "row groups are read again");
+    assert!(!again.iter().any(|(request, _)| is_end(request)));
+}
+
+#[test]
 fn a_set_larger_than_the_cache_is_read_all_the_same() {
     let case = Case::with_shards(25);
     let bucket = Bucket::of(&case);

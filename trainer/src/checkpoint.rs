@@ -1,7 +1,8 @@
 //! A run's state on disk: one safetensors file a checkpoint, complete or not there at all.
 //!
 //! Parameters stand under `model.`, AdamW's moments under `optim.`, with the authors' names and
-//! PyTorch's shapes; the metadata's `localmim` is a [`Header`] as JSON.
+//! PyTorch's shapes; the metadata's `localmim` is a [`Header`] as JSON, `localmim.blake3` the
+//! checksum of header and tensors.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -20,6 +21,8 @@ use crate::settings::Settings;
 pub const CHECKPOINT_VERSION: u32 = 2;
 
 const HEADER_KEY: &str = "localmim";
+/// BLAKE3, in hexadecimal, as [`checksum`] makes it. Checkpoints of older releases have none.
+const CHECKSUM_KEY: &str = "localmim.blake3";
 const MODEL: &str = "model.";
 const OPTIM: &str = "optim.";
 
@@ -90,7 +93,10 @@ impl Checkpoint {
         let model = self.model.iter().map(|(name, tensor)| (format!("{MODEL}{name}"), tensor));
         let moments = self.moments.iter().map(|(name, tensor)| (format!("{OPTIM}{name}"), tensor));
         let header = serde_json::to_string(&self.header)?;
-        let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
+        let metadata = HashMap::from([
+            (CHECKSUM_KEY.to_owned(), checksum(&header, &self.model, &self.moments)),
+            (HEADER_KEY.to_owned(), header),
+        ]);
         write_tensors(model.chain(moments), metadata, path)?;
         File::open(path)?.sync_all()
     }
@@ -98,33 +104,38 @@ impl Checkpoint {
     /// Reads a checkpoint whole.
     ///
     /// # Errors
-    /// [`CheckpointError`] if it can't be read, is cut short, or of another version.
+    /// [`CheckpointError`] if it can't be read, is cut short or damaged, or of another version.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let error = fail(path);
         let bytes = fs::read(path).map_err(|source| error(format!("can't be read: {source}")))?;
         let broken = |what: String| {
-            error(format!("is not a whole checkpoint of trainer ({what}); use an earlier one"))
+            error(format!(
+                "is damaged or no checkpoint of trainer ({what}); use an earlier one of the run, as --resume without a file does"
+            ))
         };
         let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|source| broken(source.to_string()))?;
-        let header = metadata
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get(HEADER_KEY))
+        let metadata = metadata.metadata().clone().unwrap_or_default();
+        let text = metadata
+            .get(HEADER_KEY)
             .ok_or_else(|| broken(format!("no `{HEADER_KEY}` in its metadata")))?;
         #[derive(Deserialize)]
         struct Version {
             version: u32,
         }
         let Version { version } =
-            serde_json::from_str(header).map_err(|source| broken(source.to_string()))?;
+            serde_json::from_str(text).map_err(|source| broken(source.to_string()))?;
         if version != CHECKPOINT_VERSION {
             return Err(error(format!(
                 "has version {version}, but this program reads version {CHECKPOINT_VERSION}; use the release that wrote it"
             )));
         }
         let header: Header =
-            serde_json::from_str(header).map_err(|source| broken(source.to_string()))?;
+            serde_json::from_str(text).map_err(|source| broken(source.to_string()))?;
+        // Else a checksum whose name is damaged would not be missed.
+        if let Some(key) = metadata.keys().find(|key| *key != HEADER_KEY && *key != CHECKSUM_KEY) {
+            return Err(broken(format!("unknown `{key}` in its metadata")));
+        }
         let tensors =
             SafeTensors::deserialize(&bytes).map_err(|source| broken(source.to_string()))?;
         let (mut model, mut moments) = (State::new(), State::new());
@@ -141,10 +152,36 @@ impl Checkpoint {
                 model.insert(name.to_owned(), tensor);
             } else if let Some(name) = name.strip_prefix(OPTIM) {
                 moments.insert(name.to_owned(), tensor);
+            } else {
+                return Err(broken(format!("unknown tensor `{name}`")));
             }
+        }
+        let expected = metadata.get(CHECKSUM_KEY);
+        if expected.is_some_and(|expected| *expected != checksum(text, &model, &moments)) {
+            return Err(broken("its checksum differs".to_owned()));
         }
         Ok(Self { header, model, moments })
     }
+}
+
+/// BLAKE3 over the header's text and every tensor's name, sizes and values.
+fn checksum(header: &str, model: &State, moments: &State) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+    };
+    part(header.as_bytes());
+    for (prefix, state) in [(MODEL, model), (OPTIM, moments)] {
+        for (name, tensor) in state {
+            part(prefix.as_bytes());
+            part(name.as_bytes());
+            let shape: Vec<_> =
+                tensor.shape.iter().flat_map(|&size| (size as u64).to_le_bytes()).collect();
+            part(&shape);
+            part(bytemuck::cast_slice(&tensor.data));
+        }
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// Writes named f32 tensors as safetensors.
@@ -268,6 +305,43 @@ mod tests {
         let path = folder.path().join("x.safetensors");
         checkpoint(5).write(&path).unwrap();
         assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint(5));
+    }
+
+    #[test]
+    fn a_byte_that_changed_anywhere_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        checkpoint(5).write(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            let error = Checkpoint::read(&path).expect_err(&format!("byte {at} changed"));
+            assert_eq!(error.path, path);
+        }
+        // A value: what only a checksum can notice.
+        let mut bytes = whole;
+        *bytes.last_mut().unwrap() ^= 0x10;
+        fs::write(&path, &bytes).unwrap();
+        let error = Checkpoint::read(&path).unwrap_err().to_string();
+        assert!(error.contains("x.safetensors") && error.contains("checksum"), "{error}");
+        assert!(error.contains("earlier one"), "{error}");
+    }
+
+    #[test]
+    fn a_checkpoint_from_before_checksums_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let checkpoint = checkpoint(5);
+        let tensors = [(MODEL, &checkpoint.model), (OPTIM, &checkpoint.moments)];
+        let tensors = tensors.into_iter().flat_map(|(prefix, state)| {
+            state.iter().map(move |(name, tensor)| (format!("{prefix}{name}"), tensor))
+        });
+        let header = serde_json::to_string(&checkpoint.header).unwrap();
+        let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
+        write_tensors(tensors, metadata, &path).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
     }
 
     #[test]

@@ -1,21 +1,22 @@
 //! The command line.
 
-use std::io::Write;
+use std::io::{Write, stdout};
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
+use ingest::terminal::{self, tell};
 use storage::{Address, Notice, Storage, StorageOptions};
 use trainer::checkpoint::CheckpointFolder;
 use trainer::data::{Cache, ShardSource};
 use trainer::device::{self, DeviceChoice, DeviceKind};
 use trainer::export;
 use trainer::progress::Console;
-use trainer::quickstart;
+use trainer::quickstart::{self, Ending};
 use trainer::report;
 use trainer::settings::{Options, Recipe, Settings};
 use trainer::train::run::{Outcome, Resume, RunPaths};
@@ -122,20 +123,24 @@ struct QuickstartArgs {
 
 /// Runs the program; errors are a sentence on standard error, panics too.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = terminal::flags();
     // What a library below panics with is of no use to a user without the place; keep both, and
     // leave the backtrace to RUST_BACKTRACE.
     let result = panic::catch_unwind(AssertUnwindSafe(|| dispatch(cli)));
     match result {
         Ok(Ok(code)) => code,
+        // Whoever reads the output has closed it, as `head` does: there is nobody to tell.
+        Ok(Err(error)) if error.chain().any(terminal::reader_gone) => {
+            ExitCode::from(terminal::READER_GONE)
+        }
         Ok(Err(error)) => {
-            eprintln!("error: {error:#}");
+            tell(format_args!("error: {}", terminal::with_causes(error.chain())));
             ExitCode::FAILURE
         }
         Err(_) => {
-            eprintln!(
+            tell(
                 "error: an internal fault, described above, stopped the program; checkpoints \
-                 already written are whole, and --resume goes on from the newest"
+                 already written are whole, and --resume goes on from the newest",
             );
             ExitCode::FAILURE
         }
@@ -145,32 +150,56 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Export(args)) => {
+            spare(&args.out)?;
             let (path, checkpoint) = export::find_checkpoint(&args.run)?;
+            // Else the encoder would take the place of what it was taken from.
+            let same = args
+                .out
+                .canonicalize()
+                .is_ok_and(|out| path.canonicalize().is_ok_and(|path| path == out));
+            ensure!(
+                !same,
+                "--out {}: the checkpoint itself; give another file",
+                args.out.display()
+            );
             export::export(&checkpoint, &args.out)?;
-            println!("{} → {}", path.display(), args.out.display());
+            writeln!(stdout(), "{} → {}", path.display(), args.out.display())?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Report(args)) => {
             let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
+            spare(&out)?;
             let source = ShardSource::new(storage(args.endpoint)?, args.shards, None);
             report::write(&args.run, &source, &out, args.views)?;
-            println!("{}", out.display());
+            writeln!(stdout(), "{}", out.display())?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Quickstart(args)) => {
             let (device, line) = device::choose(args.device)?;
-            eprintln!("{line}");
-            let report = quickstart::run(&args.out, device, &Console::new(), stop_flag()?)?;
-            println!("report: {}", report.display());
+            tell(line);
+            match quickstart::run(&args.out, device, &Console::new(), stop_flag()?)? {
+                Ending::Report(report) => writeln!(stdout(), "report: {}", report.display())?,
+                Ending::Interrupted => {
+                    tell("stopped; what is done is kept, and the same command goes on from there");
+                    return Ok(ExitCode::from(terminal::INTERRUPTED));
+                }
+            }
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Recipe { name }) => {
-            // A closed pipe is the reader's choice, not an error.
-            let _ = std::io::stdout().write_all(name.text().as_bytes());
+            stdout().write_all(name.text().as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
         None => train(cli.train),
     }
+}
+
+/// Refuses to write over a file of a shard set.
+fn spare(out: &Path) -> anyhow::Result<()> {
+    if ingest::is_of_a_set(out) {
+        return Err(ingest::IngestError::OverSet(out.to_owned())).context("--out");
+    }
+    Ok(())
 }
 
 fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
@@ -179,7 +208,7 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
         args.cache_dir.map(|folder| Cache::open(&folder, args.cache_size.as_u64())).transpose()?;
     let shards = ShardSource::new(storage(args.endpoint)?, shards, cache);
     let (device, line) = device::choose(args.device)?;
-    eprintln!("{line}");
+    tell(line);
 
     let from_file = match &args.config {
         Some(path) => Options::read(path)?,
@@ -205,16 +234,18 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
         match CheckpointFolder::of_run(&out).newest()? {
             Some((path, checkpoint, broken)) => {
                 for error in broken {
-                    eprintln!("passed over: {error}");
+                    tell(format_args!("passed over: {error}"));
                 }
                 resume = Some(Resume { path, checkpoint });
             }
-            None => eprintln!("{} holds no checkpoint yet: a new run begins", out.display()),
+            None => {
+                tell(format_args!("{} holds no checkpoint yet: a new run begins", out.display()))
+            }
         }
     }
     if let Some(Resume { path, checkpoint }) = &resume {
         let saved = &checkpoint.header.settings;
-        eprintln!("resumes {} (step {})", path.display(), checkpoint.header.step);
+        tell(format_args!("resumes {} (step {})", path.display(), checkpoint.header.step));
         options = options.over(Options { max_steps: None, ..saved.to_options() });
     }
 
@@ -225,7 +256,8 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
             DeviceKind::Cuda(_) => "CUDA",
             DeviceKind::Cpu => "the CPU",
         };
-        eprintln!("model: {}, the default on {on}; --model chooses another", settings.model.name());
+        let model = settings.model.name();
+        tell(format_args!("model: {model}, the default on {on}; --model chooses another"));
     }
     let out = args.out.unwrap_or_else(|| out_of(&settings));
     let paths = RunPaths { shards, out };
@@ -233,16 +265,20 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
         trainer::train::run_on(device, &paths, &settings, resume, &Console::new(), stop_flag()?)?;
     let Outcome { step, checkpoint, interrupted } = outcome;
     if interrupted {
-        println!("stopped after step {step}; saved {}; --resume goes on", checkpoint.display());
-        return Ok(ExitCode::from(130));
+        writeln!(
+            stdout(),
+            "stopped after step {step}; saved {}; --resume goes on",
+            checkpoint.display()
+        )?;
+        return Ok(ExitCode::from(terminal::INTERRUPTED));
     }
-    println!("finished after step {step}; saved {}", checkpoint.display());
+    writeln!(stdout(), "finished after step {step}; saved {}", checkpoint.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// How shards are reached; says so when a store does not answer for a while.
 fn storage(endpoint: Option<String>) -> anyhow::Result<Storage> {
-    let notice = Some(Notice::new(|sentence| eprintln!("{sentence}")));
+    let notice = Some(Notice::new(|sentence| tell(sentence)));
     Ok(Storage::new(StorageOptions { endpoint, notice, ..StorageOptions::default() })?)
 }
 
@@ -251,9 +287,9 @@ fn stop_flag() -> anyhow::Result<&'static AtomicBool> {
     static STOP: AtomicBool = AtomicBool::new(false);
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(terminal::INTERRUPTED.into());
         }
-        eprintln!("\nstopping after this step; press Ctrl-C again to leave without saving");
+        tell("\nstopping after this step; press Ctrl-C again to leave without saving");
     })
     .context("Ctrl-C can't be caught")?;
     Ok(&STOP)

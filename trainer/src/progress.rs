@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use ingest::terminal;
 
 use crate::metrics::Record;
 
@@ -32,7 +33,7 @@ impl Console {
         if self.quiet {
             return;
         }
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| terminal::tell(text));
     }
 
     /// The run goes from step `from` to step `to`.
@@ -40,9 +41,8 @@ impl Console {
         if !self.terminal {
             return;
         }
-        let style = ProgressStyle::with_template(
-            "{bar:28} step {pos}/{len}  {msg}  elapsed {elapsed}, left {eta}",
-        );
+        // What is of most use comes first: the message is cut off where the terminal ends.
+        let style = ProgressStyle::with_template("{bar:16} {pos}/{len}, {eta} left  {wide_msg}");
         if let Ok(style) = style {
             self.bar.set_style(style.progress_chars("=> "));
         }

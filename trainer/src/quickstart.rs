@@ -1,7 +1,8 @@
 //! The whole job on a small collection of its own: pictures → shards → encoder → report.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::checkpoint::{CheckpointError, CheckpointFolder};
 use crate::data::ShardSource;
@@ -64,8 +65,44 @@ pub fn settings(device: DeviceKind) -> Result<Settings, SettingsError> {
     Settings::resolve(options, device)
 }
 
+/// How a quickstart ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// All is done; this is the report.
+    Report(PathBuf),
+    /// It was asked to stop before; the same call goes on from what there is.
+    Interrupted,
+}
+
+/// Ingests until it is asked to stop.
+struct Stoppable<'a> {
+    bar: ingest::Bar,
+    stop: &'a AtomicBool,
+}
+
+impl ingest::Progress for Stoppable<'_> {
+    fn begin(&self, bytes: u64, done: u64) {
+        self.bar.begin(bytes, done);
+    }
+
+    fn read(&self, done: u64) {
+        self.bar.read(done);
+    }
+
+    fn picture(&self, rejected: bool) {
+        self.bar.picture(rejected);
+    }
+
+    fn shard(&self, _: u64) -> ControlFlow<()> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
 /// Fills `out` with `raw/`, `shards/`, `run/` and `report.html`; what an earlier call has finished
-/// is taken up. Gives the report's path.
+/// is taken up.
 ///
 /// # Errors
 /// [`QuickstartError`]; the same call goes on from there.
@@ -74,7 +111,7 @@ pub fn run(
     device: DeviceKind,
     console: &Console,
     stop: &AtomicBool,
-) -> Result<PathBuf, QuickstartError> {
+) -> Result<Ending, QuickstartError> {
     let (raw, shards, run) = (out.join("raw"), out.join("shards"), out.join("run"));
     if !raw.exists() {
         let sample = ingest::sample::write(&raw, PICTURES, 0)?;
@@ -89,7 +126,12 @@ pub fn run(
     let mut ingest_settings = ingest::Settings::new(&raw, &shards);
     ingest_settings.ingest.views = VIEWS;
     ingest_settings.ingest.layout.size = SIZE;
-    let summary = ingest::run(&ingest_settings, &ingest::Bar::new())?;
+    let progress = Stoppable { bar: ingest::Bar::new(), stop };
+    let summary = match ingest::run(&ingest_settings, &progress) {
+        Err(ingest::IngestError::Stopped) => return Ok(Ending::Interrupted),
+        summary => summary?,
+    };
+    drop(progress);
     console.message(&format!(
         "{} accepted, {} rejected; {} rows in {}",
         summary.manifest.accepted,
@@ -102,9 +144,12 @@ pub fn run(
     let resume = newest.map(|(path, checkpoint, _)| Resume { path, checkpoint });
     let source = ShardSource::local(shards.as_path());
     let paths = RunPaths { shards: source.clone(), out: run.clone() };
-    train::run_on(device, &paths, &settings(device)?, resume, console, stop)?;
+    let outcome = train::run_on(device, &paths, &settings(device)?, resume, console, stop)?;
+    if outcome.interrupted {
+        return Ok(Ending::Interrupted);
+    }
 
     let page = out.join("report.html");
     report::write(&run, &source, &page, report::DEFAULT_VIEWS)?;
-    Ok(page)
+    Ok(Ending::Report(page))
 }

@@ -15,6 +15,9 @@ use storage::{Address, Storage};
 use crate::IngestError;
 use crate::container::{self, Kind};
 
+/// Bytes that a picture counts for whose size is not known before it is fetched.
+const UNKNOWN: u64 = 100 << 10;
+
 /// What was given, and where to read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -187,9 +190,13 @@ impl Listing {
 }
 
 impl Listed {
-    /// What it counts for in telling how far a run is: its bytes, but at least one.
+    /// What it counts for in telling how far a run is: its bytes, or what most pictures have where
+    /// they are not known.
     pub(crate) fn weight(&self) -> u64 {
-        self.bytes.max(1)
+        match (self.bytes, &self.what) {
+            (0, What::Loose) => UNKNOWN,
+            (bytes, _) => bytes.max(1),
+        }
     }
 
     /// Why it can't be read, if that was found on listing it.

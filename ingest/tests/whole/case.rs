@@ -14,6 +14,8 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use ingest::read::{ShardSet, StoredRow};
 use ingest::{Settings, Silent, Summary, run, sample};
 use parquet::arrow::ArrowWriter;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use schemas::ShardLayout;
 use storage::Address;
 use tempfile::TempDir;
@@ -129,6 +131,28 @@ pub fn picture(number: u32) -> Vec<u8> {
     };
     let picture = RgbImage::from_fn(40 + number % 9, 36 + number % 5, |x, y| {
         Rgb([wave(x, y, 1), wave(y, x, 2), wave(x + number, y, 3)])
+    });
+    let mut file = std::io::Cursor::new(Vec::new());
+    DynamicImage::from(picture).write_to(&mut file, ImageFormat::Png).unwrap();
+    file.into_inner()
+}
+
+/// A smooth scene of which no other number gives the like, in any size.
+pub fn scene(number: u32, side: u32) -> Vec<u8> {
+    let mut rng = ChaCha8Rng::seed_from_u64(number.into());
+    let waves: Vec<[f32; 4]> = (0..6)
+        .map(|_| {
+            [rng.random_range(0.5..3.0), rng.random_range(0.5..3.0), rng.random(), rng.random()]
+        })
+        .collect();
+    let picture = RgbImage::from_fn(side, side, |x, y| {
+        let (x, y) = (x as f32 / side as f32, y as f32 / side as f32);
+        let sum: f32 = waves
+            .iter()
+            .map(|[fx, fy, phase, weight]| weight * (6.3 * (fx * x + fy * y + phase)).sin())
+            .sum();
+        let value = (127.0 + 40.0 * sum).clamp(0.0, 255.0) as u8;
+        Rgb([value, value / 2, 255 - value])
     });
     let mut file = std::io::Cursor::new(Vec::new());
     DynamicImage::from(picture).write_to(&mut file, ImageFormat::Png).unwrap();

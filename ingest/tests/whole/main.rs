@@ -13,3 +13,4 @@ mod mended;
 mod memory;
 mod remote;
 mod sources;
+mod told;

@@ -124,7 +124,7 @@ fn sources_that_moved_are_read_where_they_are_now() {
     assert!(error.contains("shard-00002.parquet") && error.contains("raw is gone"), "{error}");
     let few = repair(&Storage::local(), &settings(&case, &["moved-raw"]), &Silent);
     let few = few.unwrap_err().to_string();
-    assert!(few.contains("--from: 1 sources") && few.contains("part.tar"), "{few}");
+    assert!(few.contains("--from: 1 source,") && few.contains("part.tar"), "{few}");
     let from =
         ["moved-raw", "moved-part.tar", "part.tar.gz", "rows.parquet", "crawl.warc.gz", "list.txt"];
     repair(&Storage::local(), &settings(&case, &from), &Silent).unwrap();
@@ -153,6 +153,71 @@ fn sources_that_changed_make_nothing() {
     case.put("raw/one-more.png", picture(60));
     let error = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap_err().to_string();
     assert!(error.contains("--from"), "{error}");
+    assert!(case.files("out") == spoilt);
+}
+
+#[test]
+fn lists_classes_and_numbered_manifests_are_watched_and_made_again() {
+    let case = grown();
+    let before = case.files("out");
+    assert!(!ShardSet::open(&case.path("out")).unwrap().rejects().unwrap().is_empty());
+    let others: Vec<_> = before.keys().filter(|name| !name.starts_with("shard-")).collect();
+    assert_eq!(
+        others,
+        [
+            "classes.json",
+            "manifest-00001.json",
+            "manifest-00002.json",
+            "manifest.json",
+            "rejects-00002.jsonl",
+            "rejects.jsonl"
+        ]
+    );
+    let mended = |file: &str| {
+        let found = damages(&case);
+        let [Damage { file: damaged, shard: None, .. }] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(damaged, file);
+        let repaired = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap();
+        assert_eq!(repaired.files, [file]);
+        assert!(case.files("out") == before, "{file}");
+    };
+    for file in others.into_iter().filter(|name| *name != "manifest.json") {
+        fs::remove_file(case.path("out").join(file)).unwrap();
+        mended(file);
+        spoil(&case, file, 3);
+        mended(file);
+        fs::write(case.path("out").join(file), "").unwrap();
+        mended(file);
+    }
+    // An earlier manifest may be sound in itself, and yet be that of another set.
+    fs::copy(case.path("out/manifest-00002.json"), case.path("out/manifest-00001.json")).unwrap();
+    mended("manifest-00001.json");
+    // With a shard at once, on which the manifest depends, and the list as well.
+    spoil(&case, "shard-00001.parquet", 20);
+    spoil(&case, "manifest-00001.json", 20);
+    spoil(&case, "rejects-00002.jsonl", 5);
+    repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap();
+    assert!(case.files("out") == before);
+}
+
+#[test]
+fn a_list_that_cannot_be_made_again_is_said_to_be_lost_and_what_is_not() {
+    let case = grown();
+    fs::remove_file(case.path("out/rejects-00002.jsonl")).unwrap();
+    let spoilt = case.files("out");
+    fs::rename(case.path("more"), case.path("moved")).unwrap();
+    let error = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap_err().to_string();
+    assert!(error.contains("rejects-00002.jsonl") && error.contains("--from"), "{error}");
+    // Of the same names and sizes, but other contents.
+    for entry in fs::read_dir(case.path("moved")).unwrap() {
+        let path = entry.unwrap().path();
+        let size = fs::metadata(&path).unwrap().len() as usize;
+        fs::write(path, vec![0; size]).unwrap();
+    }
+    let error =
+        repair(&Storage::local(), &settings(&case, &["moved"]), &Silent).unwrap_err().to_string();
+    assert!(error.contains("rejects-00002.jsonl") && error.contains("3 pictures"), "{error}");
+    assert!(error.contains("shards are whole"), "{error}");
     assert!(case.files("out") == spoilt);
 }
 

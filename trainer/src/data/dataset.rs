@@ -9,7 +9,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::file::reader::ChunkReader;
 use schemas::checksums::CHECKSUMS_KEY;
-use schemas::{ColumnChecksums, MANIFEST_FILE, Manifest, ShardEntry, ShardLayout};
+use schemas::{ColumnChecksums, MANIFEST_FILE, Manifest, ManifestError, ShardEntry, ShardLayout};
 use storage::Address;
 
 use super::DataError;
@@ -56,13 +56,18 @@ impl Dataset {
         if self.fingerprint() == fingerprint {
             return Ok(Some(self));
         }
+        let mut unread = None;
         for version in (1..self.manifest.version).rev() {
-            let manifest = read_manifest(&self.source, &Manifest::file_of_version(version))?;
-            if fingerprint_of(&manifest) == fingerprint {
-                return Self::of_manifest(self.source, manifest).map(Some);
+            match read_manifest(&self.source, &Manifest::file_of_version(version)) {
+                Ok(manifest) if fingerprint_of(&manifest) == fingerprint => {
+                    return Self::of_manifest(self.source, manifest).map(Some);
+                }
+                Ok(_) => {}
+                // It matters only if no other is the one.
+                Err(error) => unread = Some(error),
             }
         }
-        Ok(None)
+        unread.map_or(Ok(None), Err)
     }
 
     fn of_manifest(source: ShardSource, manifest: Manifest) -> Result<Self, DataError> {
@@ -210,9 +215,15 @@ fn read_manifest(source: &ShardSource, file: &str) -> Result<Manifest, DataError
         Err(error) if error.is_missing() => {
             let is_there = folder.local().is_none_or(|path| path.is_dir());
             let (at, reason) = if is_there {
-                let reason = format!(
-                    "no {file}: the folder is no finished shard set; run `ingest PICTURES --out {folder}` to its end"
-                );
+                let first = folder.join(&Manifest::file_of_version(1));
+                let finished = source.storage().stat(&first).is_ok_and(|stat| stat.is_some());
+                let reason = if finished {
+                    format!("it is gone; `ingest repair {folder}` brings it back from its copy")
+                } else {
+                    format!(
+                        "no {file}: the folder is no finished shard set; run `ingest PICTURES --out {folder}` to its end"
+                    )
+                };
                 (at, reason)
             } else {
                 let reason = "there is no such folder; give the folder that ingest wrote";
@@ -222,9 +233,19 @@ fn read_manifest(source: &ShardSource, file: &str) -> Result<Manifest, DataError
         }
         Err(error) => return Err(error.into()),
     };
-    let wrong = |reason: String| DataError::Set { at: at.to_string(), reason };
+    let wrong = |reason: String| DataError::Set {
+        at: at.to_string(),
+        reason: format!("{reason}; `ingest repair {folder}` brings back an undamaged copy"),
+    };
+    let parsed = |error: ManifestError| match error {
+        // No copy is of another version.
+        ManifestError::Version(_) => {
+            DataError::Set { at: at.to_string(), reason: error.to_string() }
+        }
+        error => wrong(error.to_string()),
+    };
     let text = std::str::from_utf8(&bytes).map_err(|error| wrong(error.to_string()))?;
-    Manifest::parse(text).map_err(|error| wrong(error.to_string()))
+    Manifest::parse(text).map_err(parsed)
 }
 
 fn fingerprint_of(manifest: &Manifest) -> String {

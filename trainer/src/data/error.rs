@@ -1,8 +1,10 @@
 //! What can be wrong with shards.
 
 use std::error::Error;
+use std::iter::successors;
 use std::path::PathBuf;
 
+use ingest::terminal;
 use storage::{Address, StorageError};
 
 /// Shards that can't be read, or not in the way that was asked for.
@@ -19,12 +21,14 @@ pub enum DataError {
     },
     /// A shard is missing, cut short or damaged.
     #[error(
-        "{at}{}: {reason}; restore the file, or remake the set with ingest into an empty folder",
+        "{at}{}: {reason}; `ingest verify {folder}` tells all that is damaged, `ingest repair {folder}` makes it again from the sources",
         group.map_or(String::new(), |group| format!(", row group {group}"))
     )]
     Shard {
         /// The shard.
         at: String,
+        /// The folder of the set.
+        folder: String,
         /// Its row group, if the fault lies in one.
         group: Option<usize>,
         /// What is wrong.
@@ -73,24 +77,26 @@ pub enum DataError {
 impl DataError {
     /// A fault in a shard as a whole.
     pub(super) fn shard(at: &Address, reason: impl ToString) -> Self {
-        Self::Shard { at: at.to_string(), group: None, reason: reason.to_string() }
+        Self::fault(at, None, reason)
     }
 
     /// A fault in a row group.
     pub(super) fn group(at: &Address, group: usize, reason: impl ToString) -> Self {
-        Self::Shard { at: at.to_string(), group: Some(group), reason: reason.to_string() }
+        Self::fault(at, Some(group), reason)
+    }
+
+    fn fault(at: &Address, group: Option<usize>, reason: impl ToString) -> Self {
+        let at = at.to_string();
+        // Shards lie in the set's folder itself.
+        let folder = at.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned();
+        Self::Shard { at, folder, group, reason: reason.to_string() }
     }
 }
 
 /// Keeps what the error says, with its causes, so that every thread can be told.
 impl From<StorageError> for DataError {
     fn from(error: StorageError) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text += &format!(": {error}");
-            cause = error.source();
-        }
-        Self::Storage(text)
+        let first: &(dyn Error + 'static) = &error;
+        Self::Storage(terminal::with_causes(successors(Some(first), |&error| error.source())))
     }
 }

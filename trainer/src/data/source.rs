@@ -2,8 +2,9 @@
 //!
 //! Whatever is read of a shard is read as ranges, and then looks to Parquet as if it were the file.
 
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use bytes::buf::{Buf, Reader};
@@ -17,18 +18,45 @@ use super::cache::Cache;
 /// The end of a shard that is fetched for its footer; a longer footer is fetched again.
 const TAIL: u64 = 64 << 10;
 
+/// Bytes of remote shards' ends that are kept in memory.
+const TAILS: usize = 64 << 20;
+
 /// An address of shards, how it is reached, and what is kept of it.
 #[derive(Debug, Clone)]
 pub struct ShardSource {
     storage: Storage,
     folder: Address,
     cache: Option<Arc<Cache>>,
+    tails: Arc<Mutex<Tails>>,
+}
+
+/// The ends of shards, which every row group needs; those that came first go first.
+#[derive(Debug, Default)]
+struct Tails {
+    held: HashMap<String, Fetched>,
+    order: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Tails {
+    fn keep(&mut self, shard: &str, tail: &Fetched) {
+        if self.held.insert(shard.to_owned(), tail.clone()).is_some() {
+            return;
+        }
+        self.order.push_back(shard.to_owned());
+        self.bytes += tail.in_memory();
+        while self.bytes > TAILS
+            && let Some(gone) = self.order.pop_front().and_then(|first| self.held.remove(&first))
+        {
+            self.bytes -= gone.in_memory();
+        }
+    }
 }
 
 impl ShardSource {
     /// The shards in `folder`; ranges of remote ones are kept in `cache`.
     pub fn new(storage: Storage, folder: Address, cache: Option<Cache>) -> Self {
-        Self { storage, folder, cache: cache.map(Arc::new) }
+        Self { storage, folder, cache: cache.map(Arc::new), tails: Arc::default() }
     }
 
     /// The shards in a local folder.
@@ -56,8 +84,22 @@ impl ShardSource {
         self.cache.as_ref().and_then(|cache| cache.trouble())
     }
 
-    /// The footer of a shard and what else stands at its end.
+    /// The footer of a shard and what else stands at its end. A remote one is fetched once for all
+    /// row groups, as far as memory for that goes.
     pub(super) fn tail(&self, shard: &ShardEntry) -> Result<Fetched, StorageError> {
+        if !self.is_remote() {
+            return self.fetch_tail(shard);
+        }
+        let tails = || self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tail) = tails().held.get(&shard.blake3) {
+            return Ok(tail.clone());
+        }
+        let tail = self.fetch_tail(shard)?;
+        tails().keep(&shard.blake3, &tail);
+        Ok(tail)
+    }
+
+    fn fetch_tail(&self, shard: &ShardEntry) -> Result<Fetched, StorageError> {
         let mut fetched = Fetched { bytes: shard.bytes, held: vec![] };
         fetched.hold(
             self.range(shard, shard.bytes.saturating_sub(TAIL)..shard.bytes)?,
@@ -129,6 +171,10 @@ impl Fetched {
         self.held.push((from, bytes));
     }
 
+    fn in_memory(&self) -> usize {
+        self.held.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
     /// What is held from `start` on.
     fn from(&self, start: u64) -> ParquetResult<Bytes> {
         self.held
@@ -174,6 +220,20 @@ mod tests {
     #[test]
     fn ranges_that_touch_are_fetched_as_one() {
         assert_eq!(joined([5..9, 0..3, 3..5, 12..14]), [0..9, 12..14]);
+    }
+
+    #[test]
+    fn the_ends_of_shards_are_kept_up_to_a_bound() {
+        let mut tails = Tails::default();
+        let tail = Fetched { bytes: 1 << 30, held: vec![(0, vec![0; TAILS / 4].into())] };
+        for shard in 0..9 {
+            tails.keep(&shard.to_string(), &tail);
+            tails.keep(&shard.to_string(), &tail);
+        }
+        let mut held: Vec<_> = tails.held.keys().cloned().collect();
+        held.sort();
+        assert_eq!(held, ["5", "6", "7", "8"]);
+        assert_eq!((tails.order.len(), tails.bytes), (4, TAILS));
     }
 
     #[test]

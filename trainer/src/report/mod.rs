@@ -6,7 +6,9 @@ mod plot;
 
 use std::path::{Path, PathBuf};
 
-use crate::data::ShardSource;
+use ingest::read::ShardSet;
+
+use crate::data::{DataError, Dataset, ShardSource};
 use crate::export::{ExportError, find_checkpoint};
 use crate::metrics::{self, MetricsError};
 use crate::model::StateError;
@@ -27,6 +29,9 @@ pub enum ReportError {
     /// The shards.
     #[error(transparent)]
     Shards(#[from] ingest::IngestError),
+    /// The shards, as training reads them.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// The checkpoint's parameters do not fit its own sizes.
     #[error("checkpoint {}: {source}", path.display())]
     State {
@@ -35,12 +40,23 @@ pub enum ReportError {
         /// What does not fit.
         source: StateError,
     },
-    /// The shards lack what the network was trained on.
-    #[error("{shards}: {reason}; give the --shards the run was trained on")]
+    /// The run was trained on other shards.
+    #[error(
+        "checkpoint {} was made on another shard set than {shards}; give the --shards that the run was trained on",
+        path.display()
+    )]
     OtherShards {
-        /// The shards.
+        /// The checkpoint.
+        path: PathBuf,
+        /// The shards now.
         shards: String,
-        /// What is missing.
+    },
+    /// The checkpoint's network asks for what the shards on which it was trained do not hold.
+    #[error("checkpoint {}: its network does not fit the shards: {reason}", path.display())]
+    Unfit {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What does not fit.
         reason: String,
     },
     /// Something could not be drawn.
@@ -69,9 +85,14 @@ pub fn write(
 ) -> Result<(), ReportError> {
     let (path, checkpoint) = find_checkpoint(run)?;
     let records = metrics::read(run)?;
-    let set = ingest::read::ShardSet::open_at(source.storage(), source.folder())?;
+    // The set as the run began with it: what was appended since it has not seen.
+    let dataset =
+        Dataset::open(source.clone())?.as_of(&checkpoint.header.dataset)?.ok_or_else(|| {
+            ReportError::OtherShards { path: path.clone(), shards: source.folder().to_string() }
+        })?;
+    let set = ShardSet::new(source.storage(), source.folder(), dataset.manifest().clone());
     let rejects = set.rejects()?;
-    let drawn = panels::draw(&checkpoint, &path, &set, source.folder(), views)?;
+    let drawn = panels::draw(&checkpoint, &path, &set, views)?;
     let page = page::page(&checkpoint.header, set.manifest(), &rejects, &records, &drawn)?;
     std::fs::write(out, page).map_err(|source| ReportError::Write { path: out.to_owned(), source })
 }

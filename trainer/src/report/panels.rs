@@ -9,7 +9,6 @@ use ingest::draw::Canvas;
 use ingest::read::{ShardSet, StoredRow};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use storage::Address;
 use targets::{IMAGENET_MEAN, IMAGENET_STD};
 
 use super::ReportError;
@@ -43,7 +42,6 @@ pub fn draw(
     checkpoint: &Checkpoint,
     path: &Path,
     set: &ShardSet,
-    shards: &Address,
     count: usize,
 ) -> Result<Drawn, ReportError> {
     let network = &checkpoint.header.network;
@@ -52,10 +50,10 @@ pub fn draw(
     let masks = MaskSpec::new(network, settings.mask_ratio, settings.mask);
     let spec = SampleSpec::new(network, &masks, layout.size as usize);
     let windows = Windows::of(&network.encoder, network.size);
-    let other = |reason: String| ReportError::OtherShards { shards: shards.to_string(), reason };
+    let unfit = |reason: String| ReportError::Unfit { path: path.to_owned(), reason };
     if settings.network(spec.size, layout.bins as usize).ok().as_ref() != Some(network) {
-        return Err(other(format!(
-            "views of {} pixels with {} bins, which make another network than the run's",
+        return Err(unfit(format!(
+            "they hold views of {} pixels with {} bins, which make another network than the run's",
             layout.size, layout.bins
         )));
     }
@@ -74,8 +72,8 @@ pub fn draw(
         let edge = (spec.size - spec.input) / 2;
         let draw = Draw { flipped: false, corner: (edge, edge), masking };
         let mut batch = batch_of(&spec, &masks, &row, &draw).map_err(|error| match error {
-            BatchError::Cell(cell) => other(format!("no cells of {cell} pixels")),
-            BatchError::Target(error) => other(error.to_string()),
+            BatchError::Cell(cell) => unfit(format!("they hold no cells of {cell} pixels")),
+            BatchError::Target(error) => unfit(error.to_string()),
         })?;
         batch.windows = windows.as_ref().map(|windows| Arc::new(windows.plan(&batch.keep)));
         let on_device = to_device::<Flex>(&batch, 0..1, &device);

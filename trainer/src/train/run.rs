@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::backend::AutodiffBackend;
+use ingest::terminal::counted;
+use storage::{Address, Lock, Storage, StorageError};
 
 use super::optim::{AdamWSettings, Gradients, Optimizer};
 use super::schedule::Schedule;
@@ -22,6 +24,9 @@ use crate::model::state::{self, StateError};
 use crate::model::{LocalMim, ModelConfig};
 use crate::progress::Console;
 use crate::settings::{Settings, SettingsError};
+
+/// The file in a run's folder that is locked while a run is at work.
+const LOCK_FILE: &str = ".lock";
 
 /// Where a run reads and writes, and how it begins.
 #[derive(Debug, Clone)]
@@ -86,6 +91,15 @@ pub enum TrainError {
         /// Its newest checkpoint's step.
         step: u64,
     },
+    /// Another program trains into the run's folder.
+    #[error(
+        "another trainer is at work in {}; wait for it to end or stop it, or choose another --out",
+        .0.display()
+    )]
+    Locked(PathBuf),
+    /// The run's folder can't be locked.
+    #[error(transparent)]
+    Lock(#[from] StorageError),
     /// A resumed run's settings differ from its checkpoint's.
     #[error("checkpoint {} was made with other settings: {differences}; leave them out to go on as before, or start anew with another --out", path.display())]
     Conflict {
@@ -106,6 +120,9 @@ pub enum TrainError {
         /// The shards now.
         shards: String,
     },
+    /// The settings of a resumed run do not make the network of its checkpoint.
+    #[error("checkpoint {} holds another network than this release makes of its settings; use the release that wrote it", .0.display())]
+    OtherNetwork(PathBuf),
     /// The shards hold too few rows for a step.
     #[error(
         "{batches} batches of {batch_size} views make less than one step of --accum {accum}; lower --batch-size or --accum"
@@ -160,6 +177,8 @@ pub fn run<B: AutodiffBackend>(
     console: &Console,
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
+    // Held until the run ends, or its program does.
+    let _lock = lock(&paths.out)?;
     let mut dataset = Dataset::open(paths.shards.clone())?;
     if let Some(Resume { path, checkpoint }) = &resume {
         // A run stays with the pictures it began with.
@@ -187,7 +206,7 @@ pub fn run<B: AutodiffBackend>(
 
     let resumed = resume.is_some();
     let mut trainee = match resume {
-        Some(resume) => Trainee::<B>::resume(resume, settings, &network, &dataset, paths, device)?,
+        Some(resume) => Trainee::<B>::resume(resume, settings, &network, device)?,
         None => {
             if let Some(&step) = folder.steps()?.last() {
                 return Err(TrainError::Occupied { out: paths.out.clone(), step });
@@ -204,20 +223,23 @@ pub fn run<B: AutodiffBackend>(
     )?;
 
     console.message(&format!(
-        "{}: {} rows of {} pixels, {} batches of {} an epoch; {} with {:.1} M parameters, {} taps; steps {} to {last_step}",
+        "{}: {} of {} pixels, {} of {} an epoch; {} with {:.1} M parameters, {}; {}",
         settings.recipe.name(),
-        dataset.rows(),
+        counted(dataset.rows(), "row"),
         layout.size,
-        batches_per_epoch,
+        counted(batches_per_epoch, "batch"),
         settings.batch_size,
         settings.model.name(),
-        trainee.optimizer.params().iter().map(|param| param.shape.iter().product::<usize>()).sum::<usize>() as f64 / 1e6,
-        network.taps.len(),
-        trainee.step + u64::from(trainee.step < last_step),
+        trainee
+            .optimizer
+            .params()
+            .iter()
+            .map(|param| param.shape.iter().product::<usize>())
+            .sum::<usize>() as f64
+            / 1e6,
+        counted(network.taps.len() as u64, "tap"),
+        steps_left(trainee.step, last_step, settings),
     ));
-    if resumed && trainee.step >= last_step {
-        console.message("nothing is left to do");
-    }
     console.begin(trainee.step, last_step);
 
     let mut saved = resumed.then_some(trainee.step);
@@ -344,8 +366,6 @@ impl<B: AutodiffBackend> Trainee<B> {
         resume: Resume,
         settings: &Settings,
         network: &ModelConfig,
-        dataset: &Dataset,
-        paths: &RunPaths,
         device: &B::Device,
     ) -> Result<Self, TrainError> {
         let Resume { path, checkpoint } = resume;
@@ -358,9 +378,8 @@ impl<B: AutodiffBackend> Trainee<B> {
         if !differences.is_empty() {
             return Err(TrainError::Conflict { path, differences: differences.join(", ") });
         }
-        if header.dataset != dataset.fingerprint() || header.network != *network {
-            let shards = paths.shards.folder().to_string();
-            return Err(TrainError::OtherShards { path, shards });
+        if header.network != *network {
+            return Err(TrainError::OtherNetwork(path));
         }
         let state = |source| TrainError::State { path: path.clone(), source };
         let model = LocalMim::from_state(network, settings.precision, &checkpoint.model, device)
@@ -400,6 +419,29 @@ impl<B: AutodiffBackend> Trainee<B> {
         };
         let checkpoint = Checkpoint { header, model: state::save(&self.model, network), moments };
         folder.save(&checkpoint, settings.keep)
+    }
+}
+
+/// The lock of a run's folder.
+fn lock(out: &Path) -> Result<Lock, TrainError> {
+    let lock = Storage::local().lock(&Address::from(out.join(LOCK_FILE)))?;
+    lock.ok_or_else(|| TrainError::Locked(out.to_owned()))
+}
+
+/// Which steps a run is going to make.
+fn steps_left(made: u64, last: u64, settings: &Settings) -> String {
+    match (made < last, settings.max_steps) {
+        (true, _) if made + 1 == last => format!("step {last}"),
+        (true, _) => format!("steps {} to {last}", made + 1),
+        (false, Some(most)) if most == last => format!(
+            "nothing is left to do: {} made, and --max-steps is {most}",
+            counted(made, "step")
+        ),
+        (false, _) => format!(
+            "nothing is left to do: {} made, which is the whole of --epochs {}",
+            counted(made, "step"),
+            settings.epochs
+        ),
     }
 }
 
@@ -511,5 +553,25 @@ impl Clock {
             decoders: share(self.parts.decoders),
             optimizer: share(self.optimizer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::DeviceKind;
+    use crate::settings::Options;
+
+    #[test]
+    fn what_is_left_of_a_run_is_told() {
+        let left = |made, last, max_steps| {
+            let options = Options { max_steps, ..Options::default() };
+            let settings = Settings::resolve(options, DeviceKind::Cpu);
+            steps_left(made, last, &settings.unwrap())
+        };
+        assert_eq!(left(0, 9, None), "steps 1 to 9");
+        assert_eq!(left(8, 9, None), "step 9");
+        assert!(left(3, 2, Some(2)).contains("3 steps made, and --max-steps is 2"));
+        assert!(left(9, 9, Some(20)).contains("9 steps made, which is the whole of --epochs"));
     }
 }

@@ -48,7 +48,7 @@ impl Slices {
         Ok(Self { pools: (0..threads.max(1)).map(pool).collect::<Result<_, _>>()? })
     }
 
-    /// Losses and gradients of a batch. The times are those of one thread, on average.
+    /// Losses and gradients of a batch. The times are those of one thread that had a slice, on average.
     pub fn run<B: AutodiffBackend>(
         &self,
         model: &LocalMim<B>,
@@ -95,7 +95,8 @@ impl Slices {
         });
         let sum = sum.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).sum;
         let mut sum = sum.expect("a batch has a view");
-        sum.times /= self.pools.len() as u32;
+        // Threads for which there is no slice take no time.
+        sum.times /= self.pools.len().min(count) as u32;
         sum
     }
 }

@@ -1,0 +1,76 @@
+//! Files that follow from the manifest, or from it and sound shards.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use schemas::{CLASSES_FILE, MANIFEST_FILE, Manifest};
+use storage::{Address, Storage};
+
+use crate::IngestError;
+use crate::stored::{self, ShardFile};
+
+/// Shards that are read at once.
+const AT_ONCE: usize = 64;
+
+/// Writes the classes or a numbered manifest of the set anew.
+pub(super) fn write(
+    storage: &Storage,
+    out: &Address,
+    manifest: &Manifest,
+    file: &str,
+) -> Result<(), IngestError> {
+    let at = out.join(file);
+    if file == CLASSES_FILE {
+        return Ok(storage.put(&at, manifest.classes_text())?);
+    }
+    if file == Manifest::file_of_version(manifest.version) {
+        let bytes = storage.read(&out.join(MANIFEST_FILE))?;
+        return Ok(storage.put(&at, bytes)?);
+    }
+    let version = (1..manifest.version).find(|&v| file == Manifest::file_of_version(v));
+    let version = version.ok_or_else(|| IngestError::Repair {
+        file: file.to_owned(),
+        problem: "it is no file of the set".into(),
+    })?;
+    Ok(storage.put(&at, earlier(storage, out, manifest, version)?.to_text())?)
+}
+
+/// The manifest as it was at an earlier version. Its bytes are what they were unless another release
+/// of the program made it.
+fn earlier(
+    storage: &Storage,
+    out: &Address,
+    manifest: &Manifest,
+    version: u32,
+) -> Result<Manifest, IngestError> {
+    let shards: Vec<_> = manifest.shards_of(version).cloned().collect();
+    let parts = manifest.parts[..version as usize].to_vec();
+    let mut counts = BTreeMap::<String, u64>::new();
+    for shards in shards.chunks(AT_ONCE) {
+        let found: Vec<_> = shards
+            .par_iter()
+            .map(|entry| {
+                stored::classes(&ShardFile::new(storage, out, entry), manifest.settings.views)
+            })
+            .collect::<Result<_, _>>()?;
+        for (class, pictures) in found.into_iter().flatten() {
+            *counts.entry(class).or_default() += pictures;
+        }
+    }
+    let classes = manifest.classes.iter().filter(|class| counts.contains_key(*class));
+    let (classes, class_pictures) =
+        classes.map(|class| (class.clone(), counts.get(class).copied().unwrap_or(0))).unzip();
+    Ok(Manifest {
+        version,
+        accepted: parts.iter().map(|part| part.accepted).sum(),
+        cut_short: parts.iter().map(|part| part.cut_short).sum(),
+        rejected: parts.iter().flat_map(|part| part.rejected.values()).sum(),
+        parts,
+        classes,
+        class_pictures,
+        rows: shards.iter().map(|shard| shard.rows).sum(),
+        bytes: shards.iter().map(|shard| shard.bytes).sum(),
+        shards,
+        ..manifest.clone()
+    })
+}

@@ -1,0 +1,123 @@
+//! A list of rejects, made again by looking at all pictures of its part.
+//!
+//! What was rejected stands nowhere else, so that the part's shards are made once more; they are
+//! held against the manifest, and dropped.
+
+use std::io::Write;
+
+use schemas::{FileEntry, Manifest, ShardEntry};
+use storage::{Address, Storage};
+
+use super::limits_of;
+use crate::known::{Known, Names};
+use crate::make::{Maker, Start};
+use crate::shard::ClosedShard;
+use crate::source::Listing;
+use crate::state::{ShardState, reject_line};
+use crate::terminal::counted;
+use crate::{IngestError, Progress};
+
+/// What makes lists of rejects again.
+pub(super) struct Remake<'a> {
+    pub storage: &'a Storage,
+    pub out: &'a Address,
+    pub manifest: &'a Manifest,
+    pub threads: &'a rayon::ThreadPool,
+    pub progress: &'a dyn Progress,
+}
+
+impl Remake<'_> {
+    /// Publishes the list of the part at `index`, if it has the bytes that it had.
+    pub fn list(&self, index: usize, listing: &Listing, memory: u64) -> Result<(), IngestError> {
+        let Self { storage, out, manifest, threads, progress } = *self;
+        let (part, settings) = (&manifest.parts[index], &manifest.settings);
+        let (before, shards): (Vec<_>, Vec<_>) = manifest
+            .shards_of(index as u32 + 1)
+            .cloned()
+            .partition(|shard| shard.first < part.first);
+
+        // Shards on their way to a store would be uploaded for nothing.
+        let scratch = match out.local() {
+            Some(_) => None,
+            None => Some(
+                tempfile::tempdir()
+                    .map_err(IngestError::io("make a folder in", &std::env::temp_dir()))?,
+            ),
+        };
+        let aside = scratch.as_ref().map(|folder| Address::from(folder.path()));
+        let maker = Maker::new(
+            storage,
+            aside.as_ref().unwrap_or(out),
+            settings,
+            memory,
+            threads,
+            progress,
+        )?;
+
+        let mut known = Known::new(settings);
+        threads.install(|| known.learn(storage, out, &before, settings.views))?;
+        let mut names = Names::new(storage, out, settings.views, before);
+        let start = Start {
+            shard: part.first_shard,
+            number: part.first,
+            place: Default::default(),
+            most: part.pictures,
+        };
+
+        let at = out.join(&part.rejects.file);
+        let mut writer = storage.writer(&at)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut finish = |_, closed: Option<ClosedShard>, state: ShardState| {
+            let entry = shards.iter().find(|shard| shard.first == state.first);
+            self.compare(&part.rejects, entry, closed, &state)?;
+            for reject in &state.rejects {
+                let line = reject_line(&at, reject)?;
+                hasher.update(line.as_bytes());
+                writer
+                    .write_all(line.as_bytes())
+                    .map_err(|source| IngestError::Write { at: at.clone(), source })?;
+            }
+            Ok(entry.cloned())
+        };
+        let limits = limits_of(manifest, part);
+        maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish)?;
+        if hasher.finalize().to_hex().as_str() != part.rejects.blake3 {
+            return Err(self.lost(&part.rejects, "pictures are rejected for other reasons now"));
+        }
+        Ok(writer.finish()?)
+    }
+
+    /// Whether a shard made again is the one of the manifest.
+    fn compare(
+        &self,
+        list: &FileEntry,
+        entry: Option<&ShardEntry>,
+        closed: Option<ClosedShard>,
+        state: &ShardState,
+    ) -> Result<(), IngestError> {
+        let same = match (entry, &closed) {
+            (Some(entry), Some(closed)) => {
+                closed.entry.blake3 == entry.blake3 && state.pictures == entry.pictures
+            }
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if same { Ok(()) } else { Err(self.lost(list, "the pictures make other shards now")) }
+    }
+
+    fn lost(&self, list: &FileEntry, why: &str) -> IngestError {
+        let part = self.manifest.parts.iter().find(|part| part.rejects == *list);
+        let rejected: u64 = part.map_or(0, |part| part.rejected.values().sum());
+        IngestError::Repair {
+            file: list.file.clone(),
+            problem: format!(
+                "{why}, so that they are not what they were, or this is another release of ingest. What is lost is which {} rejected, and why; the shards are whole and can be trained on",
+                if rejected == 1 {
+                    "1 picture was".into()
+                } else {
+                    format!("{} were", counted(rejected, "picture"))
+                }
+            ),
+        }
+    }
+}
