@@ -5,6 +5,7 @@
 mod bad_input;
 mod case;
 mod golden;
+mod import;
 mod loader;
 mod local_gradients;
 mod parity_swin;

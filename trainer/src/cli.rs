@@ -15,6 +15,7 @@ use trainer::checkpoint::CheckpointFolder;
 use trainer::data::{Cache, ShardSource};
 use trainer::device::{self, DeviceChoice, DeviceKind};
 use trainer::export;
+use trainer::import::{self, Imported};
 use trainer::progress::Console;
 use trainer::quickstart::{self, Ending};
 use trainer::report;
@@ -42,6 +43,8 @@ struct Cli {
 enum Command {
     /// Write a run's encoder as safetensors with timm's names
     Export(ExportArgs),
+    /// Take published weights (LocalMIM's, MAE's) into a run's folder, for export and evaluation
+    Import(Box<ImportArgs>),
     /// Write a run's report as one HTML page: losses, reconstructions, rejects
     Report(ReportArgs),
     /// Make a small picture collection, ingest it, train on it, and write a report
@@ -91,6 +94,23 @@ struct ExportArgs {
     /// File to write
     #[arg(long, default_value = "encoder.safetensors")]
     out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    /// PyTorch's .pth, or safetensors
+    file: PathBuf,
+    /// Folder of the run to make
+    #[arg(long)]
+    out: PathBuf,
+    /// Side in pixels of the pictures it was made on
+    #[arg(long, default_value_t = 224)]
+    size: usize,
+    /// Orientation bins of its HOG targets
+    #[arg(long, default_value_t = 9)]
+    bins: usize,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Debug, Args)]
@@ -164,6 +184,18 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             );
             export::export(&checkpoint, &args.out)?;
             writeln!(stdout(), "{} → {}", path.display(), args.out.display())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Import(args)) => {
+            let settings = Settings::resolve(args.options, DeviceKind::Cpu)?;
+            let imported = import::import(&args.file, &args.out, &settings, args.size, args.bins)?;
+            let Imported { checkpoint, found, fresh } = imported;
+            let fresh = match fresh {
+                0 => String::new(),
+                count => format!("; {count} parameters of heads are not in it and begin anew"),
+            };
+            let (file, to) = (args.file.display(), checkpoint.display());
+            writeln!(stdout(), "{file} → {to}: {found} parameters{fresh}")?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Report(args)) => {
