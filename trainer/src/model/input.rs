@@ -3,6 +3,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::ModelConfig;
 use super::windows::{Grouping, WindowPlan};
 
 /// The patches of some views.
@@ -11,12 +12,34 @@ pub struct EncoderInput<B: Backend> {
     /// `[views, tokens, 3·patch²]`: patches, normalised, each (channel, row, column). A Swin's come
     /// in the order of their units, in rows within each.
     pub patches: Tensor<B, 3>,
-    /// `[views, tokens]`: which units these are; one token a unit for a ViT.
+    /// `[views, units]`: which units these are; one token a unit for a ViT.
     pub units: Tensor<B, 2, Int>,
     /// `[views, tokens, 1]`: 1 where a mask token stands for the patch; none where none does.
     pub masked: Option<Tensor<B, 3>>,
     /// How a Swin's tokens attend to one another; the same for all views.
     pub windows: Option<DevicePlan<B>>,
+}
+
+impl<B: Backend> EncoderInput<B> {
+    /// Whole views, nothing masked: `patches` holds all patches of each, as [`Self::patches`] has
+    /// them. `windows` is the plan over all units, for a Swin.
+    pub fn whole(
+        config: &ModelConfig,
+        patches: Vec<f32>,
+        windows: Option<DevicePlan<B>>,
+        device: &B::Device,
+    ) -> Self {
+        let patch = config.encoder.patch();
+        let (tokens, channels) = ((config.size / patch).pow(2), 3 * patch * patch);
+        let views = patches.len() / (tokens * channels);
+        let units: Vec<i32> = (0..views).flat_map(|_| 0..config.units() as i32).collect();
+        Self {
+            patches: Tensor::from_data(TensorData::new(patches, [views, tokens, channels]), device),
+            units: Tensor::from_data(TensorData::new(units, [views, config.units()]), device),
+            masked: None,
+            windows,
+        }
+    }
 }
 
 /// [`WindowPlan`] on the device.

@@ -109,6 +109,8 @@ pub struct Settings {
     pub mask_ratio: f64,
     /// Epochs of the whole schedule.
     pub epochs: u64,
+    /// Optimizer steps of the whole schedule, in place of epochs.
+    pub steps: Option<u64>,
     /// Stop after this many optimizer steps, if earlier.
     pub max_steps: Option<u64>,
     /// Views a batch.
@@ -195,6 +197,7 @@ impl Settings {
             mask: o.mask.unwrap_or(MaskKind::Random),
             mask_ratio: o.mask_ratio.unwrap_or(0.75),
             epochs: o.epochs.unwrap_or(100),
+            steps: o.steps,
             max_steps: o.max_steps,
             batch_size: o.batch_size.unwrap_or(256),
             accum: o.accum.unwrap_or(1),
@@ -225,6 +228,7 @@ impl Settings {
         let count_range = "it must be at least 1 and fit 32 bits";
         let counts = [
             ("epochs", self.epochs),
+            ("steps", self.steps.unwrap_or(1)),
             ("max-steps", self.max_steps.unwrap_or(1)),
             ("batch-size", self.batch_size as u64),
             ("accum", self.accum as u64),

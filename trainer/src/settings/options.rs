@@ -122,7 +122,10 @@ pub struct Options {
     /// Epochs of the whole schedule
     #[arg(long, help_heading = "Optimisation")]
     pub epochs: Option<u64>,
-    /// Stop after this many optimizer steps; the schedule stays that of --epochs
+    /// Optimizer steps of the whole schedule, in place of --epochs
+    #[arg(long, help_heading = "Optimisation")]
+    pub steps: Option<u64>,
+    /// Stop after this many optimizer steps; the schedule stays as it is
     #[arg(long, help_heading = "Optimisation")]
     pub max_steps: Option<u64>,
     /// Views a batch
@@ -228,6 +231,7 @@ impl Options {
             mask: self.mask.or(base.mask),
             mask_ratio: self.mask_ratio.or(base.mask_ratio),
             epochs: self.epochs.or(base.epochs),
+            steps: self.steps.or(base.steps),
             max_steps: self.max_steps.or(base.max_steps),
             batch_size: self.batch_size.or(base.batch_size),
             accum: self.accum.or(base.accum),

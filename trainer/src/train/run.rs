@@ -438,9 +438,12 @@ fn steps_left(made: u64, last: u64, settings: &Settings) -> String {
             counted(made, "step")
         ),
         (false, _) => format!(
-            "nothing is left to do: {} made, which is the whole of --epochs {}",
+            "nothing is left to do: {} made, which is the whole of {}",
             counted(made, "step"),
-            settings.epochs
+            match settings.steps {
+                Some(steps) => format!("--steps {steps}"),
+                None => format!("--epochs {}", settings.epochs),
+            }
         ),
     }
 }
@@ -449,7 +452,7 @@ fn steps_left(made: u64, last: u64, settings: &Settings) -> String {
 fn schedule(settings: &Settings, batches_per_epoch: u64) -> Result<Schedule, TrainError> {
     let accum = settings.accum as u64;
     let batches = settings.epochs.saturating_mul(batches_per_epoch);
-    if batches < accum {
+    if batches < accum && settings.steps.is_none() {
         return Err(TrainError::TooFew {
             batches,
             batch_size: settings.batch_size,
@@ -461,7 +464,7 @@ fn schedule(settings: &Settings, batches_per_epoch: u64) -> Result<Schedule, Tra
         peak: Schedule::peak(settings.lr, settings.batch_size * settings.accum),
         floor: settings.min_lr,
         warmup_steps: (settings.warmup_epochs * steps_per_epoch).round() as u64,
-        total_steps: batches / accum,
+        total_steps: settings.steps.unwrap_or(batches / accum),
     })
 }
 
@@ -561,6 +564,23 @@ mod tests {
     use super::*;
     use crate::device::DeviceKind;
     use crate::settings::Options;
+
+    #[test]
+    fn a_schedule_may_be_given_in_steps() {
+        let of = |steps| {
+            let options = Options {
+                steps,
+                epochs: Some(2),
+                warmup_epochs: Some(0.5),
+                accum: Some(2),
+                ..Options::default()
+            };
+            schedule(&Settings::resolve(options, DeviceKind::Cpu).unwrap(), 8).unwrap()
+        };
+        assert_eq!((of(None).total_steps, of(None).warmup_steps), (8, 2));
+        assert_eq!((of(Some(3)).total_steps, of(Some(3)).warmup_steps), (3, 2));
+        assert_eq!(of(Some(3)).at(3), of(Some(3)).floor);
+    }
 
     #[test]
     fn what_is_left_of_a_run_is_told() {
