@@ -201,7 +201,7 @@ impl<B: Backend> Decoder<B> {
         } + self.positions.clone().unsqueeze();
 
         for block in &self.blocks {
-            x = block.forward(x);
+            x = block.forward(x, None);
         }
         let x = self.norm.forward(x).narrow(1, self.prefix, tokens);
         let x = self.rescale.forward(x, tokens.isqrt());

@@ -18,6 +18,9 @@ pub struct EncoderInput<B: Backend> {
     pub masked: Option<Tensor<B, 3>>,
     /// How a Swin's tokens attend to one another; the same for all views.
     pub windows: Option<DevicePlan<B>>,
+    /// `[2·blocks, views, 1]`: what the branches of each block, attention and MLP, are multiplied
+    /// by; none for 1.
+    pub branches: Option<Tensor<B, 3>>,
 }
 
 impl<B: Backend> EncoderInput<B> {
@@ -38,6 +41,7 @@ impl<B: Backend> EncoderInput<B> {
             units: Tensor::from_data(TensorData::new(units, [views, config.units()]), device),
             masked: None,
             windows,
+            branches: None,
         }
     }
 }

@@ -191,11 +191,47 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    /// `[batch, tokens, width]` → the same, f32.
-    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let x = x.clone() + to_f32(self.attn.forward(self.norm1.forward(x)));
+    /// `[batch, tokens, width]` → the same, f32. `kept`, if given, is what each view's two branches
+    /// are multiplied by.
+    pub fn forward(&self, x: Tensor<B, 3>, kept: Option<Branches<B>>) -> Tensor<B, 3> {
+        let (first, second) = Branches::pair(kept);
+        let x = x.clone() + scaled(self.attn.forward(self.norm1.forward(x)), first);
         let hidden = gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone())));
-        x + to_f32(self.mlp.fc2.forward(hidden))
+        x + scaled(self.mlp.fc2.forward(hidden), second)
+    }
+}
+
+/// What a block's two branches are multiplied by (stochastic depth, arXiv 1603.09382): `[views, 1, 1]`
+/// each, 0 for a view that skips the branch.
+#[derive(Debug, Clone)]
+pub struct Branches<B: Backend> {
+    /// Of attention.
+    pub attention: Tensor<B, 3>,
+    /// Of the MLP.
+    pub mlp: Tensor<B, 3>,
+}
+
+impl<B: Backend> Branches<B> {
+    /// Both, or neither.
+    pub fn pair(kept: Option<Self>) -> (Option<Tensor<B, 3>>, Option<Tensor<B, 3>>) {
+        kept.map(|kept| (kept.attention, kept.mlp)).unzip()
+    }
+
+    /// Those of block `block`, of `[2·blocks, views, 1]`.
+    pub fn of_block(all: Option<&Tensor<B, 3>>, block: usize) -> Option<Self> {
+        let row = |all: &Tensor<B, 3>, row: usize| {
+            let [_, views, _] = all.dims();
+            all.clone().narrow(0, row, 1).reshape([views, 1, 1])
+        };
+        all.map(|all| Self { attention: row(all, 2 * block), mlp: row(all, 2 * block + 1) })
+    }
+}
+
+/// A branch in f32, times what is kept of it.
+pub fn scaled<B: Backend>(branch: Tensor<B, 3>, kept: Option<Tensor<B, 3>>) -> Tensor<B, 3> {
+    match kept {
+        Some(kept) => to_f32(branch) * kept,
+        None => to_f32(branch),
     }
 }
 

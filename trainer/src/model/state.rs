@@ -9,8 +9,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
+use super::ModelConfig;
 use super::config::{EncoderConfig, HeadKind, Scale};
-use super::{LocalMim, ModelConfig};
 
 /// A tensor on the host, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,8 +144,9 @@ fn transpose(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|column| (0..rows).map(move |row| data[row * columns + column])).collect()
 }
 
-/// Every parameter of a network, in the order in which it is visited.
-pub fn table<B: Backend>(model: &LocalMim<B>, config: &ModelConfig) -> Vec<ParamInfo> {
+/// Every parameter of a network, in the order in which it is visited. `model` has its encoder in a
+/// field `encoder`, as [`LocalMim`](super::LocalMim) does.
+pub fn table<B: Backend, M: Module<B>>(model: &M, config: &ModelConfig) -> Vec<ParamInfo> {
     let mut visitor = Table { config, path: vec![], owner: vec![], params: vec![] };
     model.visit(&mut visitor);
     visitor.params
@@ -235,12 +236,15 @@ fn describe(config: &ModelConfig, path: &[&str], owner: &str) -> (String, Kind) 
 }
 
 /// Fills a network from `state`.
-pub(super) fn load<B: Backend>(
-    model: LocalMim<B>,
+///
+/// # Errors
+/// [`StateError`] if a parameter is missing, of another shape, or left over.
+pub fn load<B: Backend, M: Module<B>>(
+    model: M,
     config: &ModelConfig,
     state: &State,
     device: &B::Device,
-) -> Result<LocalMim<B>, StateError> {
+) -> Result<M, StateError> {
     let params = table(&model, config);
     if let Some(name) = state.keys().find(|name| !params.iter().any(|param| param.name == **name)) {
         return Err(StateError::Unknown(name.clone()));
@@ -270,7 +274,7 @@ impl<B: Backend> ModuleMapper<B> for Load<'_, B> {
 }
 
 /// The parameters of a network.
-pub fn save<B: Backend>(model: &LocalMim<B>, config: &ModelConfig) -> State {
+pub fn save<B: Backend, M: Module<B>>(model: &M, config: &ModelConfig) -> State {
     let mut visitor = Save { params: table(model, config).into_iter(), state: State::new() };
     model.visit(&mut visitor);
     visitor.state
@@ -301,7 +305,7 @@ mod tests {
 
     use super::*;
     use crate::model::init::init;
-    use crate::model::{Coordinates, Precision, TapConfig, TargetKind};
+    use crate::model::{Coordinates, LocalMim, Precision, TapConfig, TargetKind};
 
     fn config() -> ModelConfig {
         let tap = |layer, cell| TapConfig { layer, cell };

@@ -11,7 +11,7 @@ use burn::tensor::backend::Backend;
 
 use super::config::EncoderConfig;
 use super::input::{DeviceGrouping, EncoderInput, select_rows};
-use super::layers::{LayerNorm, Linear, Mlp, replace_masked, to_f32};
+use super::layers::{Branches, LayerNorm, Linear, Mlp, replace_masked, scaled, to_f32};
 use super::windows::window_of;
 use super::{MaskedInput, ModelConfig, Precision};
 
@@ -87,10 +87,16 @@ pub struct SwinBlock<B: Backend> {
 }
 
 impl<B: Backend> SwinBlock<B> {
-    fn forward(&self, x: Tensor<B, 3>, windows: &DeviceGrouping<B>) -> Tensor<B, 3> {
-        let x = x.clone() + to_f32(self.attn.forward(self.norm1.forward(x), windows));
+    fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        windows: &DeviceGrouping<B>,
+        kept: Option<Branches<B>>,
+    ) -> Tensor<B, 3> {
+        let (first, second) = Branches::pair(kept);
+        let x = x.clone() + scaled(self.attn.forward(self.norm1.forward(x), windows), first);
         let hidden = gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone())));
-        x + to_f32(self.mlp.fc2.forward(hidden))
+        x + scaled(self.mlp.fc2.forward(hidden), second)
     }
 }
 
@@ -189,12 +195,15 @@ impl<B: Backend> Swin<B> {
         let x = self.patch_embed.norm.forward(self.patch_embed.proj.forward(input.patches));
         let mut x = replace_masked(x, self.mask_token.as_ref(), input.masked);
         let mut latents = Vec::with_capacity(self.taps.len());
+        let mut number = 0;
         for (stage, (layer, (plain, shifted))) in
             self.layers.iter().zip(&windows.stages).enumerate()
         {
             for (i, block) in layer.blocks.iter().enumerate() {
                 let grouping = shifted.as_ref().filter(|_| i % 2 == 1).unwrap_or(plain);
-                x = block.forward(x, grouping);
+                let kept = Branches::of_block(input.branches.as_ref(), number);
+                x = block.forward(x, grouping, kept);
+                number += 1;
             }
             if let Some(merging) = &layer.downsample {
                 x = merging.forward(x);

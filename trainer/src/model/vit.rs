@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::config::EncoderConfig;
 use super::input::EncoderInput;
-use super::layers::{Block, LayerNorm, Linear, replace_masked, to_f32};
+use super::layers::{Block, Branches, LayerNorm, Linear, replace_masked, to_f32};
 use super::{MaskedInput, ModelConfig, Precision, positions};
 
 /// A ViT whose taps have a norm each. The last tap's norm is the one that is exported.
@@ -67,10 +67,11 @@ impl<B: Backend> Vit<B> {
 
     /// Latents at the taps, each `[views, 1 + tokens, width]`, class token first.
     pub fn forward(&self, input: EncoderInput<B>) -> Vec<Tensor<B, 3>> {
+        let branches = input.branches.clone();
         let mut x = self.embed(input);
         let mut latents = Vec::with_capacity(self.taps.len());
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x);
+            x = block.forward(x, Branches::of_block(branches.as_ref(), i));
             if let Some(tap) = self.taps.iter().position(|&after| after == i + 1) {
                 latents.push(self.norm[tap].forward(x.clone()));
                 if latents.len() == self.taps.len() {

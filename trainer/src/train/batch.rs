@@ -65,6 +65,7 @@ pub fn to_device<B: Backend>(
         units: ints(part(&batch.keep, batch.views, &views).to_vec()),
         masked,
         windows: windows.map(|plan| DevicePlan::new(plan, device)),
+        branches: None,
     };
 
     let restore = part(&batch.restore, batch.views, &views);

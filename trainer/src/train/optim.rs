@@ -8,8 +8,8 @@ use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, SimpleO
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 
+use crate::model::ModelConfig;
 use crate::model::state::{self, HostTensor, ParamInfo, State, StateError};
-use crate::model::{LocalMim, ModelConfig};
 
 type Flat<B> = Tensor<<B as AutodiffBackend>::InnerBackend, 1>;
 
@@ -97,6 +97,8 @@ pub struct Optimizer<B: AutodiffBackend> {
     decayed: AdamW,
     plain: AdamW,
     params: Vec<ParamInfo>,
+    /// What each parameter's learning rate is multiplied by.
+    scales: Vec<f64>,
     moments: Vec<Option<AdamWState<B::InnerBackend, 1>>>,
 }
 
@@ -107,7 +109,7 @@ const SECOND: &str = "exp_avg_sq.";
 
 impl<B: AutodiffBackend> Optimizer<B> {
     /// An optimizer that has made no step.
-    pub fn new(model: &LocalMim<B>, config: &ModelConfig, settings: AdamWSettings) -> Self {
+    pub fn new<M: Module<B>>(model: &M, config: &ModelConfig, settings: AdamWSettings) -> Self {
         let adamw = |decay: f64| {
             AdamWConfig::new()
                 .with_beta_1(settings.betas.0 as f32)
@@ -121,8 +123,16 @@ impl<B: AutodiffBackend> Optimizer<B> {
             decayed: adamw(settings.weight_decay),
             plain: adamw(0.0),
             moments: vec![None; params.len()],
+            scales: vec![1.0; params.len()],
             params,
         }
+    }
+
+    /// Multiplies each parameter's learning rate by a factor of its own.
+    #[must_use]
+    pub fn with_scales(mut self, scale: impl Fn(&ParamInfo) -> f64) -> Self {
+        self.scales = self.params.iter().map(scale).collect();
+        self
     }
 
     /// The parameters, in the order of the gradients.
@@ -131,7 +141,7 @@ impl<B: AutodiffBackend> Optimizer<B> {
     }
 
     /// The network after one step.
-    pub fn step(&mut self, model: LocalMim<B>, grads: Gradients<B>, lr: f64) -> LocalMim<B> {
+    pub fn step<M: Module<B>>(&mut self, model: M, grads: Gradients<B>, lr: f64) -> M {
         let mut grads = grads.0.into_iter();
         model.map(&mut Step { optimizer: self, grads: &mut grads, lr, at: 0 })
     }
@@ -199,7 +209,12 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Step<'_, B> {
         let adamw = if decays { &self.optimizer.decayed } else { &self.optimizer.plain };
         let shape = tensor.shape();
         let flat = tensor.inner().reshape([shape.num_elements()]);
-        let (flat, moments) = adamw.step(self.lr, flat, grad, self.optimizer.moments[at].take());
+        let (flat, moments) = adamw.step(
+            self.lr * self.optimizer.scales[at],
+            flat,
+            grad,
+            self.optimizer.moments[at].take(),
+        );
         self.optimizer.moments[at] = moments;
         let tensor = Tensor::from_inner(flat.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)

@@ -6,6 +6,7 @@
 //! number of threads; so the result doesn't either, to the last bit.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,7 +49,8 @@ impl Slices {
         Ok(Self { pools: (0..threads.max(1)).map(pool).collect::<Result<_, _>>()? })
     }
 
-    /// Losses and gradients of a batch. The times are those of one thread that had a slice, on average.
+    /// Losses and gradients of a batch. The times are those of one thread that had a slice, on
+    /// average.
     pub fn run<B: AutodiffBackend>(
         &self,
         model: &LocalMim<B>,
@@ -56,19 +58,29 @@ impl Slices {
         batch: &Batch,
         device: &B::Device,
     ) -> StepOutput<B> {
-        let one = |model: &LocalMim<B>, views| {
+        self.spread(model, batch.views, device, |model, views| {
             let start = Instant::now();
             let slice = to_device(batch, views, device);
             let upload = start.elapsed();
             let mut output = forward_backward(model, loss, slice);
             output.times.upload = upload;
             output
-        };
+        })
+    }
+
+    /// The sum of what `one` gives for all parts of a batch of `views` views.
+    pub fn spread<B: AutodiffBackend, M: Module<B>>(
+        &self,
+        model: &M,
+        views: usize,
+        device: &B::Device,
+        one: impl Fn(&M, Range<usize>) -> StepOutput<B> + Sync,
+    ) -> StepOutput<B> {
         if self.pools.is_empty() {
-            return one(model, 0..batch.views);
+            return one(model, 0..views);
         }
 
-        let count = batch.views.div_ceil(SLICE_VIEWS);
+        let count = views.div_ceil(SLICE_VIEWS);
         // Leaves of their own keep the slices' graphs apart; the tensors are shared.
         let models: Vec<_> = (0..count).map(|_| model.clone().fork(device)).collect();
         let models: Vec<_> = models.into_iter().map(|model| Mutex::new(Some(model))).collect();
@@ -80,7 +92,7 @@ impl Slices {
                 let Some(model) = models.get(at) else { return };
                 let Some(model) = lock(model).take() else { return };
                 let start = at * SLICE_VIEWS;
-                let output = one(&model, start..batch.views.min(start + SLICE_VIEWS));
+                let output = one(&model, start..views.min(start + SLICE_VIEWS));
                 lock(&sum).add(at, output);
             }
         };
