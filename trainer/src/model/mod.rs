@@ -5,8 +5,9 @@
 //! [`vit`] or [`windows`] and [`swin`] (patches → latents at the taps), [`decoder`] (latents →
 //! predictions), [`loss`]. [`layers`] holds what both are made of; [`config`] every size, [`named`]
 //! those of the encoders that have a name; [`state`] the parameters by name, on the host, [`init`]
-//! their first values.
+//! their first values; [`alone`] an encoder without its heads.
 
+pub mod alone;
 pub mod config;
 pub mod decoder;
 pub mod init;
@@ -24,6 +25,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+pub use alone::EncoderAlone;
 pub use config::{
     ConfigError, Coordinates, EncoderConfig, HeadKind, LossKind, MaskedInput, ModelConfig,
     Precision, TapConfig, TargetKind,

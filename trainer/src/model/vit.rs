@@ -85,4 +85,19 @@ impl<B: Backend> Vit<B> {
         }
         latents
     }
+
+    /// The attention of each block up to the topmost tap, each `[views, heads, queries, keys]`
+    /// over the tokens of [`forward`](Self::forward), class token first.
+    pub fn attention(&self, input: EncoderInput<B>) -> Vec<Tensor<B, 4>> {
+        let mut x = self.embed(input);
+        let top = self.taps.last().copied().unwrap_or(0);
+        self.blocks[..top]
+            .iter()
+            .map(|block| {
+                let weights = block.attention(x.clone());
+                x = block.forward(x.clone(), None);
+                weights
+            })
+            .collect()
+    }
 }

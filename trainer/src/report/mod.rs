@@ -2,7 +2,6 @@
 
 mod page;
 mod panels;
-mod plot;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use crate::data::{DataError, Dataset, ShardSource};
 use crate::export::{ExportError, find_checkpoint};
 use crate::metrics::{self, MetricsError};
 use crate::model::StateError;
+use crate::plot::PlotError;
 
 /// Views drawn unless told otherwise.
 pub const DEFAULT_VIEWS: usize = 6;
@@ -59,6 +59,9 @@ pub enum ReportError {
         /// What does not fit.
         reason: String,
     },
+    /// A plot.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
     /// Something could not be drawn.
     #[error("the report can't be drawn: {0}")]
     Draw(String),
