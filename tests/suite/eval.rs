@@ -33,8 +33,10 @@ fn request(case: &Case, method: Method, train: PathBuf, test: Option<PathBuf>) -
         train: Address::from(train),
         test: test.map(Address::from),
         test_share: 0.3,
-        method,
+        methods: vec![method],
         seed: 0,
+        cache: None,
+        most: None,
     }
 }
 
@@ -45,7 +47,7 @@ fn judge(
     test: Option<PathBuf>,
 ) -> Result<Evaluated, EvalError> {
     let request = request(case, method, train, test);
-    eval::run(&request, DeviceKind::Cpu, &Console::quiet())
+    eval::run(&request, DeviceKind::Cpu, &Console::quiet()).map(|mut done| done.remove(0))
 }
 
 fn knn() -> Method {
@@ -187,7 +189,9 @@ fn runs_are_compared_by_the_evaluations_of_their_checkpoints() {
             let checkpoint = run.join(format!("checkpoints/step-{step:08}.safetensors"));
             if checkpoint.is_file() {
                 let request = Request { checkpoint, ..request(&case, knn(), case.shards(), None) };
-                eval::run(&request, DeviceKind::Cpu, &Console::quiet()).unwrap();
+                eval::run(&request, DeviceKind::Cpu, &Console::quiet())
+                    .map(|mut done| done.remove(0))
+                    .unwrap();
             }
         }
     }

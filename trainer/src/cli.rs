@@ -3,6 +3,7 @@
 mod analyze;
 mod compare;
 mod eval;
+mod experiment;
 
 use std::io::{Write, stdout};
 use std::panic::{self, AssertUnwindSafe};
@@ -59,6 +60,8 @@ enum Command {
     Analyze(analyze::AnalyzeCommand),
     /// Set runs beside each other on one HTML page: loss and accuracy over steps and time
     Compare(compare::CompareArgs),
+    /// Train every recipe equally long on the same pictures, judge the encoders, report
+    Experiment(experiment::ExperimentArgs),
     /// Make a small picture collection, ingest it, train on it, and write a report
     Quickstart(QuickstartArgs),
     /// Print a recipe as a TOML file to copy and change for --config
@@ -233,6 +236,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Eval(command)) => eval::run(command),
         Some(Command::Analyze(command)) => analyze::run(command),
         Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Experiment(args)) => experiment::run(args),
         Some(Command::Recipe { name }) => {
             stdout().write_all(name.text().as_bytes())?;
             Ok(ExitCode::SUCCESS)

@@ -3,7 +3,8 @@
 //! In the order in which data flows: [`data`] (shards → batches), [`model`] (batch → predictions
 //! and losses), [`train`] (the loop), [`metrics`] and [`checkpoint`] (what a run leaves),
 //! [`export`] and [`report`] (what is made of it), [`eval`] (what it has learned),
-//! [`analyze`] (where it looks), [`compare`] (runs beside each other). [`settings`] and [`device`] are settled first.
+//! [`analyze`] (where it looks), [`compare`] (runs beside each other), [`experiment`]
+//! (the paper's comparison at a small size). [`settings`] and [`device`] are settled first.
 
 pub mod analyze;
 pub mod checkpoint;
@@ -11,6 +12,7 @@ pub mod compare;
 pub mod data;
 pub mod device;
 pub mod eval;
+pub mod experiment;
 pub mod export;
 pub mod html;
 pub mod import;

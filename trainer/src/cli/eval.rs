@@ -1,5 +1,6 @@
 //! The commands that judge an encoder.
 
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +12,7 @@ use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
 use trainer::eval::page::percent;
 use trainer::eval::record::Method;
-use trainer::eval::{self, Request};
+use trainer::eval::{self, Evaluated, Request};
 use trainer::progress::Console;
 
 #[derive(Debug, Subcommand)]
@@ -82,23 +83,33 @@ pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
             train: args.shards.clone(),
             test: args.test_shards.clone(),
             test_share: args.test_share,
-            method: method.clone(),
+            methods: vec![method.clone()],
             seed: args.seed,
+            cache: None,
+            most: None,
         };
         let done = eval::run(&request, device, &console)?;
-        let record = &done.record;
-        let top5 =
-            record.score.top5.map_or(String::new(), |top5| format!(", top-5 {}", percent(top5)));
-        println!(
-            "{} of step {}: top-1 {}{top5}; {} test rows, {} train rows, {} classes; {}",
-            record.method.name(),
-            record.step,
-            percent(record.score.top1),
-            record.test.rows,
-            record.train.rows,
-            record.score.classes.len(),
-            done.page.display()
-        );
+        for done in &done {
+            say(done)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An evaluation's line on standard output.
+fn say(done: &Evaluated) -> anyhow::Result<()> {
+    let record = &done.record;
+    let top5 = record.score.top5.map_or(String::new(), |top5| format!(", top-5 {}", percent(top5)));
+    writeln!(
+        stdout(),
+        "{} of step {}: top-1 {}{top5}; {} test rows, {} train rows, {} classes; {}",
+        record.method.name(),
+        record.step,
+        percent(record.score.top1),
+        record.test.rows,
+        record.train.rows,
+        record.score.classes.len(),
+        done.page.display()
+    )?;
+    Ok(())
 }

@@ -115,7 +115,8 @@ pub fn is_parted_off(picture: &[u8; 32], share: f64, seed: u64) -> bool {
     u64::from_le_bytes(word) < (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64
 }
 
-/// The features of every labelled row of the set, in its order. They depend neither on the number
+/// The features of every labelled row of the set, in its order; of the first row groups only, if
+/// `most` rows are enough. They depend neither on the number
 /// of workers nor on each other; each worker has a thread of its own.
 ///
 /// # Errors
@@ -124,14 +125,22 @@ pub fn extract<B: Backend>(
     workers: Vec<Frozen<B>>,
     dataset: &Dataset,
     what: &str,
+    most: Option<u64>,
     console: &Console,
 ) -> Result<Features, EvalError> {
     let classes = dataset.manifest().classes.clone();
     let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
     let dim = workers.first().map_or(0, Frozen::dim);
     let columns = [layout::PICTURE, layout::CONTENT_HASH, layout::LABEL].map(str::to_owned);
-    let bar = console.work(what, dataset.rows());
-    let parts = spread(workers, dataset.groups(), |encoder, &group| {
+    let mut rows = 0;
+    let wanted = dataset.groups().iter().take_while(|group| {
+        let before = rows;
+        rows += group.rows as u64;
+        most.is_none_or(|most| before < most)
+    });
+    let groups: Vec<GroupRef> = wanted.copied().collect();
+    let bar = console.work(what, groups.iter().map(|group| group.rows as u64).sum());
+    let parts = spread(workers, &groups, |encoder, &group| {
         let batch = dataset.read(group, &columns)?;
         let part = part(encoder, dataset, group, &batch, &places);
         bar.inc(group.rows as u64);

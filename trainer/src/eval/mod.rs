@@ -179,9 +179,14 @@ pub struct Request {
     /// The share of pictures that is parted off for the test.
     pub test_share: f64,
     /// How the encoder is judged.
-    pub method: Method,
+    pub methods: Vec<Method>,
     /// The seed of the split and of the order of training rows.
     pub seed: u64,
+    /// The folder for shards that are made of pictures; none for one in the run's own.
+    pub cache: Option<PathBuf>,
+    /// About how many rows of the train and of the test set are looked at, to whole row groups; all
+    /// where none is given. Of frozen features only.
+    pub most: Option<(u64, u64)>,
 }
 
 /// What an evaluation gave, and where it lies.
@@ -195,53 +200,72 @@ pub struct Evaluated {
     pub page: PathBuf,
 }
 
-/// Judges a checkpoint's encoder and writes what came out into the run's folder.
+/// Judges a checkpoint's encoder by each method and writes what came out into the run's folder.
 ///
 /// # Errors
-/// [`EvalError`]; nothing is written then.
+/// [`EvalError`]; of the method that failed, nothing is written.
 pub fn run(
     request: &Request,
     device: DeviceKind,
     console: &Console,
-) -> Result<Evaluated, EvalError> {
+) -> Result<Vec<Evaluated>, EvalError> {
     check(request)?;
     let (path, checkpoint) = find_checkpoint(&request.checkpoint)?;
     let run = record::run_of(&path);
-    let cache = run.join(EVAL_FOLDER);
+    let cache = request.cache.clone().unwrap_or_else(|| run.join(EVAL_FOLDER));
     let header = &checkpoint.header;
+    let from = (&checkpoint, path.as_path());
 
     let open =
         |at: &Address| pictures::open(&request.storage, at, &header.network, &cache, console);
-    let judged = match &request.method {
-        Method::Finetune(settings) => {
-            let from = (&checkpoint, path.as_path());
-            finetuned(request, settings, from, &open, device, console)?
+    // Features are made once, whatever is made of them.
+    let mut known: Option<(Features, Features)> = None;
+    let mut done = vec![];
+    for method in &request.methods {
+        let Judged { train, test, predictions } = match method {
+            Method::Finetune(settings) => {
+                finetuned(request, settings, from, &open, device, console)?
+            }
+            _ => {
+                let (train, test) = match known.take() {
+                    Some(known) => known,
+                    None => frozen(request, from, &open, device, console)?,
+                };
+                known = Some((train.clone(), test.clone()));
+                let predictions = match method {
+                    Method::Knn(settings) => knn::predict(&train, &test, settings),
+                    Method::Linear(settings) => {
+                        linear::predict(&train, &test, settings, request.seed)
+                    }
+                    Method::Finetune(_) => vec![],
+                };
+                Judged { train, test, predictions }
+            }
+        };
+        let shared_pictures = test.shared_pictures(&train) as u64;
+        if shared_pictures > 0 {
+            let text = format!("warning: {shared_pictures} test pictures are train pictures too");
+            console.message(&text);
         }
-        _ => frozen(request, (&checkpoint, path.as_path()), &open, device, console)?,
-    };
-    let Judged { train, test, predictions } = judged;
-    let shared_pictures = test.shared_pictures(&train) as u64;
-    if shared_pictures > 0 {
-        let text = format!("warning: {shared_pictures} test pictures are train pictures too");
-        console.message(&text);
+        let test_at = request.test.as_ref().unwrap_or(&request.train);
+        let record = EvalRecord {
+            method: method.clone(),
+            step: header.step,
+            checkpoint: path.clone(),
+            recipe: header.settings.recipe.name().to_owned(),
+            model: header.settings.model.name().to_owned(),
+            feature: FEATURE.to_owned(),
+            dim: alone::width(&header.network),
+            seed: request.seed,
+            train: Side::new(request.train.to_string(), &train),
+            test: Side::new(test_at.to_string(), &test),
+            split: request.test.is_none().then_some(Split { test_share: request.test_share }),
+            shared_pictures,
+            score: Score::new(&test.labels, &predictions, &train.classes),
+        };
+        done.push(write(record, &run)?);
     }
-    let test_at = request.test.as_ref().unwrap_or(&request.train);
-    let record = EvalRecord {
-        method: request.method.clone(),
-        step: header.step,
-        checkpoint: path,
-        recipe: header.settings.recipe.name().to_owned(),
-        model: header.settings.model.name().to_owned(),
-        feature: FEATURE.to_owned(),
-        dim: alone::width(&header.network),
-        seed: request.seed,
-        train: Side::new(request.train.to_string(), &train),
-        test: Side::new(test_at.to_string(), &test),
-        split: request.test.is_none().then_some(Split { test_share: request.test_share }),
-        shared_pictures,
-        score: Score::new(&test.labels, &predictions, &train.classes),
-    };
-    write(record, &run)
+    Ok(done)
 }
 
 /// Both sides, and the predictions for the test rows.
@@ -254,36 +278,33 @@ struct Judged {
 /// Opens the set at an address.
 type Open<'a> = dyn Fn(&Address) -> Result<Dataset, EvalError> + 'a;
 
-/// Judges by frozen features.
+/// The frozen features of both sides.
 fn frozen(
     request: &Request,
     (checkpoint, path): (&Checkpoint, &Path),
     open: &Open<'_>,
     device: DeviceKind,
     console: &Console,
-) -> Result<Judged, EvalError> {
-    let features = |at: &Address, what: &str| {
-        let features = features_on(device, checkpoint, path, &open(at)?, what, console)?;
+) -> Result<(Features, Features), EvalError> {
+    let features = |at: &Address, what: &str, most: Option<u64>| {
+        let features = features_on(device, checkpoint, path, &open(at)?, what, most, console)?;
         labelled(at, features, console)
     };
-    let all = features(&request.train, "train features")?;
-    let (train, test) = match &request.test {
+    let (train_most, test_most) = request.most.unzip();
+    match &request.test {
         Some(at) => {
-            let test = matched(features(at, "test features")?, at, &all)?;
-            (all, test)
+            let train = features(&request.train, "train features", train_most)?;
+            let test = matched(features(at, "test features", test_most)?, at, &train)?;
+            Ok((train, test))
         }
         None => {
+            let most = request.most.map(|(train, test)| train + test);
+            let all = features(&request.train, "features", most)?;
             let (train, test) = all.split(request.test_share, request.seed);
             parted(request, &train, &test, console)?;
-            (train, test)
+            Ok((train, test))
         }
-    };
-    let predictions = match &request.method {
-        Method::Linear(settings) => linear::predict(&train, &test, settings, request.seed),
-        Method::Knn(settings) => knn::predict(&train, &test, settings),
-        Method::Finetune(_) => vec![],
-    };
-    Ok(Judged { train, test, predictions })
+    }
 }
 
 /// Judges by fine-tuning.
@@ -365,7 +386,7 @@ fn check(request: &Request) -> Result<(), EvalError> {
     range(share > 0.0 && share < 1.0, "test-share", share.to_string(), "it lies between 0 and 1")?;
     let above = "it must be a finite number above 0";
     let positive = |value: f64| value.is_finite() && value > 0.0;
-    match &request.method {
+    request.methods.iter().try_for_each(|method| match method {
         Method::Knn(knn) => {
             range(knn.k >= 1, "k", knn.k.to_string(), "it must be at least 1")?;
             range(positive(knn.temperature), "temperature", knn.temperature.to_string(), above)
@@ -383,7 +404,7 @@ fn check(request: &Request) -> Result<(), EvalError> {
             let expected = "it must be a finite number, not below 0";
             range(decay.is_finite() && decay >= 0.0, "weight-decay", decay.to_string(), expected)
         }
-    }
+    })
 }
 
 fn check_finetune(
@@ -422,17 +443,18 @@ fn features_on(
     path: &Path,
     dataset: &Dataset,
     what: &str,
+    most: Option<u64>,
     console: &Console,
 ) -> Result<Features, EvalError> {
     match device {
         DeviceKind::Cuda(index) => {
             let encoder = Frozen::<Cuda>::new(checkpoint, path, &CudaDevice::new(index))?;
-            features::extract(vec![encoder], dataset, what, console)
+            features::extract(vec![encoder], dataset, what, most, console)
         }
         DeviceKind::Cpu => {
             let encoder = Frozen::<Flex>::new(checkpoint, path, &Default::default())?;
             let workers = vec![encoder; rayon::current_num_threads()];
-            features::extract(workers, dataset, what, console)
+            features::extract(workers, dataset, what, most, console)
         }
     }
 }

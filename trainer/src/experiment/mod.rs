@@ -1,0 +1,397 @@
+//! The paper's comparison at a small size, as one command: every recipe trains equally long on the
+//! same shards, from several seeds, and its encoder is judged as it goes.
+//!
+//! In the order in which data flows: [`plan`] (what is compared), this file (pictures → shards →
+//! runs → evaluations), [`outcome`] (evaluations → means, spreads, times), [`page`].
+
+pub mod outcome;
+pub mod page;
+pub mod plan;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use schemas::ShardLayout;
+use serde::{Deserialize, Serialize};
+use storage::{Address, Storage};
+
+use crate::checkpoint::{
+    CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header,
+};
+use crate::compare::CompareError;
+use crate::data::{DataError, Dataset, Position, ShardSource};
+use crate::device::DeviceKind;
+use crate::eval::knn::KnnSettings;
+use crate::eval::linear::LinearSettings;
+use crate::eval::record::{self, Method};
+use crate::eval::{self, EvalError};
+use crate::html::write_whole;
+use crate::metrics::{self, MetricsError};
+use crate::model::init::init;
+use crate::model::state::State;
+use crate::plot::PlotError;
+use crate::progress::Console;
+use crate::settings::{Settings, SettingsError};
+use crate::train;
+use crate::train::run::{Resume, RunPaths, TrainError};
+use outcome::Outcome;
+use plan::{Arm, CELLS, SIZE};
+
+/// The folder of the sets that encoders are judged on.
+const JUDGED_ON: &str = "judged-on";
+/// Steps of the run that tells how fast an arm is.
+const PACE_STEPS: u64 = 12;
+
+/// An experiment that can't be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExperimentError {
+    /// Making shards.
+    #[error(transparent)]
+    Ingest(#[from] ingest::IngestError),
+    /// Reading them.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// An evaluation.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A run's folder.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
+    /// A plot.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    /// A file of the experiment.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder holds an experiment with other settings.
+    #[error(
+        "{} holds an experiment with other settings ({found}); give them again to go on, or choose another --out",
+        out.display()
+    )]
+    Other {
+        /// The folder.
+        out: PathBuf,
+        /// What it was begun with.
+        found: String,
+    },
+    /// It was asked to stop.
+    #[error("stopped; the same command goes on")]
+    Stopped,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Labelled pictures to train on, in class folders or an archive.
+    pub pictures: Address,
+    /// Labelled pictures to judge on; none to part some of the former off.
+    pub test: Option<Address>,
+    /// The folder of the experiment.
+    pub out: PathBuf,
+    /// How long each run trains, and from how many seeds; on how many pictures it is judged.
+    pub scale: Scale,
+    /// What is compared.
+    pub arms: Vec<Arm>,
+    /// How stores are reached.
+    pub storage: Storage,
+}
+
+/// The size of an experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Scale {
+    /// Minutes that each run trains.
+    pub minutes: f64,
+    /// Seeds of each arm.
+    pub seeds: u64,
+    /// Pictures whose features the classifiers learn from.
+    pub train_pictures: u64,
+    /// Pictures they are tested on.
+    pub test_pictures: u64,
+}
+
+impl Scale {
+    /// What two cores do in under ninety minutes.
+    pub const SMALL: Self =
+        Self { minutes: 3.0, seeds: 3, train_pictures: 4000, test_pictures: 2000 };
+    /// A night's work.
+    pub const FULL: Self =
+        Self { minutes: 25.0, seeds: 3, train_pictures: 20_000, test_pictures: 10_000 };
+}
+
+/// What an experiment has settled before its first run; kept, so that it can be taken up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Settled {
+    scale: Scale,
+    paces: Vec<Pace>,
+}
+
+/// How fast an arm is here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Pace {
+    arm: String,
+    views_per_s: f64,
+    steps: u64,
+}
+
+/// Makes an experiment, or goes on with it: what is finished is not made again.
+///
+/// # Errors
+/// [`ExperimentError`]; the same call goes on from there.
+pub fn run(
+    request: &Request,
+    device: DeviceKind,
+    console: &Console,
+    stop: &AtomicBool,
+) -> Result<Outcome, ExperimentError> {
+    let shards = request.out.join("shards");
+    ingest_pictures(request, &shards, console)?;
+    let dataset = Dataset::open(ShardSource::local(shards.as_path()))?;
+    let settled = settle(request, &dataset, device, console, stop)?;
+
+    let runs = request.arms.len() as u64 * request.scale.seeds;
+    let mut number = 0;
+    // Seeds outermost, so that an experiment that is cut short has all arms.
+    for seed in 0..request.scale.seeds {
+        for arm in &request.arms {
+            number += 1;
+            let steps = settled.steps(*arm);
+            let per_epoch = dataset.batches_per_epoch(1)?;
+            let settings = settings(*arm, steps, per_epoch, seed, device)?;
+            let run = run_folder(&request.out, *arm, seed);
+            console.message(&format!("run {number} of {runs}: {}, seed {seed}", arm.name()));
+            train_one(&run, &settings, &dataset, device, console, stop)?;
+            judge(request, &run, device, console, stop)?;
+        }
+    }
+    let outcome = Outcome::read(&request.out, &request.arms, request.scale)?;
+    let json = serde_json::to_vec_pretty(&outcome).expect("names and numbers are always JSON");
+    write(&request.out.join("experiment.json"), &json)?;
+    write(&request.out.join("experiment.html"), page::page(&outcome)?.as_bytes())?;
+    Ok(outcome)
+}
+
+/// An arm's settings on a set with so many rows an epoch.
+fn settings(
+    arm: Arm,
+    steps: u64,
+    rows: u64,
+    seed: u64,
+    device: DeviceKind,
+) -> Result<Settings, SettingsError> {
+    let of = |per_epoch| arm.settings(steps, per_epoch, seed, device);
+    let batch = of(1)?.batch_size as u64;
+    of((rows / batch).max(1))
+}
+
+/// The folder of a run.
+pub(crate) fn run_folder(out: &Path, arm: Arm, seed: u64) -> PathBuf {
+    out.join("runs").join(format!("{}-{seed}", arm.name()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError> {
+    write_whole(path, bytes).map_err(|source| ExperimentError::Io { path: path.to_owned(), source })
+}
+
+/// Pictures → the shards that every run trains on.
+fn ingest_pictures(
+    request: &Request,
+    shards: &Path,
+    console: &Console,
+) -> Result<(), ExperimentError> {
+    let mut settings = ingest::Settings::new("", "");
+    settings.sources = vec![request.pictures.clone()];
+    settings.out = Address::from(shards);
+    settings.ingest.layout = ShardLayout { size: SIZE, cells: CELLS.to_vec(), bins: 9 };
+    // Small pictures are what this is for.
+    settings.ingest.min_side = 1;
+    settings.ingest.one_colour = 0;
+    let summary = if console.is_quiet() {
+        ingest::run(&settings, &ingest::Silent)?
+    } else {
+        ingest::run(&settings, &ingest::Bar::new())?
+    };
+    console.message(&format!(
+        "{}: {} pictures in {}",
+        request.pictures,
+        summary.manifest.accepted,
+        shards.display()
+    ));
+    Ok(())
+}
+
+impl Settled {
+    fn steps(&self, arm: Arm) -> u64 {
+        let name = arm.name();
+        self.paces.iter().find(|pace| pace.arm == name).map_or(1, |pace| pace.steps)
+    }
+}
+
+/// How many steps each arm makes in the time there is: measured once, kept with the experiment.
+fn settle(
+    request: &Request,
+    dataset: &Dataset,
+    device: DeviceKind,
+    console: &Console,
+    stop: &AtomicBool,
+) -> Result<Settled, ExperimentError> {
+    let path = request.out.join("settled.json");
+    let mut settled = match fs::read(&path) {
+        Ok(bytes) => {
+            let found: Settled = serde_json::from_slice(&bytes).map_err(|source| {
+                ExperimentError::Io { path: path.clone(), source: io::Error::other(source) }
+            })?;
+            if found.scale != request.scale {
+                let Scale { minutes, seeds, train_pictures, test_pictures } = found.scale;
+                return Err(ExperimentError::Other {
+                    out: request.out.clone(),
+                    found: format!(
+                        "{minutes} minutes, {seeds} seeds, {train_pictures} and {test_pictures} pictures to judge on"
+                    ),
+                });
+            }
+            found
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Settled { scale: request.scale, paces: vec![] }
+        }
+        Err(source) => return Err(ExperimentError::Io { path, source }),
+    };
+    for arm in &request.arms {
+        if settled.paces.iter().any(|pace| pace.arm == arm.name()) {
+            continue;
+        }
+        let folder = request.out.join("pace").join(arm.name());
+        // A pace that was begun says nothing.
+        let _ = fs::remove_dir_all(&folder);
+        let mut settings = settings(*arm, PACE_STEPS, dataset.batches_per_epoch(1)?, 0, device)?;
+        settings.log_every = PACE_STEPS / 2;
+        let paths = RunPaths { shards: dataset.source().clone(), out: folder.clone() };
+        train::run_on(device, &paths, &settings, None, console, stop)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(ExperimentError::Stopped);
+        }
+        let records = metrics::read(&folder)?;
+        // The first half warms up.
+        let views_per_s = records.last().map_or(1.0, |record| record.views_per_s);
+        let views = request.scale.minutes * 60.0 * views_per_s;
+        let steps = ((views / settings.batch_size as f64) as u64).max(plan::POINTS);
+        console.message(&format!(
+            "{}: {views_per_s:.0} views/s, so {steps} steps in {} minutes",
+            arm.name(),
+            request.scale.minutes
+        ));
+        settled.paces.push(Pace { arm: arm.name(), views_per_s, steps });
+        let text = serde_json::to_vec_pretty(&settled).expect("numbers are always JSON");
+        write(&path, &text)?;
+    }
+    Ok(settled)
+}
+
+/// Trains a run to its end, from a checkpoint of the untrained network on.
+fn train_one(
+    run: &Path,
+    settings: &Settings,
+    dataset: &Dataset,
+    device: DeviceKind,
+    console: &Console,
+    stop: &AtomicBool,
+) -> Result<(), ExperimentError> {
+    let folder = CheckpointFolder::of_run(run);
+    let newest = match folder.newest()? {
+        Some((path, checkpoint, _)) => Resume { path, checkpoint },
+        None => {
+            let layout = dataset.layout();
+            let network = settings.network(layout.size as usize, layout.bins as usize)?;
+            let checkpoint = Checkpoint {
+                model: init(&network, settings.seed),
+                moments: State::new(),
+                header: Header {
+                    version: CHECKPOINT_VERSION,
+                    step: 0,
+                    optimizer_steps: 0,
+                    position: Position { epoch: 0, batch: 0 },
+                    settings: settings.clone(),
+                    network,
+                    dataset: dataset.fingerprint(),
+                },
+            };
+            let path = folder.save(&checkpoint, settings.keep)?;
+            Resume { path, checkpoint }
+        }
+    };
+    if Some(newest.checkpoint.header.step) == settings.steps {
+        return Ok(());
+    }
+    let paths = RunPaths { shards: dataset.source().clone(), out: run.to_owned() };
+    train::run_on(device, &paths, settings, Some(newest), console, stop)?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(ExperimentError::Stopped);
+    }
+    Ok(())
+}
+
+/// Judges each of a run's checkpoints that has not been.
+fn judge(
+    request: &Request,
+    run: &Path,
+    device: DeviceKind,
+    console: &Console,
+    stop: &AtomicBool,
+) -> Result<(), ExperimentError> {
+    let methods = [Method::Knn(KnnSettings::default()), Method::Linear(LinearSettings::default())];
+    let io = |source| ExperimentError::Io { path: run.to_owned(), source };
+    let made = record::read_all(run).map_err(io)?;
+    let folder = CheckpointFolder::of_run(run);
+    for step in folder.steps()? {
+        if methods.iter().all(|method| {
+            made.iter().any(|eval| eval.step == step && eval.method.name() == method.name())
+        }) {
+            continue;
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err(ExperimentError::Stopped);
+        }
+        let evaluation = eval::Request {
+            checkpoint: folder.path(step),
+            storage: request.storage.clone(),
+            train: request.pictures.clone(),
+            test: request.test.clone(),
+            test_share: 0.2,
+            methods: methods.to_vec(),
+            seed: 0,
+            cache: Some(request.out.join(JUDGED_ON)),
+            most: Some((request.scale.train_pictures, request.scale.test_pictures)),
+        };
+        // The first makes the sets that all are judged on, which takes a while.
+        let made = request.out.join(JUDGED_ON).is_dir();
+        let quiet = Console::quiet();
+        for done in eval::run(&evaluation, device, if made { &quiet } else { console })? {
+            console.message(&format!(
+                "step {step}: {} {}",
+                done.record.method.name(),
+                eval::page::percent(done.record.score.top1)
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The experiment as one page.
+
+use std::fmt::Write;
+
+use super::outcome::{ArmOutcome, Outcome};
+use super::plan::Family;
+use super::{ExperimentError, Scale};
+use crate::eval::page::percent;
+use crate::html::{document, table};
+use crate::plot::{Axes, Series, Shape, plot};
+
+/// The page, with everything it shows inside it.
+pub(super) fn page(outcome: &Outcome) -> Result<String, ExperimentError> {
+    let Scale { minutes, seeds, train_pictures, test_pictures } = outcome.scale;
+    let mut body = "<h1>The comparison at a small size</h1>".to_owned();
+    let _ = write!(
+        body,
+        "<p>Each arm trained for {minutes} minutes from each of {seeds} seeds on the same shards. \
+         Its frozen encoder was judged by at most {train_pictures} labelled pictures to learn from \
+         and {test_pictures} to be tested on, before training and at every quarter of it. Means \
+         over the seeds, ± the standard deviation.</p>"
+    );
+    body += &table(&Outcome::HEADINGS, &outcome.rows());
+    body += "<p>A bar is the best accuracy of the arm of a family that did worst, so that every arm \
+             reached it: ";
+    let bars: Vec<_> = outcome
+        .bars
+        .iter()
+        .map(|bar| {
+            let family = match bar.family {
+                Family::Vit => "ViT",
+                Family::Swin => "Swin",
+            };
+            format!("{family}, {} {}", bar.kind, percent(bar.accuracy))
+        })
+        .collect();
+    let _ = write!(body, "{}.</p>", bars.join("; "));
+    for (family, title) in [(Family::Vit, "ViT"), (Family::Swin, "Swin")] {
+        let arms: Vec<&ArmOutcome> =
+            outcome.arms.iter().filter(|arm| arm.arm.family == family).collect();
+        if arms.is_empty() {
+            continue;
+        }
+        for (kind, name) in [("knn", "k-NN"), ("linear", "linear classifier")] {
+            let series: Vec<Series> = arms
+                .iter()
+                .filter_map(|arm| {
+                    let points = arm.of(kind)?.points.iter();
+                    let points = points.map(|point| (point.minutes, 100.0 * point.mean)).collect();
+                    let name = arm.arm.recipe.name().to_owned();
+                    Some(Series { name, points, shape: Shape::DottedLine })
+                })
+                .collect();
+            let axes = Axes {
+                legend_below: true,
+                ..Axes::new("minutes of training", "top-1 accuracy in per cent")
+            };
+            let _ =
+                write!(body, "<h2>{title}, {name}</h2><figure>{}</figure>", plot(&series, &axes)?);
+        }
+    }
+    Ok(document("The comparison at a small size", &body))
+}
