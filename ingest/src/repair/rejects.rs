@@ -68,7 +68,8 @@ impl Remake<'_> {
         let mut writer = storage.writer(&at)?;
         let mut hasher = blake3::Hasher::new();
         let mut finish = |_, closed: Option<ClosedShard>, state: ShardState| {
-            let entry = shards.iter().find(|shard| shard.first == state.first);
+            let found = shards.binary_search_by_key(&state.first, |shard| shard.first);
+            let entry = found.ok().map(|at| &shards[at]);
             self.compare(&part.rejects, entry, closed, &state)?;
             for reject in &state.rejects {
                 let line = reject_line(&at, reject)?;
