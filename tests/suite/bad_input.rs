@@ -104,7 +104,7 @@ fn a_checkpoint_of_another_network_is_refused_by_name() {
     let steps = |max_steps| settings(|options| options.max_steps = Some(max_steps));
     let outcome = case.train("run", &steps(1), false).unwrap();
     let mut checkpoint = case.checkpoint(&outcome);
-    checkpoint.header.network.taps[0].block += 1;
+    checkpoint.header.network.taps[0].layer += 1;
     checkpoint.write(&outcome.checkpoint).unwrap();
     let error = case.train("run", &steps(2), true).unwrap_err();
     assert!(matches!(error, TrainError::OtherNetwork(_)), "{error}");

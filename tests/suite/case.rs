@@ -8,10 +8,11 @@ use ingest::Silent;
 use schemas::ShardLayout;
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, CheckpointFolder};
+use trainer::data::mask::MaskKind;
 use trainer::data::{Dataset, LoaderSettings, ShardSource};
 use trainer::device::DeviceKind;
 use trainer::metrics::{self, Record};
-use trainer::model::{TargetKind, VitModel};
+use trainer::model::{ModelConfig, ModelName, TargetKind};
 use trainer::progress::Console;
 use trainer::settings::{Options, Recipe, Settings};
 use trainer::train;
@@ -115,7 +116,8 @@ pub fn settings(change: impl FnOnce(&mut Options)) -> Settings {
 
 pub fn settings_of(recipe: Recipe, change: impl FnOnce(&mut Options)) -> Settings {
     let mut options = Options {
-        model: Some(VitModel::Tiny16),
+        recipe: Some(recipe),
+        model: Some(if recipe.needs_swin() { ModelName::SwinTiny7 } else { ModelName::VitTiny16 }),
         decoder_dim: Some(32),
         decoder_heads: Some(2),
         batch_size: Some(8),
@@ -127,22 +129,19 @@ pub fn settings_of(recipe: Recipe, change: impl FnOnce(&mut Options)) -> Setting
         ..Options::default()
     };
     change(&mut options);
-    Settings::resolve(recipe, options, DeviceKind::Cpu).unwrap()
+    Settings::resolve(options, DeviceKind::Cpu).unwrap()
 }
 
 /// What a loader of these runs is asked for.
 pub fn loader_settings() -> LoaderSettings {
+    let network =
+        ModelConfig::local_mim(ModelName::VitTiny16.encoder(), SIZE as usize, TargetKind::Hog, 9);
     LoaderSettings {
         batch_size: 8,
         seed: 3,
-        patch: 16,
-        mask_ratio: 0.75,
-        target: TargetKind::Hog,
-        cells: vec![4, 8, 16, 32],
-        flip: true,
         window_groups: 2,
         prefetch_batches: 2,
-        threads: 2,
+        ..LoaderSettings::new(&network, 0.75, MaskKind::Random, SIZE as usize)
     }
 }
 

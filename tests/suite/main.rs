@@ -5,8 +5,12 @@
 mod bad_input;
 mod case;
 mod golden;
+mod import;
 mod loader;
+mod local_gradients;
+mod parity_swin;
 mod parity_vit;
+mod recipes;
 mod remote;
 mod slices;
 mod training;

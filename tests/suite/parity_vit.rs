@@ -4,7 +4,9 @@ use burn::backend::{Autodiff, Flex};
 use trainer::data::mask::Masking;
 use trainer::data::{Batch, Position, TapTarget};
 use trainer::model::state::{State, to_host};
-use trainer::model::{LocalMim, ModelConfig, Precision, TapConfig, TargetKind, positions};
+use trainer::model::{
+    EncoderConfig, LocalMim, MaskedInput, ModelConfig, Precision, TapConfig, TargetKind, positions,
+};
 use trainer::train::batch::to_device;
 use trainer::train::optim::{AdamWSettings, Optimizer};
 use trainer::train::slices::Slices;
@@ -44,20 +46,20 @@ impl Config {
     fn model(&self, golden: &Golden) -> ModelConfig {
         let tap = |(i, &block): (usize, &usize)| {
             let cells = golden.tensor(&format!("target.{i}")).shape[1];
-            TapConfig { block: block + 1, cell: self.img / cells.isqrt() }
+            TapConfig { layer: block + 1, cell: self.img / cells.isqrt() }
         };
-        let model = ModelConfig {
-            size: self.img,
+        let encoder = EncoderConfig::Vit {
             patch: self.patch,
             dim: self.dim,
             depth: self.depth,
             heads: self.heads,
+        };
+        let model = ModelConfig {
             taps: self.taps.iter().enumerate().map(tap).collect(),
             decoder_dim: self.dec_dim,
             decoder_depth: self.dec_depth,
             decoder_heads: self.dec_heads,
-            target: TargetKind::Hog,
-            bins: self.nbins,
+            ..ModelConfig::local_mim(encoder, self.img, TargetKind::Hog, self.nbins)
         };
         model.check().unwrap();
         model
@@ -81,7 +83,7 @@ fn patchify(image: &[f32], size: usize, patch: usize) -> Vec<Vec<f32>> {
 fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> Batch {
     let images = golden.tensor("images");
     let views = images.shape[0];
-    let patches = model.patches();
+    let patches = model.units();
     let visible = (patches as f64 * (1.0 - config.mask_ratio)) as usize;
     let noise = golden.tensor("noise");
     let masks: Vec<_> = noise.data[step * views * patches..][..views * patches]
@@ -99,6 +101,7 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
         TapTarget {
             cell: tap.cell,
             channels: target.shape[2],
+            tokens: 1,
             values: target.data,
             weights: masks.iter().flat_map(|mask| mask.at_scale(config.patch, tap.cell)).collect(),
         }
@@ -107,7 +110,9 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
         position: Position { epoch: 0, batch: step as u64 },
         rows: vec![],
         views,
-        visible: pixels,
+        patches: pixels,
+        input: MaskedInput::Dropped,
+        windows: None,
         targets: targets.collect(),
         keep: masks.iter().flat_map(|mask| mask.keep.clone()).collect(),
         restore: masks.iter().flat_map(|mask| mask.restore.clone()).collect(),
@@ -145,10 +150,11 @@ fn check(golden: &Golden) {
     golden.assert_close("ids_restore", &restore, 0.0);
     golden.assert_close("mask", &first.mask, 0.0);
     let first = to_device::<B>(&first, 0..first.views, &device);
-    let latents = model.encoder.forward(first.visible.clone(), first.keep.clone());
-    for (i, (latent, decoder)) in latents.into_iter().zip(&model.decoder).enumerate() {
+    let latents = model.encoder.forward(first.input);
+    let heads = model.decoder.iter().zip(first.restore);
+    for (i, (latent, (decoder, restore))) in latents.into_iter().zip(heads).enumerate() {
         golden.assert_close(&format!("latent.{i}"), &to_host(latent.clone()), TOLERANCE);
-        let prediction = decoder.forward(latent, first.restore.clone());
+        let prediction = decoder.forward(latent, restore);
         golden.assert_close(&format!("pred.{i}"), &to_host(prediction), TOLERANCE);
     }
 
@@ -157,7 +163,7 @@ fn check(golden: &Golden) {
     assert!(losses.len() > 1, "the file should hold several steps");
     for (step, expected) in losses.iter().enumerate() {
         let batch = batch(golden, &config, &model_config, step);
-        let output = slices.run(&model, &batch, &device);
+        let output = slices.run(&model, model_config.loss, &batch, &device);
         let loss: f64 = output.tap_losses.iter().sum();
         let off = (loss - f64::from(*expected)).abs() / f64::from(*expected);
         assert!(off < f64::from(TOLERANCE), "step {step}: loss {loss}, should be {expected}");

@@ -2,7 +2,7 @@
 
 use burn::backend::{Autodiff, Flex};
 use trainer::data::{Loader, Position};
-use trainer::model::{LocalMim, Precision, state};
+use trainer::model::{LocalMim, Precision, init, state};
 use trainer::train::slices::Slices;
 
 use crate::case::{Case, SIZE, loader_settings, settings};
@@ -18,12 +18,12 @@ fn slices_give_the_whole_batchs_gradients_whatever_the_thread_count() {
     let batch = Loader::start(case.dataset(), asked, start).unwrap().next().unwrap();
     let network = settings(|_| ()).network(SIZE as usize, 9).unwrap();
     let device = Default::default();
-    let initial = state::init(&network, 0);
+    let initial = init::init(&network, 0);
     let model = LocalMim::<B>::from_state(&network, Precision::F32, &initial, &device).unwrap();
     let params = state::table(&model, &network);
 
     let run = |slices: Slices| {
-        let output = slices.run(&model, &batch, &device);
+        let output = slices.run(&model, network.loss, &batch, &device);
         (output.tap_losses, output.gradients.to_state(&params))
     };
     let (losses, gradients) = run(Slices::whole());

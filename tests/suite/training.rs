@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use trainer::data::{Loader, Position, ShardSource};
 use trainer::device::DeviceKind;
 use trainer::export;
-use trainer::model::{LocalMim, Precision, state};
+use trainer::model::{EncoderConfig, LocalMim, Precision, init, state};
 use trainer::progress::Console;
 use trainer::quickstart::{self, Ending};
 use trainer::report;
@@ -135,9 +135,11 @@ fn hog_is_learned_and_the_run_can_be_exported_and_reported() {
     let checkpoint = case.checkpoint(&outcome);
 
     let timm = export::to_timm(&checkpoint).unwrap();
-    let (dim, depth) = (checkpoint.header.network.dim, checkpoint.header.network.depth);
+    let EncoderConfig::Vit { dim, depth, .. } = checkpoint.header.network.encoder else {
+        panic!("the default should be a ViT");
+    };
     let shape = |name: &str| timm.get(name).map(|tensor| tensor.shape.clone());
-    let patches = checkpoint.header.network.patches();
+    let patches = checkpoint.header.network.units();
     assert_eq!(shape("pos_embed"), Some(vec![1, 1 + patches, dim]));
     assert_eq!(shape("cls_token"), Some(vec![1, 1, dim]));
     assert_eq!(shape("patch_embed.proj.weight"), Some(vec![dim, 3, 16, 16]));
@@ -182,9 +184,9 @@ fn bfloat16_products_give_nearly_the_same_losses() {
     let network = settings(|_| ()).network(SIZE as usize, 9).unwrap();
     let device = Default::default();
     let losses = |precision| {
-        let initial = state::init(&network, 0);
+        let initial = init::init(&network, 0);
         let model = LocalMim::<B>::from_state(&network, precision, &initial, &device).unwrap();
-        let output = Slices::whole().run(&model, &batch, &device);
+        let output = Slices::whole().run(&model, network.loss, &batch, &device);
         let params = state::table(&model, &network);
         (output.tap_losses, output.gradients.to_state(&params))
     };

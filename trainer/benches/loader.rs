@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use trainer::data::mask::MaskKind;
 use trainer::data::{Dataset, Loader, LoaderSettings, Position, ShardSource};
-use trainer::model::TargetKind;
+use trainer::model::{ModelConfig, ModelName, TargetKind};
 
 /// Pictures of the folder that is made: enough for several windows of row groups.
 const PICTURES: usize = 512;
@@ -35,17 +36,12 @@ fn loader(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("loader");
     group.throughput(Throughput::Elements(BATCH as u64)).sample_size(20);
     for (name, target) in [("hog", TargetKind::Hog), ("pixel", TargetKind::Pixel)] {
+        let size = dataset.layout().size as usize;
+        let network = ModelConfig::local_mim(ModelName::VitBase16.encoder(), size, target, 9);
         let settings = LoaderSettings {
             batch_size: BATCH,
-            seed: 0,
-            patch: 16,
-            mask_ratio: 0.75,
-            target,
-            cells: vec![4, 8, 16, 32],
-            flip: true,
-            window_groups: 8,
-            prefetch_batches: 4,
             threads: cores,
+            ..LoaderSettings::new(&network, 0.75, MaskKind::Random, size)
         };
         let start = Position { epoch: 0, batch: 0 };
         let mut loader =

@@ -33,17 +33,11 @@ fn main() -> anyhow::Result<()> {
         &checkpoint.model,
         &device,
     )?;
+    let trained = &checkpoint.header.settings;
+    let size = set.manifest().settings.layout.size as usize;
     let settings = LoaderSettings {
         batch_size: VIEWS,
-        seed: 0,
-        patch: network.patch,
-        mask_ratio: checkpoint.header.settings.mask_ratio,
-        target: network.target,
-        cells: network.taps.iter().map(|tap| tap.cell).collect(),
-        flip: true,
-        window_groups: 8,
-        prefetch_batches: 2,
-        threads: 2,
+        ..LoaderSettings::new(network, trained.mask_ratio, trained.mask, size)
     };
     let dataset = Arc::new(Dataset::open(ShardSource::local(Path::new(shards)))?);
     let mut loader = Loader::start(dataset, settings, Position { epoch: 0, batch: 0 })?;
@@ -52,22 +46,22 @@ fn main() -> anyhow::Result<()> {
     let mut sums = vec![[0.0; 2]; network.taps.len()];
     for _ in 0..BATCHES {
         let mut batch = loader.next()?;
-        let stored = slices.run(&model, &batch, &device).tap_losses;
+        let stored = slices.run(&model, network.loss, &batch, &device).tap_losses;
         make_exact(&mut batch, &set, network.size, network.bins)?;
-        let exact = slices.run(&model, &batch, &device).tap_losses;
+        let exact = slices.run(&model, network.loss, &batch, &device).tap_losses;
         for (sum, losses) in sums.iter_mut().zip(stored.into_iter().zip(exact)) {
             *sum = [sum[0] + losses.0, sum[1] + losses.1];
         }
     }
     println!(
-        "| tap after block | cell | loss, stored targets | loss, exact targets | difference |"
+        "| tap after layer | cell | loss, stored targets | loss, exact targets | difference |"
     );
     println!("| ---: | ---: | ---: | ---: | ---: |");
     for (tap, sums) in network.taps.iter().zip(sums) {
         let [stored, exact] = sums.map(|sum| sum / BATCHES as f64);
         println!(
             "| {} | {} | {stored:.6} | {exact:.6} | {:+.6} |",
-            tap.block,
+            tap.layer,
             tap.cell,
             stored - exact
         );

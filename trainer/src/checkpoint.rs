@@ -18,7 +18,7 @@ use crate::model::state::{HostTensor, State};
 use crate::settings::Settings;
 
 /// The version of the checkpoint's form; a reader refuses any other.
-pub const CHECKPOINT_VERSION: u32 = 1;
+pub const CHECKPOINT_VERSION: u32 = 2;
 
 const HEADER_KEY: &str = "localmim";
 /// BLAKE3, in hexadecimal, as [`checksum`] makes it. Checkpoints of older releases have none.
@@ -277,11 +277,10 @@ impl CheckpointFolder {
 mod tests {
     use super::*;
     use crate::device::DeviceKind;
-    use crate::settings::{Options, Recipe};
+    use crate::settings::Options;
 
     fn checkpoint(step: u64) -> Checkpoint {
-        let settings =
-            Settings::resolve(Recipe::LocalmimHog, Options::default(), DeviceKind::Cpu).unwrap();
+        let settings = Settings::resolve(Options::default(), DeviceKind::Cpu).unwrap();
         let network = settings.network(224, 9).unwrap();
         let tensor =
             HostTensor { shape: vec![2, 2], data: vec![1.5, -2.0, f32::MIN_POSITIVE, 0.1] };

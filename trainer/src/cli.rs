@@ -15,6 +15,7 @@ use trainer::checkpoint::CheckpointFolder;
 use trainer::data::{Cache, ShardSource};
 use trainer::device::{self, DeviceChoice, DeviceKind};
 use trainer::export;
+use trainer::import::{self, Imported};
 use trainer::progress::Console;
 use trainer::quickstart::{self, Ending};
 use trainer::report;
@@ -42,6 +43,8 @@ struct Cli {
 enum Command {
     /// Write a run's encoder as safetensors with timm's names
     Export(ExportArgs),
+    /// Take published weights (LocalMIM's, MAE's) into a run's folder, for export and evaluation
+    Import(Box<ImportArgs>),
     /// Write a run's report as one HTML page: losses, reconstructions, rejects
     Report(ReportArgs),
     /// Make a small picture collection, ingest it, train on it, and write a report
@@ -62,9 +65,6 @@ struct TrainArgs {
     /// Folder of the run: settings, metrics, checkpoints [default: runs/RECIPE-MODEL]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Method, with its paper's defaults
-    #[arg(long, value_enum)]
-    recipe: Option<Recipe>,
     /// TOML file of settings; flags win over it
     #[arg(long)]
     config: Option<PathBuf>,
@@ -94,6 +94,23 @@ struct ExportArgs {
     /// File to write
     #[arg(long, default_value = "encoder.safetensors")]
     out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    /// PyTorch's .pth, or safetensors
+    file: PathBuf,
+    /// Folder of the run to make
+    #[arg(long)]
+    out: PathBuf,
+    /// Side in pixels of the pictures it was made on
+    #[arg(long, default_value_t = 224)]
+    size: usize,
+    /// Orientation bins of its HOG targets
+    #[arg(long, default_value_t = 9)]
+    bins: usize,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Debug, Args)]
@@ -169,6 +186,18 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             writeln!(stdout(), "{} → {}", path.display(), args.out.display())?;
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::Import(args)) => {
+            let settings = Settings::resolve(args.options, DeviceKind::Cpu)?;
+            let imported = import::import(&args.file, &args.out, &settings, args.size, args.bins)?;
+            let Imported { checkpoint, found, fresh } = imported;
+            let fresh = match fresh {
+                0 => String::new(),
+                count => format!("; {count} parameters of heads are not in it and begin anew"),
+            };
+            let (file, to) = (args.file.display(), checkpoint.display());
+            writeln!(stdout(), "{file} → {to}: {found} parameters{fresh}")?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Command::Report(args)) => {
             let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
             spare(&out)?;
@@ -219,7 +248,6 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     };
     let mut options = args.options.over(from_file);
     let named = args.resume.as_ref().and_then(Option::as_ref);
-    let mut recipe = args.recipe;
     let out_of = |settings: &Settings| {
         let name = format!("{}-{}", settings.recipe.name(), settings.model.name());
         PathBuf::from("runs").join(name)
@@ -233,11 +261,7 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     } else if args.resume.is_some() {
         let out = match &args.out {
             Some(out) => out.clone(),
-            None => out_of(&Settings::resolve(
-                recipe.unwrap_or(Recipe::LocalmimHog),
-                options.clone(),
-                device,
-            )?),
+            None => out_of(&Settings::resolve(options.clone(), device)?),
         };
         match CheckpointFolder::of_run(&out).newest()? {
             Some((path, checkpoint, broken)) => {
@@ -255,11 +279,10 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
         let saved = &checkpoint.header.settings;
         tell(format_args!("resumes {} (step {})", path.display(), checkpoint.header.step));
         options = options.over(Options { max_steps: None, ..saved.to_options() });
-        recipe = recipe.or(Some(saved.recipe));
     }
 
     let open_model = options.model.is_none();
-    let settings = Settings::resolve(recipe.unwrap_or(Recipe::LocalmimHog), options, device)?;
+    let settings = Settings::resolve(options, device)?;
     if open_model {
         let on = match device {
             DeviceKind::Cuda(_) => "CUDA",

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, write_tensors};
+use crate::model::EncoderConfig;
 use crate::model::positions;
 use crate::model::state::{HostTensor, State};
 
@@ -17,15 +18,17 @@ pub enum ExportError {
     /// There is no checkpoint.
     #[error("{} holds no checkpoint; give a run's folder or a checkpoint file", .0.display())]
     Nothing(PathBuf),
-    /// The encoder's uppermost block has no tap, so no norm was trained for it.
+    /// The encoder's uppermost layer has no tap, so no norm was trained for it.
     #[error(
-        "the topmost tap sits after block {tap} of {depth}; timm's encoder ends in a norm after the last block, which this network has not trained"
+        "the topmost tap sits after {layer} {tap} of {layers}; timm's encoder ends in a norm after the last {layer}, which this network has not trained"
     )]
     NoTopTap {
-        /// The topmost tap's block.
+        /// What a layer is called.
+        layer: &'static str,
+        /// The topmost tap's block or stage.
         tap: usize,
-        /// Blocks of the encoder.
-        depth: usize,
+        /// Blocks or stages of the encoder.
+        layers: usize,
     },
     /// The output can't be written.
     #[error("{}: {source}", path.display())]
@@ -50,37 +53,68 @@ pub fn find_checkpoint(path: &Path) -> Result<(PathBuf, Checkpoint), ExportError
     Ok((path.to_owned(), Checkpoint::read(path)?))
 }
 
-/// The encoder with timm's `VisionTransformer` names: `cls_token`, `pos_embed`
-/// `[1, 1 + patches, width]`, `patch_embed.proj.*`, `blocks.*`, `norm.*` (the topmost tap's).
+/// The encoder with timm's names.
+///
+/// Of a ViT those of `VisionTransformer`: `cls_token`, `pos_embed` `[1, 1 + patches, width]`,
+/// `patch_embed.proj.*`, `blocks.*`, `norm.*` (the topmost tap's). Of a Swin those of
+/// `SwinTransformer`: `patch_embed.*`, `layers.N.blocks.*`, `layers.N.downsample.*` (before stage N
+/// there, the four tokens column by column), `norm.*`.
 ///
 /// # Errors
-/// [`ExportError::NoTopTap`] if the topmost tap is not after the last block.
+/// [`ExportError::NoTopTap`] if the topmost tap is not after the last layer.
 pub fn to_timm(checkpoint: &Checkpoint) -> Result<State, ExportError> {
     let network = &checkpoint.header.network;
     let top = network.taps.len().saturating_sub(1);
-    let tap = network.taps.get(top).map_or(0, |tap| tap.block);
-    if tap != network.depth {
-        return Err(ExportError::NoTopTap { tap, depth: network.depth });
+    let tap = network.taps.get(top).map_or(0, |tap| tap.layer);
+    let layers = network.encoder.layers();
+    if tap != layers {
+        let layer = network.encoder.layer_name();
+        return Err(ExportError::NoTopTap { layer, tap, layers });
     }
     let top_norm = format!("norm.{top}.");
     let mut encoder: State = checkpoint
         .model
         .iter()
+        .filter(|(name, _)| !name.starts_with("decoder.") && !name.ends_with("mask_token"))
         .filter_map(|(name, tensor)| {
-            let name = if let Some(leaf) = name.strip_prefix(&top_norm) {
-                format!("norm.{leaf}")
-            } else if name.starts_with("decoder.") || name.starts_with("norm.") {
+            let name = name.strip_prefix("encoder.").unwrap_or(name);
+            if let Some(leaf) = name.strip_prefix(&top_norm) {
+                return Some((format!("norm.{leaf}"), tensor.clone()));
+            }
+            if name.starts_with("norm.") {
                 return None;
-            } else {
-                name.clone()
-            };
-            Some((name, tensor.clone()))
+            }
+            if let Some((stage, leaf)) = merging(name) {
+                let merged = format!("layers.{}.downsample.{leaf}", stage + 1);
+                return Some((merged, column_by_column(tensor)));
+            }
+            Some((name.to_owned(), tensor.clone()))
         })
         .collect();
-    let data = positions::sin_cos(network.dim, network.grid());
-    let shape = vec![1, 1 + network.patches(), network.dim];
-    encoder.insert("pos_embed".into(), HostTensor { shape, data });
+    if let EncoderConfig::Vit { dim, .. } = network.encoder {
+        let data = positions::sin_cos(dim, network.grid());
+        let shape = vec![1, 1 + network.units(), dim];
+        encoder.insert("pos_embed".into(), HostTensor { shape, data });
+    }
     Ok(encoder)
+}
+
+/// The stage and the rest of the name of a merging's parameter.
+fn merging(name: &str) -> Option<(usize, &str)> {
+    let (stage, leaf) = name.strip_prefix("layers.")?.split_once(".downsample.")?;
+    Some((stage.parse().ok()?, leaf))
+}
+
+/// A merging's parameter, `[…, 4·width]`, whose four tokens come in rows here and in columns there.
+fn column_by_column(tensor: &HostTensor) -> HostTensor {
+    let merged = tensor.shape.last().copied().unwrap_or(4).max(4);
+    let mut data = tensor.data.clone();
+    for row in data.chunks_exact_mut(merged) {
+        let (_, rest) = row.split_at_mut(merged / 4);
+        let (second, rest) = rest.split_at_mut(merged / 4);
+        second.swap_with_slice(&mut rest[..merged / 4]);
+    }
+    HostTensor { shape: tensor.shape.clone(), data }
 }
 
 /// Writes the encoder of `checkpoint` to `out`, whole or not at all.
@@ -91,16 +125,25 @@ pub fn export(checkpoint: &Checkpoint, out: &Path) -> Result<(), ExportError> {
     let encoder = to_timm(checkpoint)?;
     let header = &checkpoint.header;
     let network = &header.network;
-    let metadata = HashMap::from([
+    let list =
+        |values: &[usize]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let (dim, depths, heads) = match &network.encoder {
+        EncoderConfig::Vit { dim, depth, heads, .. } => (*dim, list(&[*depth]), list(&[*heads])),
+        EncoderConfig::Swin { dim, depths, heads, .. } => (*dim, list(depths), list(heads)),
+    };
+    let mut metadata = HashMap::from([
         ("format".to_owned(), "pt".to_owned()),
         ("architecture".to_owned(), header.settings.model.name().to_owned()),
         ("img_size".to_owned(), network.size.to_string()),
-        ("patch_size".to_owned(), network.patch.to_string()),
-        ("embed_dim".to_owned(), network.dim.to_string()),
-        ("depth".to_owned(), network.depth.to_string()),
-        ("num_heads".to_owned(), network.heads.to_string()),
+        ("patch_size".to_owned(), network.encoder.patch().to_string()),
+        ("embed_dim".to_owned(), dim.to_string()),
+        ("depth".to_owned(), depths),
+        ("num_heads".to_owned(), heads),
         ("step".to_owned(), header.step.to_string()),
     ]);
+    if let EncoderConfig::Swin { window, .. } = network.encoder {
+        metadata.insert("window_size".to_owned(), window.to_string());
+    }
     let write = |source| ExportError::Write { path: out.to_owned(), source };
     let temporary = out.with_extension("tmp");
     if let Some(parent) = out.parent() {

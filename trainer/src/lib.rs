@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod device;
 pub mod export;
+pub mod import;
 pub mod metrics;
 pub mod model;
 pub mod progress;

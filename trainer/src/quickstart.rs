@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::checkpoint::{CheckpointError, CheckpointFolder};
 use crate::data::ShardSource;
 use crate::device::DeviceKind;
-use crate::model::VitModel;
+use crate::model::ModelName;
 use crate::progress::Console;
 use crate::report::{self, ReportError};
 use crate::settings::{Options, Recipe, Settings, SettingsError};
@@ -48,7 +48,8 @@ pub enum QuickstartError {
 /// [`SettingsError`] only if these constants do not fit the recipe.
 pub fn settings(device: DeviceKind) -> Result<Settings, SettingsError> {
     let options = Options {
-        model: Some(VitModel::Tiny16),
+        recipe: Some(Recipe::LocalmimHog),
+        model: Some(ModelName::VitTiny16),
         epochs: Some(12),
         warmup_epochs: Some(0.5),
         batch_size: Some(32),
@@ -61,7 +62,7 @@ pub fn settings(device: DeviceKind) -> Result<Settings, SettingsError> {
         checkpoint_every: Some(100),
         ..Options::default()
     };
-    Settings::resolve(Recipe::LocalmimHog, options, device)
+    Settings::resolve(options, device)
 }
 
 /// How a quickstart ended.

@@ -23,10 +23,11 @@ use schemas::layout;
 
 use super::DataError;
 use super::dataset::{Dataset, GroupRef};
-use super::mask::{Masking, visible_patches};
+use super::mask::{MaskKind, MaskSpec, Masking};
 use super::order::{EpochOrder, Position, stream};
-use super::sample::{self, SampleMut, SampleSpec, StoredTarget, StoredView};
-use crate::model::TargetKind;
+use super::sample::{self, Draw, SampleMut, SampleSpec, StoredTarget, StoredView};
+use crate::model::windows::{WindowPlan, Windows};
+use crate::model::{MaskedInput, ModelConfig, TargetKind};
 
 /// Row groups of a remote set that are under way at once: waiting for a store takes no core.
 const REMOTE_READS: usize = 8;
@@ -38,14 +39,12 @@ pub struct LoaderSettings {
     pub batch_size: usize,
     /// The seed of order, flips and masks.
     pub seed: u64,
-    /// The side of an encoder's patch in pixels; it divides the view's.
-    pub patch: usize,
-    /// Share of the patches that are masked.
-    pub mask_ratio: f64,
-    /// What is predicted.
-    pub target: TargetKind,
-    /// The target's cell at each tap, in pixels.
-    pub cells: Vec<usize>,
+    /// The sizes of a sample.
+    pub sample: SampleSpec,
+    /// What is masked.
+    pub masks: MaskSpec,
+    /// The windows of a Swin.
+    pub windows: Option<Windows>,
     /// Mirror half of the views.
     pub flip: bool,
     /// Row groups whose rows are shuffled together.
@@ -54,6 +53,25 @@ pub struct LoaderSettings {
     pub prefetch_batches: usize,
     /// Threads that read, decode and prepare.
     pub threads: usize,
+}
+
+impl LoaderSettings {
+    /// What a network asks for of stored views of `size` pixels, with masks of this share and kind;
+    /// batches of 256, mirrored at random, two threads.
+    pub fn new(network: &ModelConfig, mask_ratio: f64, mask: MaskKind, size: usize) -> Self {
+        let masks = MaskSpec::new(network, mask_ratio, mask);
+        Self {
+            batch_size: 256,
+            seed: 0,
+            sample: SampleSpec::new(network, &masks, size),
+            masks,
+            windows: Windows::of(&network.encoder, network.size),
+            flip: true,
+            window_groups: 8,
+            prefetch_batches: 4,
+            threads: 2,
+        }
+    }
 }
 
 /// Where a view of a batch comes from.
@@ -82,10 +100,12 @@ impl fmt::Display for RowRef {
 /// The targets of one tap.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TapTarget {
-    /// The cell in pixels.
+    /// The target's cell in pixels.
     pub cell: usize,
-    /// Values a cell.
+    /// Values a prediction.
     pub channels: usize,
+    /// The latent's tokens along a unit's side.
+    pub tokens: usize,
     /// `[views, cells, channels]`.
     pub values: Vec<f32>,
     /// `[views, cells]`: the mask at this scale.
@@ -101,24 +121,30 @@ pub struct Batch {
     pub rows: Vec<RowRef>,
     /// How many views.
     pub views: usize,
-    /// `[views, visible, 3·patch²]`: the visible patches, normalised, each (channel, row, column).
-    pub visible: Vec<f32>,
-    /// `[views, visible]`: which patches these are.
+    /// `[views, tokens, 3·patch²]`: the patches that the encoder is given, normalised, each
+    /// (channel, row, column); unit by unit, in rows within each.
+    pub patches: Vec<f32>,
+    /// `[views, kept]`: which units these are.
     pub keep: Vec<i32>,
-    /// `[views, patches]`: each patch's place among the visible ones followed by the masked ones.
+    /// `[views, units]`: each unit's place among those that are kept followed by the rest.
     pub restore: Vec<i32>,
-    /// `[views, patches]`: 1 where a patch is masked.
+    /// `[views, units]`: 1 where a unit is masked.
     pub mask: Vec<f32>,
+    /// Whether masked units are among those that the encoder is given, as tokens.
+    pub input: MaskedInput,
+    /// How a Swin's tokens attend to one another.
+    pub windows: Option<Arc<WindowPlan>>,
     /// The targets of each tap.
     pub targets: Vec<TapTarget>,
 }
 
 impl Batch {
     /// Buffers for `views` views, to be filled.
-    fn empty(spec: &SampleSpec, views: usize) -> Self {
+    pub(crate) fn empty(spec: &SampleSpec, input: MaskedInput, views: usize) -> Self {
         let target = |tap: usize| TapTarget {
-            cell: spec.cells[tap],
+            cell: spec.taps[tap].cell,
             channels: spec.channels(tap),
+            tokens: spec.taps[tap].tokens,
             values: vec![0.0; views * spec.cells(tap) * spec.channels(tap)],
             weights: vec![0.0; views * spec.cells(tap)],
         };
@@ -126,25 +152,27 @@ impl Batch {
             position: Position { epoch: 0, batch: 0 },
             rows: vec![],
             views,
-            visible: vec![0.0; views * spec.visible * 3 * spec.patch * spec.patch],
-            keep: vec![0; views * spec.visible],
-            restore: vec![0; views * spec.patches()],
-            mask: vec![0.0; views * spec.patches()],
-            targets: (0..spec.cells.len()).map(target).collect(),
+            patches: vec![0.0; views * spec.pixels()],
+            keep: vec![0; views * spec.kept],
+            restore: vec![0; views * spec.units()],
+            mask: vec![0.0; views * spec.units()],
+            input,
+            windows: None,
+            targets: (0..spec.taps.len()).map(target).collect(),
         }
     }
 
     /// The place of each view in the buffers.
-    fn places(&mut self, spec: &SampleSpec) -> Vec<SampleMut<'_>> {
-        let Self { visible, keep, restore, mask, targets, .. } = self;
-        let mut places: Vec<SampleMut<'_>> = visible
-            .chunks_mut(spec.visible * 3 * spec.patch * spec.patch)
-            .zip(keep.chunks_mut(spec.visible))
-            .zip(restore.chunks_mut(spec.patches()))
-            .zip(mask.chunks_mut(spec.patches()))
-            .map(|(((visible, keep), restore), mask)| {
-                let targets = Vec::with_capacity(spec.cells.len());
-                SampleMut { visible, keep, restore, mask, targets }
+    pub(crate) fn places(&mut self, spec: &SampleSpec) -> Vec<SampleMut<'_>> {
+        let Self { patches, keep, restore, mask, targets, .. } = self;
+        let mut places: Vec<SampleMut<'_>> = patches
+            .chunks_mut(spec.pixels())
+            .zip(keep.chunks_mut(spec.kept))
+            .zip(restore.chunks_mut(spec.units()))
+            .zip(mask.chunks_mut(spec.units()))
+            .map(|(((patches, keep), restore), mask)| {
+                let targets = Vec::with_capacity(spec.taps.len());
+                SampleMut { patches, keep, restore, mask, targets }
             })
             .collect();
         for (tap, target) in targets.iter_mut().enumerate() {
@@ -178,8 +206,9 @@ impl Loader {
         from: Position,
     ) -> Result<Self, DataError> {
         let layout = dataset.layout();
-        for &cell in &settings.cells {
-            if !layout.cells.iter().any(|&stored| stored as usize == cell) {
+        for &sample::TapSpec { cell, .. } in &settings.sample.taps {
+            let stored = layout.cells.iter().any(|&stored| stored as usize == cell);
+            if !stored && settings.sample.target != TargetKind::RawPixel {
                 return Err(DataError::Cell {
                     at: dataset.source().folder().to_string(),
                     cell,
@@ -187,17 +216,10 @@ impl Loader {
                 });
             }
         }
-        let spec = SampleSpec {
-            size: layout.size as usize,
-            patch: settings.patch,
-            visible: visible_patches(
-                (layout.size as usize / settings.patch).pow(2),
-                settings.mask_ratio,
-            ),
-            target: settings.target,
-            cells: settings.cells.clone(),
-            bins: layout.bins as usize,
-        };
+        // Without dropped units every batch has the same windows.
+        let whole = (settings.masks.input == MaskedInput::Token)
+            .then(|| settings.windows.as_ref().map(|windows| Arc::new(windows.whole())))
+            .flatten();
         let batches_per_epoch = dataset.batches_per_epoch(settings.batch_size)?;
         let pool = ThreadPoolBuilder::new()
             .num_threads(settings.threads)
@@ -221,7 +243,7 @@ impl Loader {
             columns: columns(&settings),
             dataset,
             settings,
-            spec,
+            whole,
             batches_per_epoch,
             pool,
             readers,
@@ -268,20 +290,21 @@ impl Drop for Loader {
 /// The columns that batches are made of.
 fn columns(settings: &LoaderSettings) -> Vec<String> {
     let mut columns = vec![layout::ID.to_owned(), layout::PICTURE.to_owned()];
-    for &cell in &settings.cells {
-        columns.extend(target_columns(settings.target, cell));
+    for tap in &settings.sample.taps {
+        columns.extend(target_columns(settings.sample.target, tap.cell).into_iter().flatten());
     }
     columns.sort();
     columns.dedup();
     columns
 }
 
-/// The two columns of a target.
-fn target_columns(target: TargetKind, cell: usize) -> [String; 2] {
+/// The two columns of a target that is stored.
+fn target_columns(target: TargetKind, cell: usize) -> Option<[String; 2]> {
     let cell = cell as u32;
     match target {
-        TargetKind::Hog => [layout::hog(cell), layout::hog_ties(cell)],
-        TargetKind::Pixel => [layout::mean(cell), layout::inv_std(cell)],
+        TargetKind::Hog => Some([layout::hog(cell), layout::hog_ties(cell)]),
+        TargetKind::Pixel => Some([layout::mean(cell), layout::inv_std(cell)]),
+        TargetKind::RawPixel => None,
     }
 }
 
@@ -294,7 +317,8 @@ type Waiting = (Arc<(GroupRef, RecordBatch)>, usize);
 struct Coordinator {
     dataset: Arc<Dataset>,
     settings: LoaderSettings,
-    spec: SampleSpec,
+    /// The windows over all units, where all are given.
+    whole: Option<Arc<WindowPlan>>,
     columns: Vec<String>,
     batches_per_epoch: u64,
     /// Makes batches.
@@ -381,27 +405,37 @@ impl Coordinator {
     }
 
     fn assemble(&self, position: Position, rows: &[Waiting]) -> Result<Batch, DataError> {
+        let LoaderSettings { sample: spec, masks, seed, .. } = &self.settings;
         let spent = self.spent.try_recv().ok();
-        let mut batch = spent.unwrap_or_else(|| Batch::empty(&self.spec, rows.len()));
+        let mut batch = spent.unwrap_or_else(|| Batch::empty(spec, masks.input, rows.len()));
+        let shared = masks.shared.then(|| {
+            let Position { epoch, batch } = position;
+            masks.draw(&mut stream("localmim mask of a batch", *seed, epoch, batch))
+        });
         let rows: Result<Vec<_>, _> = rows
             .par_iter()
-            .zip(batch.places(&self.spec))
+            .zip(batch.places(spec))
             .map(|((group, row), place)| {
-                self.sample(position.epoch, &group.1, group.0, *row, place)
+                self.sample(position.epoch, shared.as_ref(), &group.1, group.0, *row, place)
             })
             .collect();
-        Ok(Batch { position, rows: rows?, ..batch })
+        let windows = match (&shared, &self.settings.windows) {
+            (Some(masking), Some(windows)) => Some(Arc::new(windows.plan(&masking.keep))),
+            _ => self.whole.clone(),
+        };
+        Ok(Batch { position, rows: rows?, windows, ..batch })
     }
 
     fn sample(
         &self,
         epoch: u64,
+        shared: Option<&Masking>,
         batch: &RecordBatch,
         group: GroupRef,
         row: usize,
         place: SampleMut<'_>,
     ) -> Result<RowRef, DataError> {
-        let spec = &self.spec;
+        let spec = &self.settings.sample;
         let name = self.dataset.name(group.shard);
         let fault = |reason: String| {
             DataError::group(&self.dataset.address(group.shard), group.group, reason)
@@ -416,30 +450,31 @@ impl Coordinator {
             let words = bytes(name)?.as_chunks().0;
             Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect())
         };
-        let taps = spec
-            .cells
-            .iter()
-            .map(|&cell| {
-                let [first, second] = target_columns(spec.target, cell);
-                Ok(match spec.target {
-                    TargetKind::Hog => {
-                        StoredTarget::Hog { codes: bytes(&first)?, ties: bytes(&second)? }
-                    }
-                    TargetKind::Pixel => {
-                        StoredTarget::Pixel { mean: floats(&first)?, inv_std: floats(&second)? }
-                    }
-                })
+        let stored = |tap: &sample::TapSpec| -> Result<StoredTarget<'_>, DataError> {
+            let Some([first, second]) = target_columns(spec.target, tap.cell) else {
+                return Ok(StoredTarget::RawPixel);
+            };
+            Ok(match spec.target {
+                TargetKind::Hog => {
+                    StoredTarget::Hog { codes: bytes(&first)?, ties: bytes(&second)? }
+                }
+                _ => StoredTarget::Pixel { mean: floats(&first)?, inv_std: floats(&second)? },
             })
-            .collect::<Result<_, DataError>>()?;
+        };
+        let taps = spec.taps.iter().map(stored).collect::<Result<_, DataError>>()?;
         let stored = StoredView { picture: bytes(layout::PICTURE)?, taps };
         let id = column(layout::ID)?.as_primitive::<UInt64Type>().value(row);
 
         // A row's own stream: neither the batch around it nor the threads matter.
         let mut rng = stream("localmim flip and mask", self.settings.seed, epoch, id);
         let flipped = rng.random::<bool>() && self.settings.flip;
-        let noise: Vec<f32> = (0..spec.patches()).map(|_| rng.random()).collect();
-        let masking = Masking::from_noise(&noise, spec.visible);
-        sample::fill(spec, &stored, flipped, &masking, place)
+        let masking = match shared {
+            Some(masking) => masking.clone(),
+            None => self.settings.masks.draw(&mut rng),
+        };
+        let room = spec.size.saturating_sub(spec.input);
+        let corner = (rng.random_range(0..=room), rng.random_range(0..=room));
+        sample::fill(spec, &stored, &Draw { flipped, corner, masking }, place)
             .map_err(|error| fault(error.to_string()))?;
         Ok(RowRef { shard: name, group: group.group, row, id, flipped })
     }

@@ -1,45 +1,94 @@
 //! One stored view → its part of a batch.
 
+use std::borrow::Cow;
+
 use schemas::code;
 use targets::{
     IMAGENET_MEAN, IMAGENET_STD, TargetError, View, mirror_hog, mirror_picture,
     normalised_pixels_into,
 };
 
-use super::mask::Masking;
-use crate::model::TargetKind;
+use super::mask::{MaskSpec, Masking};
+use crate::model::{ModelConfig, TargetKind};
 
 /// The sizes of a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleSpec {
-    /// The side of a view in pixels.
+    /// The side of a stored view in pixels.
     pub size: usize,
+    /// The side of what the encoder is given: a stored view, or a part of it at random.
+    pub input: usize,
     /// The side of an encoder's patch in pixels.
     pub patch: usize,
-    /// Patches the encoder sees.
-    pub visible: usize,
+    /// The side of a masking unit in pixels, a multiple of the patch's.
+    pub unit: usize,
+    /// Units the encoder is given.
+    pub kept: usize,
     /// What is predicted.
     pub target: TargetKind,
-    /// The target's cell at each tap, in pixels.
-    pub cells: Vec<usize>,
+    /// Where, at each tap.
+    pub taps: Vec<TapSpec>,
     /// Orientation bins of the stored HOG.
     pub bins: usize,
 }
 
+/// The sizes of a tap's target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapSpec {
+    /// The target's cell in pixels.
+    pub cell: usize,
+    /// Cells along a side of what one prediction covers.
+    pub group: usize,
+    /// The latent's tokens along a unit's side.
+    pub tokens: usize,
+}
+
 impl SampleSpec {
-    /// Patches of a view.
-    pub fn patches(&self) -> usize {
-        (self.size / self.patch).pow(2)
+    /// The samples of a network, from stored views of `size` pixels.
+    pub fn new(network: &ModelConfig, masks: &MaskSpec, size: usize) -> Self {
+        let unit = network.encoder.unit();
+        let tap = |tap: usize| TapSpec {
+            cell: network.taps[tap].cell,
+            group: network.group(&network.taps[tap]),
+            tokens: unit / network.encoder.latent(network.taps[tap].layer).pixels,
+        };
+        Self {
+            size,
+            input: network.size,
+            patch: network.encoder.patch(),
+            unit,
+            kept: masks.kept(),
+            target: network.target,
+            taps: (0..network.taps.len()).map(tap).collect(),
+            bins: network.bins,
+        }
     }
 
-    /// Target cells of a tap.
+    /// Masking units of a view.
+    pub fn units(&self) -> usize {
+        (self.input / self.unit).pow(2)
+    }
+
+    /// Patches the encoder is given.
+    pub fn tokens(&self) -> usize {
+        self.kept * (self.unit / self.patch).pow(2)
+    }
+
+    /// Values of the patches the encoder is given.
+    pub fn pixels(&self) -> usize {
+        self.tokens() * 3 * self.patch * self.patch
+    }
+
+    /// Predictions of a tap.
     pub fn cells(&self, tap: usize) -> usize {
-        (self.size / self.cells[tap]).pow(2)
+        let TapSpec { cell, group, .. } = self.taps[tap];
+        (self.input / (cell * group)).pow(2)
     }
 
-    /// Values a target cell of a tap.
+    /// Values a prediction of a tap.
     pub fn channels(&self, tap: usize) -> usize {
-        self.target.channels(self.cells[tap], self.bins)
+        let TapSpec { cell, group, .. } = self.taps[tap];
+        group * group * self.target.channels(cell, self.bins)
     }
 }
 
@@ -69,61 +118,83 @@ pub enum StoredTarget<'a> {
         /// `[grid²]`.
         inv_std: Vec<f32>,
     },
+    /// Nothing: the picture itself is the target.
+    RawPixel,
 }
 
 /// Where a sample goes: one view's slices of a batch's buffers.
 #[derive(Debug)]
 pub struct SampleMut<'a> {
-    /// `[visible, 3·patch²]`.
-    pub visible: &'a mut [f32],
-    /// `[visible]`.
+    /// `[tokens, 3·patch²]`.
+    pub patches: &'a mut [f32],
+    /// `[kept]`.
     pub keep: &'a mut [i32],
-    /// `[patches]`.
+    /// `[units]`.
     pub restore: &'a mut [i32],
-    /// `[patches]`.
+    /// `[units]`.
     pub mask: &'a mut [f32],
     /// Values `[cells, channels]` and weights `[cells]` of each tap.
     pub targets: Vec<(&'a mut [f32], &'a mut [f32])>,
 }
 
-/// Fills `out` from a stored view, mirrored if `flipped`.
+/// How a stored view becomes a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draw {
+    /// Whether it is mirrored.
+    pub flipped: bool,
+    /// Row and column at which the encoder's part of it begins.
+    pub corner: (usize, usize),
+    /// What is masked.
+    pub masking: Masking,
+}
+
+/// Fills `out` from a stored view.
 ///
 /// # Errors
 /// [`TargetError`] if a stored column has another length than the sizes say.
 pub fn fill(
     spec: &SampleSpec,
     stored: &StoredView<'_>,
-    flipped: bool,
-    masking: &Masking,
+    draw: &Draw,
     out: SampleMut<'_>,
 ) -> Result<(), TargetError> {
-    let mut mirrored = Vec::new();
-    let picture = if flipped {
-        mirrored.resize(stored.picture.len(), 0);
+    let Draw { flipped, corner, ref masking } = *draw;
+    let mut picture = Cow::Borrowed(stored.picture);
+    if flipped {
+        let mut mirrored = vec![0; stored.picture.len()];
         mirror_picture(stored.picture, spec.size, &mut mirrored)?;
-        &mirrored
-    } else {
-        stored.picture
-    };
-    let view = View::new(picture, spec.size)?;
-    cut_patches(view, spec.patch, &masking.keep, out.visible);
+        picture = Cow::Owned(mirrored);
+    }
+    if spec.input < spec.size {
+        View::new(&picture, spec.size)?;
+        picture = Cow::Owned(crop(&picture, spec.size, corner, spec.input));
+    }
+    let view = View::new(&picture, spec.input)?;
+    cut_patches(view, spec.patch, spec.unit, &masking.keep, out.patches);
     out.keep.copy_from_slice(&masking.keep);
     out.restore.copy_from_slice(&masking.restore);
     out.mask.copy_from_slice(&masking.mask);
-    for ((target, &cell), (values, weights)) in stored.taps.iter().zip(&spec.cells).zip(out.targets)
-    {
-        let grid = spec.size / cell;
+    for ((target, tap), (values, weights)) in stored.taps.iter().zip(&spec.taps).zip(out.targets) {
+        let &TapSpec { cell, group, .. } = tap;
+        let grid = spec.input / cell;
+        let mut fine = vec![];
+        let cells = if group > 1 {
+            fine.resize(values.len(), 0.0);
+            fine.as_mut_slice()
+        } else {
+            &mut *values
+        };
         match target {
             StoredTarget::Hog { codes, ties } => {
-                if codes.len() != values.len() {
-                    let (expected, found) = (values.len(), codes.len());
+                if codes.len() != cells.len() {
+                    let (expected, found) = (cells.len(), codes.len());
                     return Err(TargetError::Length { what: "a HOG column", expected, found });
                 }
-                decode(codes, values);
+                decode(codes, cells);
                 if flipped {
                     let mut shares = vec![0.0; ties.len()];
                     decode(ties, &mut shares);
-                    mirror_hog(values, &shares, grid, spec.bins)?;
+                    mirror_hog(cells, &shares, grid, spec.bins)?;
                 }
             }
             StoredTarget::Pixel { mean, inv_std } => {
@@ -132,12 +203,39 @@ pub fn fill(
                     mean.chunks_mut(grid).for_each(<[f32]>::reverse);
                     inv_std.chunks_mut(grid).for_each(<[f32]>::reverse);
                 }
-                normalised_pixels_into(view, cell, &mean, &inv_std, values)?;
+                normalised_pixels_into(view, cell, &mean, &inv_std, cells)?;
+            }
+            StoredTarget::RawPixel => {
+                let count = grid * grid;
+                // Nothing is subtracted and nothing divided but ImageNet's statistics.
+                normalised_pixels_into(view, cell, &vec![0.0; count], &vec![1.0; count], cells)?;
             }
         }
-        weights.copy_from_slice(&masking.at_scale(spec.patch, cell));
+        if group > 1 {
+            gather(&fine, grid, group, values);
+        }
+        weights.copy_from_slice(&masking.at_scale(spec.unit, cell * group));
     }
     Ok(())
+}
+
+/// The part of a square picture that begins at `corner`.
+pub fn crop(picture: &[u8], size: usize, (top, left): (usize, usize), input: usize) -> Vec<u8> {
+    let rows = picture.chunks_exact(size * 3).skip(top).take(input);
+    rows.flat_map(|row| &row[left * 3..(left + input) * 3]).copied().collect()
+}
+
+/// Values of `grid`² cells → those of each group×group cells together, in rows.
+fn gather(cells: &[f32], grid: usize, group: usize, out: &mut [f32]) {
+    let channels = cells.len() / (grid * grid);
+    let coarse = grid / group;
+    for (at, out) in out.chunks_exact_mut(group * group * channels).enumerate() {
+        let (top, left) = (at / coarse * group, at % coarse * group);
+        for (i, out) in out.chunks_exact_mut(channels).enumerate() {
+            let cell = (top + i / group) * grid + left + i % group;
+            out.copy_from_slice(&cells[cell * channels..][..channels]);
+        }
+    }
 }
 
 /// HOG codes → values.
@@ -147,14 +245,16 @@ fn decode(codes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// The patches `keep` of a view, normalised by ImageNet's statistics, each ordered (channel, row,
-/// column) as a convolution's kernel.
-pub fn cut_patches(view: View<'_>, patch: usize, keep: &[i32], out: &mut [f32]) {
-    let grid = view.size() / patch;
+/// The patches of the units `keep` of a view, in rows within each, normalised by ImageNet's
+/// statistics, each ordered (channel, row, column) as a convolution's kernel.
+pub fn cut_patches(view: View<'_>, patch: usize, unit: usize, keep: &[i32], out: &mut [f32]) {
+    let (grid, inner) = (view.size() / unit, unit / patch);
     let scale = IMAGENET_STD.map(|std| 1.0 / (255.0 * std));
     let shift: [f32; 3] = std::array::from_fn(|c| -IMAGENET_MEAN[c] / IMAGENET_STD[c]);
-    for (&at, out) in keep.iter().zip(out.chunks_exact_mut(3 * patch * patch)) {
-        let (top, left) = (at as usize / grid * patch, at as usize % grid * patch);
+    for (token, out) in out.chunks_exact_mut(3 * patch * patch).enumerate() {
+        let (at, i) = (keep[token / (inner * inner)] as usize, token % (inner * inner));
+        let top = at / grid * unit + i / inner * patch;
+        let left = at % grid * unit + i % inner * patch;
         for y in 0..patch {
             let line = &view.rgb()[((top + y) * view.size() + left) * 3..][..patch * 3];
             for (x, pixel) in line.as_chunks::<3>().0.iter().enumerate() {
@@ -164,6 +264,19 @@ pub fn cut_patches(view: View<'_>, patch: usize, keep: &[i32], out: &mut [f32]) 
             }
         }
     }
+}
+
+/// What [`gather`] undoes: values of group×group cells together → those of `grid`² cells.
+pub fn scatter(values: &[f32], grid: usize, group: usize) -> Vec<f32> {
+    let channels = values.len() / (grid * grid);
+    let coarse = grid / group;
+    let mut cells = vec![0.0; values.len()];
+    for (i, values) in values.chunks_exact(channels).enumerate() {
+        let (at, i) = (i / (group * group), i % (group * group));
+        let cell = (at / coarse * group + i / group) * grid + at % coarse * group + i % group;
+        cells[cell * channels..][..channels].copy_from_slice(values);
+    }
+    cells
 }
 
 #[cfg(test)]
@@ -183,15 +296,24 @@ mod tests {
     }
 
     fn spec(target: TargetKind) -> SampleSpec {
-        let cells = vec![4, 8, 16];
-        SampleSpec { size: SIZE, patch: PATCH, visible: 4, target, cells, bins: 9 }
+        let tap = |cell| TapSpec { cell, group: 1, tokens: 1 };
+        SampleSpec {
+            size: SIZE,
+            input: SIZE,
+            patch: PATCH,
+            unit: PATCH,
+            kept: 4,
+            target,
+            taps: [4, 8, 16].map(tap).to_vec(),
+            bins: 9,
+        }
     }
 
     /// The target values of each tap, and the visible patches.
     fn filled(target: TargetKind, picture: &[u8], flipped: bool) -> (Vec<Vec<f32>>, Vec<f32>) {
         let spec = spec(target);
         let view = View::new(picture, SIZE).unwrap();
-        let mut extractor = HogExtractor::new(SIZE, 9, &spec.cells).unwrap();
+        let mut extractor = HogExtractor::new(SIZE, 9, &[4, 8, 16]).unwrap();
         let coded: Vec<_> = extractor
             .compute(view)
             .unwrap()
@@ -201,24 +323,26 @@ mod tests {
                     .map(|all| all.iter().map(|&v| code::encode(v)).collect::<Vec<_>>())
             })
             .collect();
-        let taps = spec.cells.iter().zip(&coded).map(|(&cell, [codes, ties])| match target {
+        let cells = spec.taps.iter().map(|tap| tap.cell);
+        let taps = cells.zip(&coded).map(|(cell, [codes, ties])| match target {
             TargetKind::Hog => StoredTarget::Hog { codes, ties },
             TargetKind::Pixel => {
                 let stats = patch_stats(view, cell).unwrap();
                 StoredTarget::Pixel { mean: stats.mean, inv_std: stats.inv_std }
             }
+            TargetKind::RawPixel => StoredTarget::RawPixel,
         });
         let stored = StoredView { picture, taps: taps.collect() };
         let noise: Vec<f32> = (0..16).map(|i| (i * 7 % 16) as f32).collect();
-        let masking = Masking::from_noise(&noise, spec.visible);
-        let mut visible = vec![0.0; spec.visible * 3 * PATCH * PATCH];
+        let masking = Masking::from_noise(&noise, spec.kept);
+        let mut patches = vec![0.0; spec.pixels()];
         let mut targets: Vec<_> = (0..3)
             .map(|tap| {
                 (vec![0.0; spec.cells(tap) * spec.channels(tap)], vec![0.0; spec.cells(tap)])
             })
             .collect();
         let out = SampleMut {
-            visible: &mut visible,
+            patches: &mut patches,
             keep: &mut [0; 4],
             restore: &mut [0; 16],
             mask: &mut [0.0; 16],
@@ -227,8 +351,8 @@ mod tests {
                 .map(|(v, w)| (v.as_mut_slice(), w.as_mut_slice()))
                 .collect(),
         };
-        fill(&spec, &stored, flipped, &masking, out).unwrap();
-        (targets.into_iter().map(|(values, _)| values).collect(), visible)
+        fill(&spec, &stored, &Draw { flipped, corner: (0, 0), masking }, out).unwrap();
+        (targets.into_iter().map(|(values, _)| values).collect(), patches)
     }
 
     fn worst(a: &[f32], b: &[f32]) -> f32 {
@@ -241,7 +365,9 @@ mod tests {
         let picture = picture();
         let mut mirrored = vec![0; picture.len()];
         mirror_picture(&picture, SIZE, &mut mirrored).unwrap();
-        for (target, bound) in [(TargetKind::Pixel, 1e-5), (TargetKind::Hog, 3.0 / 255.0)] {
+        for (target, bound) in
+            [(TargetKind::Pixel, 1e-5), (TargetKind::RawPixel, 0.0), (TargetKind::Hog, 3.0 / 255.0)]
+        {
             let (flipped, seen) = filled(target, &picture, true);
             let (expected, expected_seen) = filled(target, &mirrored, false);
             assert_eq!(seen, expected_seen);
@@ -275,11 +401,34 @@ mod tests {
         let picture = picture();
         let view = View::new(&picture, SIZE).unwrap();
         let mut out = vec![0.0; 3 * PATCH * PATCH];
-        cut_patches(view, PATCH, &[6], &mut out);
+        cut_patches(view, PATCH, PATCH, &[6], &mut out);
         // Patch 6 of a grid of 4 begins at row 8, column 16.
         let (c, y, x) = (2, 3, 5);
         let byte = picture[((8 + y) * SIZE + 16 + x) * 3 + c];
         let expected = (f32::from(byte) / 255.0 - IMAGENET_MEAN[c]) / IMAGENET_STD[c];
         assert!((out[(c * PATCH + y) * PATCH + x] - expected).abs() < 1e-5);
+
+        // The same patch as the third of a unit of 2×2: the second unit's lower left.
+        let mut all = vec![0.0; 4 * 3 * PATCH * PATCH];
+        cut_patches(view, PATCH, 2 * PATCH, &[1], &mut all);
+        assert_eq!(all[2 * out.len()..3 * out.len()], out);
+    }
+
+    #[test]
+    fn cells_of_a_token_are_put_together() {
+        let cells: Vec<f32> = (0..16).flat_map(|cell| [cell as f32, -(cell as f32)]).collect();
+        let mut out = vec![0.0; 32];
+        gather(&cells, 4, 2, &mut out);
+        assert_eq!(out[8..16], [2.0, -2.0, 3.0, -3.0, 6.0, -6.0, 7.0, -7.0]);
+        assert_eq!(scatter(&out, 4, 2), cells);
+    }
+
+    #[test]
+    fn a_part_of_a_view_is_cut_where_it_was_drawn() {
+        let picture = picture();
+        let part = crop(&picture, SIZE, (5, 9), 16);
+        let (y, x, c) = (3, 7, 1);
+        assert_eq!(part[(y * 16 + x) * 3 + c], picture[((5 + y) * SIZE + 9 + x) * 3 + c]);
+        assert_eq!(part.len(), 16 * 16 * 3);
     }
 }

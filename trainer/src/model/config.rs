@@ -2,80 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The encoders of the ViT family that have a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum VitModel {
-    /// 12 blocks of width 192, 3 heads, patch 16.
-    #[value(name = "vit-tiny-16")]
-    #[serde(rename = "vit-tiny-16")]
-    Tiny16,
-    /// 12 blocks of width 384, 6 heads, patch 16.
-    #[value(name = "vit-small-16")]
-    #[serde(rename = "vit-small-16")]
-    Small16,
-    /// 12 blocks of width 768, 12 heads, patch 16.
-    #[value(name = "vit-base-16")]
-    #[serde(rename = "vit-base-16")]
-    Base16,
-    /// 24 blocks of width 1024, 16 heads, patch 16.
-    #[value(name = "vit-large-16")]
-    #[serde(rename = "vit-large-16")]
-    Large16,
-    /// 32 blocks of width 1280, 16 heads, patch 14.
-    #[value(name = "vit-huge-14")]
-    #[serde(rename = "vit-huge-14")]
-    Huge14,
-}
-
-impl VitModel {
-    /// The name as flags, files and messages spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tiny16 => "vit-tiny-16",
-            Self::Small16 => "vit-small-16",
-            Self::Base16 => "vit-base-16",
-            Self::Large16 => "vit-large-16",
-            Self::Huge14 => "vit-huge-14",
-        }
-    }
-
-    /// (width, blocks, heads, patch in pixels).
-    fn sizes(self) -> (usize, usize, usize, usize) {
-        match self {
-            Self::Tiny16 => (192, 12, 3, 16),
-            Self::Small16 => (384, 12, 6, 16),
-            Self::Base16 => (768, 12, 12, 16),
-            Self::Large16 => (1024, 24, 16, 16),
-            Self::Huge14 => (1280, 32, 16, 14),
-        }
-    }
-
-    /// The patch's side in pixels.
-    pub fn patch(self) -> usize {
-        self.sizes().3
-    }
-
-    /// The target cells of the four taps, in pixels: a quarter, a half, one and two patches.
-    ///
-    /// A quarter of a 14-pixel patch is no whole number of pixels, so there the first two taps
-    /// share the half patch.
-    pub fn default_cells(self) -> [usize; 4] {
-        match self.patch() {
-            14 => [7, 7, 14, 28],
-            patch => [patch / 4, patch / 2, patch, patch * 2],
-        }
-    }
-}
-
-/// What the decoders predict.
+/// What a tap's head predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetKind {
     /// Histograms of oriented gradients: 3·bins values a cell.
     Hog,
-    /// Pixels normalised within their patch: cell²·3 values a cell.
+    /// Pixels normalised within their cell: cell²·3 values a cell.
     Pixel,
+    /// Pixels normalised by ImageNet's statistics alone: cell²·3 values a cell.
+    RawPixel,
 }
 
 impl TargetKind {
@@ -84,6 +20,7 @@ impl TargetKind {
         match self {
             Self::Hog => "hog",
             Self::Pixel => "pixel",
+            Self::RawPixel => "raw-pixel",
         }
     }
 
@@ -91,7 +28,7 @@ impl TargetKind {
     pub fn channels(self, cell: usize, bins: usize) -> usize {
         match self {
             Self::Hog => 3 * bins,
-            Self::Pixel => 3 * cell * cell,
+            Self::Pixel | Self::RawPixel => 3 * cell * cell,
         }
     }
 }
@@ -106,31 +43,244 @@ pub enum Precision {
     Bf16,
 }
 
+/// What the encoder is given where a patch is masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaskedInput {
+    /// Nothing: it sees the visible patches only (MAE, GreenMIM, LocalMIM).
+    Dropped,
+    /// A learned token in each one's place (SimMIM, MaskFeat).
+    Token,
+}
+
+/// What stands between a tap's latents and its predictions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadKind {
+    /// A small transformer that fills in the masked places, rescaling, a projection.
+    Decoder,
+    /// One linear layer.
+    Linear,
+}
+
+/// The error whose mean is the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// The squared difference.
+    L2,
+    /// The absolute difference.
+    L1,
+}
+
+/// By which places Swin's windows are cut once patches have been merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coordinates {
+    /// Where a token lies in the picture.
+    Spatial,
+    /// As the published code has it: from the second stage on, a token's number in unit order is
+    /// read as if it were one in rows.
+    Published,
+}
+
+/// The sizes of an encoder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncoderConfig {
+    /// A columnar encoder: one grid of patches throughout.
+    Vit {
+        /// The side of a patch in pixels.
+        patch: usize,
+        /// Width.
+        dim: usize,
+        /// Blocks.
+        depth: usize,
+        /// Attention heads.
+        heads: usize,
+    },
+    /// A pyramidal encoder: between stages 2×2 tokens are merged and the width doubles.
+    Swin {
+        /// The side of a patch in pixels.
+        patch: usize,
+        /// Width of the first stage.
+        dim: usize,
+        /// Blocks of each stage.
+        depths: Vec<usize>,
+        /// Attention heads of each stage.
+        heads: Vec<usize>,
+        /// Side of an attention window in tokens.
+        window: usize,
+        /// By which places windows are cut.
+        coordinates: Coordinates,
+    },
+}
+
+/// The tokens of a latent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latent {
+    /// Its width.
+    pub dim: usize,
+    /// The side of a token in pixels.
+    pub pixels: usize,
+}
+
+impl EncoderConfig {
+    /// The side of a patch in pixels.
+    pub fn patch(&self) -> usize {
+        match *self {
+            Self::Vit { patch, .. } | Self::Swin { patch, .. } => patch,
+        }
+    }
+
+    /// The side in pixels of what is masked as one: a ViT's patch, Swin's coarsest token.
+    pub fn unit(&self) -> usize {
+        match self {
+            Self::Vit { patch, .. } => *patch,
+            Self::Swin { patch, depths, .. } => patch << depths.len().saturating_sub(1),
+        }
+    }
+
+    /// Where taps may sit: after each block of a ViT, after each stage of a Swin.
+    pub fn layers(&self) -> usize {
+        match self {
+            Self::Vit { depth, .. } => *depth,
+            Self::Swin { depths, .. } => depths.len(),
+        }
+    }
+
+    /// What a layer is called.
+    pub fn layer_name(&self) -> &'static str {
+        match self {
+            Self::Vit { .. } => "block",
+            Self::Swin { .. } => "stage",
+        }
+    }
+
+    /// The latent after `layer`, counted from 1. Swin's stages but the last end in a merging.
+    pub fn latent(&self, layer: usize) -> Latent {
+        match self {
+            Self::Vit { patch, dim, .. } => Latent { dim: *dim, pixels: *patch },
+            Self::Swin { patch, dim, depths, .. } => {
+                let merged = layer.min(depths.len().saturating_sub(1));
+                Latent { dim: dim << merged, pixels: patch << merged }
+            }
+        }
+    }
+
+    /// Tokens before those of the patches: a ViT's class token.
+    pub fn prefix(&self) -> usize {
+        match self {
+            Self::Vit { .. } => 1,
+            Self::Swin { .. } => 0,
+        }
+    }
+
+    /// The paper's taps (LocalMIM, section 4.1): a ViT's after blocks 2, 4, depth−2 and depth, on
+    /// cells of a quarter, a half, one and two patches; one after each stage of a Swin, on its own
+    /// tokens.
+    ///
+    /// A quarter of a 14-pixel patch is no whole number of pixels, so there the first two taps
+    /// share the half patch.
+    pub fn default_taps(&self) -> Vec<TapConfig> {
+        match *self {
+            Self::Vit { patch, depth, .. } => {
+                let cells = match patch {
+                    14 => [7, 7, 14, 28],
+                    patch => [patch / 4, patch / 2, patch, patch * 2],
+                };
+                // A shallow encoder's are spread evenly, as many as there are blocks.
+                let layers = match depth {
+                    0..7 => (1..=4).map(|i| (depth * i).div_ceil(4)).collect(),
+                    _ => vec![2, 4, depth - 2, depth],
+                };
+                let mut taps: Vec<TapConfig> = layers
+                    .into_iter()
+                    .zip(cells)
+                    .map(|(layer, cell)| TapConfig { layer, cell })
+                    .collect();
+                taps.dedup_by_key(|tap| tap.layer);
+                taps
+            }
+            Self::Swin { .. } => (1..=self.layers())
+                .map(|layer| TapConfig { layer, cell: self.latent(layer).pixels })
+                .collect(),
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let fail = |text: String| Err(ConfigError(text));
+        let widths: Vec<(usize, usize)> = match self {
+            Self::Vit { dim, depth, heads, .. } => {
+                bounded("the encoder's depth", *depth, MOST_BLOCKS)?;
+                vec![(*dim, *heads)]
+            }
+            Self::Swin { dim, depths, heads, window, .. } => {
+                if depths.len() != heads.len() || depths.is_empty() || depths.len() > 6 {
+                    return fail(format!(
+                        "a Swin has one to six stages, each with a number of blocks ({depths:?}) and of heads ({heads:?})"
+                    ));
+                }
+                for &depth in depths {
+                    bounded("the depth of a stage", depth, MOST_BLOCKS)?;
+                }
+                bounded("the window", *window, 256)?;
+                bounded("the encoder's width", *dim, MOST_WIDTH)?;
+                heads.iter().enumerate().map(|(stage, &heads)| (dim << stage, heads)).collect()
+            }
+        };
+        bounded("the patch", self.patch(), 1024)?;
+        widths.into_iter().try_for_each(|(dim, heads)| width("encoder", dim, heads))
+    }
+}
+
+/// More is a slip of the keyboard, not a network.
+const MOST_WIDTH: usize = 16_384;
+/// As above.
+const MOST_BLOCKS: usize = 256;
+
+fn bounded(what: &str, value: usize, most: usize) -> Result<(), ConfigError> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError(format!("{what} is {value}; it must lie between 1 and {most}")))
+}
+
+/// Checks a width and its heads.
+fn width(what: &str, dim: usize, heads: usize) -> Result<(), ConfigError> {
+    if dim == 0 || !dim.is_multiple_of(4) || heads == 0 || !dim.is_multiple_of(heads) {
+        return Err(ConfigError(format!(
+            "the {what} width {dim} must be a multiple of 4 and of its {heads} heads"
+        )));
+    }
+    bounded(&format!("the {what} width"), dim, MOST_WIDTH)
+}
+
 /// A layer whose output is reconstructed at a scale of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TapConfig {
-    /// The block after which the tap sits, counted from 1.
-    pub block: usize,
+    /// The block or stage after which the tap sits, counted from 1.
+    pub layer: usize,
     /// The target's cell in pixels.
     pub cell: usize,
 }
 
-/// The sizes of encoder and decoders.
+/// The sizes of encoder and heads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelConfig {
-    /// The side of a view in pixels.
+    /// The side of what the encoder is given, in pixels.
     pub size: usize,
-    /// The side of a patch in pixels.
-    pub patch: usize,
-    /// Width of the encoder.
-    pub dim: usize,
-    /// Blocks of the encoder.
-    pub depth: usize,
-    /// Attention heads of the encoder.
-    pub heads: usize,
+    /// The encoder.
+    pub encoder: EncoderConfig,
+    /// What it is given where a patch is masked.
+    pub masked: MaskedInput,
     /// The taps, from the lowest layer up.
     pub taps: Vec<TapConfig>,
-    /// Width of the decoders.
+    /// Each layer's parameters get the gradient of the next tap alone (LocalMIM, section 3.2).
+    pub local_gradients: bool,
+    /// What makes predictions of latents.
+    pub head: HeadKind,
+    /// Width of the decoders; of a Swin's lowest, half of it.
     pub decoder_dim: usize,
     /// Transformer blocks of each decoder.
     pub decoder_depth: usize,
@@ -138,6 +288,8 @@ pub struct ModelConfig {
     pub decoder_heads: usize,
     /// What is predicted.
     pub target: TargetKind,
+    /// The error that is minimised.
+    pub loss: LossKind,
     /// Orientation bins of a HOG target.
     pub bins: usize,
 }
@@ -148,26 +300,21 @@ pub struct ModelConfig {
 pub struct ConfigError(pub String);
 
 impl ModelConfig {
-    /// The paper's set-up for `model`: taps after blocks 2, 4, depth−2 and depth; decoders of one
-    /// block, 256 wide, 8 heads.
-    pub fn of_model(model: VitModel, size: usize, target: TargetKind, bins: usize) -> Self {
-        let (dim, depth, heads, patch) = model.sizes();
-        let taps = [2, 4, depth - 2, depth]
-            .into_iter()
-            .zip(model.default_cells())
-            .map(|(block, cell)| TapConfig { block, cell })
-            .collect();
+    /// The paper's set-up for an encoder: the taps of [`EncoderConfig::default_taps`]; decoders of
+    /// one block, 256 wide, 8 heads; the squared error.
+    pub fn local_mim(encoder: EncoderConfig, size: usize, target: TargetKind, bins: usize) -> Self {
         Self {
             size,
-            patch,
-            dim,
-            depth,
-            heads,
-            taps,
+            masked: MaskedInput::Dropped,
+            taps: encoder.default_taps(),
+            encoder,
+            local_gradients: false,
+            head: HeadKind::Decoder,
             decoder_dim: 256,
             decoder_depth: 1,
             decoder_heads: 8,
             target,
+            loss: LossKind::L2,
             bins,
         }
     }
@@ -178,115 +325,186 @@ impl ModelConfig {
     /// [`ConfigError`] with the two numbers that do not.
     pub fn check(&self) -> Result<(), ConfigError> {
         let fail = |text: String| Err(ConfigError(text));
-        if self.patch == 0 || !self.size.is_multiple_of(self.patch) || self.size == 0 {
+        self.encoder.check()?;
+        let unit = self.encoder.unit();
+        if unit == 0 || !self.size.is_multiple_of(unit) || self.size == 0 {
             return fail(format!(
-                "patches of {} pixels do not tile views of {} pixels; ingest with a --size that {} divides",
-                self.patch, self.size, self.patch
+                "{} of {unit} pixels do not tile views of {} pixels; ingest with a --size that {unit} divides",
+                if unit == self.encoder.patch() { "patches" } else { "a Swin's units" },
+                self.size,
             ));
-        }
-        for (what, dim, heads) in
-            [("encoder", self.dim, self.heads), ("decoders", self.decoder_dim, self.decoder_heads)]
-        {
-            if dim == 0 || !dim.is_multiple_of(4) || heads == 0 || !dim.is_multiple_of(heads) {
-                return fail(format!(
-                    "the {what} width {dim} must be a multiple of 4 and of its {heads} heads"
-                ));
-            }
         }
         if self.taps.is_empty() {
             return fail("at least one tap is needed".into());
         }
-        if !self.taps.windows(2).all(|pair| pair[0].block < pair[1].block) {
+        if !self.taps.windows(2).all(|pair| pair[0].layer < pair[1].layer) {
             return fail("taps must rise from layer to layer".into());
         }
         if self.bins == 0 {
             return fail("a HOG target needs at least one bin".into());
         }
+        if self.head == HeadKind::Linear && self.masked == MaskedInput::Dropped {
+            return fail(
+                "a linear head predicts nothing where the encoder has no token; use decoders, or mask tokens (--masked token)".into(),
+            );
+        }
+        bounded("--decoder-depth", self.decoder_depth, MOST_BLOCKS)?;
         for tap in &self.taps {
-            if tap.block == 0 || tap.block > self.depth {
+            let layer = self.encoder.layer_name();
+            if tap.layer == 0 || tap.layer > self.encoder.layers() {
                 return fail(format!(
-                    "a tap sits after block {}, but blocks are 1 to {}",
-                    tap.block, self.depth
+                    "a tap sits after {layer} {}, but {layer}s are 1 to {}",
+                    tap.layer,
+                    self.encoder.layers()
                 ));
+            }
+            if self.head == HeadKind::Decoder {
+                width("decoders'", self.decoder_width(tap), self.decoder_heads)?;
             }
             self.scale(tap)?;
         }
         Ok(())
     }
 
-    /// Patches along a side.
+    /// Masking units along a side.
     pub fn grid(&self) -> usize {
-        self.size / self.patch
+        self.size / self.encoder.unit()
     }
 
-    /// Patches of a view.
-    pub fn patches(&self) -> usize {
+    /// Masking units of a view.
+    pub fn units(&self) -> usize {
         self.grid().pow(2)
     }
 
-    /// How a tap's decoder brings the patch grid to its target's.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if the target's cell is not a quarter, a half, one or a whole multiple of
-    /// the patch, or does not tile the view.
-    pub fn scale(&self, tap: &TapConfig) -> Result<Scale, ConfigError> {
-        let (patch, cell) = (self.patch, tap.cell);
-        match cell {
-            _ if cell != 0 && cell * 4 == patch => Ok(Scale::Up4),
-            _ if cell != 0 && cell * 2 == patch => Ok(Scale::Up2),
-            _ if cell == patch => Ok(Scale::Same),
-            _ if cell != 0 && cell.is_multiple_of(patch) && self.size.is_multiple_of(cell) => {
-                Ok(Scale::Down(cell / patch))
-            }
-            _ => Err(ConfigError(format!(
-                "the tap after block {} has cells of {cell} pixels; with patches of {patch} pixels and views of {} they must be a quarter, a half, one or a whole multiple of a patch, and tile the view",
-                tap.block, self.size
-            ))),
+    /// Tokens of a tap's latent along a side of the whole picture.
+    pub fn tap_grid(&self, tap: &TapConfig) -> usize {
+        self.size / self.encoder.latent(tap.layer).pixels
+    }
+
+    /// Width of a tap's decoder: half at a Swin's lowest tap, for its grid is the finest.
+    pub fn decoder_width(&self, tap: &TapConfig) -> usize {
+        match self.encoder {
+            EncoderConfig::Swin { .. } if tap.layer == 1 => self.decoder_dim / 2,
+            _ => self.decoder_dim,
         }
     }
 
-    /// Values a target cell of `tap`.
+    /// How a tap's head brings the latent's grid to its target's.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the target's cell is not a quarter, a half, one or a whole multiple of
+    /// the token, or does not tile the view; for a linear head, if it is no whole part of a token.
+    pub fn scale(&self, tap: &TapConfig) -> Result<Scale, ConfigError> {
+        let (token, cell) = (self.encoder.latent(tap.layer).pixels, tap.cell);
+        let fail = |what: &str| {
+            Err(ConfigError(format!(
+                "the tap after {} {} has cells of {cell} pixels; with tokens of {token} pixels and views of {} they must be {what}",
+                self.encoder.layer_name(),
+                tap.layer,
+                self.size
+            )))
+        };
+        if self.head == HeadKind::Linear {
+            return match cell {
+                _ if cell == token => Ok(Scale::Same),
+                _ if cell != 0 && token.is_multiple_of(cell) => Ok(Scale::Gathered(token / cell)),
+                _ => fail("a token, or a whole part of one"),
+            };
+        }
+        match cell {
+            _ if cell != 0 && cell * 4 == token => Ok(Scale::Up4),
+            _ if cell != 0 && cell * 2 == token => Ok(Scale::Up2),
+            _ if cell == token => Ok(Scale::Same),
+            _ if cell != 0 && cell.is_multiple_of(token) && self.size.is_multiple_of(cell) => {
+                Ok(Scale::Down(cell / token))
+            }
+            _ => fail("a quarter, a half, one or a whole multiple of a token, and tile the view"),
+        }
+    }
+
+    /// Cells along a side of what one prediction covers: more than 1 under a linear head whose
+    /// tokens are larger than the target's cells.
+    pub fn group(&self, tap: &TapConfig) -> usize {
+        match self.scale(tap) {
+            Ok(Scale::Gathered(group)) => group,
+            _ => 1,
+        }
+    }
+
+    /// Values a prediction of `tap`.
     pub fn channels(&self, tap: &TapConfig) -> usize {
-        self.target.channels(tap.cell, self.bins)
+        self.group(tap).pow(2) * self.target.channels(tap.cell, self.bins)
     }
 }
 
-/// How a decoder brings the patch grid to its target's grid (LocalMIM, section 3.3).
+/// How a head brings the latent's grid to its target's (LocalMIM, section 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
     /// Two deconvolutions: four times the grid.
     Up4,
     /// One deconvolution: twice the grid.
     Up2,
-    /// The patch grid itself.
+    /// The grid itself.
     Same,
-    /// Means over k×k patches.
+    /// Means over k×k tokens.
     Down(usize),
+    /// The grid itself; a prediction holds the values of k×k cells.
+    Gathered(usize),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ModelName;
+    use clap::ValueEnum;
 
     #[test]
     fn every_model_has_a_valid_default() {
-        for model in [
-            VitModel::Tiny16,
-            VitModel::Small16,
-            VitModel::Base16,
-            VitModel::Large16,
-            VitModel::Huge14,
-        ] {
-            let config = ModelConfig::of_model(model, 224, TargetKind::Hog, 9);
-            assert_eq!(config.check(), Ok(()));
-            assert_eq!(config.taps.last().map(|tap| tap.block), Some(config.depth));
+        for &model in ModelName::value_variants() {
+            let config = ModelConfig::local_mim(model.encoder(), 224, TargetKind::Hog, 9);
+            assert_eq!(config.check(), Ok(()), "{}", model.name());
+            assert_eq!(config.taps.last().map(|tap| tap.layer), Some(config.encoder.layers()));
         }
     }
 
     #[test]
-    fn a_cell_that_does_not_fit_the_patch_is_named() {
-        let mut config = ModelConfig::of_model(VitModel::Base16, 224, TargetKind::Hog, 9);
-        config.taps[2].cell = 14;
-        assert!(config.check().unwrap_err().0.contains("14 pixels"));
+    fn a_shallow_vit_has_taps_too() {
+        for depth in 1..13 {
+            let encoder = EncoderConfig::Vit { patch: 16, dim: 24, depth, heads: 2 };
+            let config = ModelConfig::local_mim(encoder, 224, TargetKind::Hog, 9);
+            assert_eq!(config.check(), Ok(()), "{depth} blocks");
+            assert_eq!(config.taps.last().map(|tap| tap.layer), Some(depth));
+        }
+    }
+
+    #[test]
+    fn a_swin_has_the_papers_grids_and_widths() {
+        let config =
+            ModelConfig::local_mim(ModelName::SwinBase7.encoder(), 224, TargetKind::Hog, 9);
+        let taps: Vec<_> = config
+            .taps
+            .iter()
+            .map(|tap| {
+                let dim = config.encoder.latent(tap.layer).dim;
+                (config.tap_grid(tap), dim / 128, tap.cell, config.decoder_width(tap))
+            })
+            .collect();
+        assert_eq!(taps, [(28, 2, 8, 128), (14, 4, 16, 256), (7, 8, 32, 256), (7, 8, 32, 256)]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let vit = ModelConfig::local_mim(ModelName::VitBase16.encoder(), 224, TargetKind::Hog, 9);
+        let error = |change: fn(&mut ModelConfig)| {
+            let mut config = vit.clone();
+            change(&mut config);
+            config.check().unwrap_err().0
+        };
+        assert!(error(|config| config.taps[2].cell = 14).contains("14 pixels"));
+        assert!(error(|config| config.taps[3].layer = 13).contains("blocks are 1 to 12"));
+        assert!(error(|config| config.head = HeadKind::Linear).contains("mask tokens"));
+        assert!(error(|config| config.decoder_dim = 1 << 40).contains("16384"));
+        assert!(error(|config| config.decoder_depth = 100_000).contains("--decoder-depth"));
+        assert!(error(|config| config.size = 200).contains("do not tile"));
     }
 }

@@ -1,13 +1,76 @@
-//! The decoder of one tap: latents of the visible patches → predictions at the tap's scale.
+//! The head of one tap: latents → predictions at the tap's scale.
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::gelu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::config::{Scale, TapConfig};
+use super::config::{HeadKind, Scale, TapConfig};
+use super::input::gather_rows;
 use super::layers::{Block, Deconv, LayerNorm, Linear, to_f32};
 use super::{ModelConfig, Precision, positions};
+
+/// What makes predictions of a tap's latents.
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a network has a handful of them")]
+pub enum Head<B: Backend> {
+    /// A small transformer.
+    Decoder(Decoder<B>),
+    /// One layer.
+    Linear(LinearHead<B>),
+}
+
+impl<B: Backend> Head<B> {
+    /// Of zeros, but for what is fixed. `config` has been checked.
+    pub fn zeros(
+        config: &ModelConfig,
+        tap: &TapConfig,
+        precision: Precision,
+        device: &B::Device,
+    ) -> Self {
+        match config.head {
+            HeadKind::Decoder => Self::Decoder(Decoder::zeros(config, tap, precision, device)),
+            HeadKind::Linear => Self::Linear(LinearHead {
+                pred: Linear::zeros(
+                    config.encoder.latent(tap.layer).dim,
+                    config.channels(tap),
+                    precision,
+                    device,
+                ),
+                prefix: config.encoder.prefix(),
+            }),
+        }
+    }
+
+    /// Predictions `[views, target cells, channels]`, cells in rows.
+    ///
+    /// `latent` is `[views, prefix + tokens, encoder width]`; `restore` `[views, tokens of the
+    /// whole picture]` gives, for each in rows, its place among the tokens that the encoder saw
+    /// followed by the masked ones.
+    pub fn forward(&self, latent: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        match self {
+            Self::Decoder(decoder) => decoder.forward(latent, restore),
+            Self::Linear(head) => head.forward(latent, restore),
+        }
+    }
+}
+
+/// One linear layer on each token.
+#[derive(Module, Debug)]
+pub struct LinearHead<B: Backend> {
+    /// Encoder width → the target's channels.
+    pub pred: Linear<B>,
+    prefix: usize,
+}
+
+impl<B: Backend> LinearHead<B> {
+    fn forward(&self, latent: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let [views, tokens, width] = latent.dims();
+        let tokens = tokens - self.prefix;
+        let latent = latent.narrow(1, self.prefix, tokens).reshape([views * tokens, width]);
+        to_f32(self.pred.forward(gather_rows(latent, restore, tokens)))
+    }
+}
 
 /// Linear → mask tokens put back in place → positions → blocks → norm → rescale → projection.
 #[derive(Module, Debug)]
@@ -24,8 +87,10 @@ pub struct Decoder<B: Backend> {
     pub rescale: Rescale<B>,
     /// To the target's channels.
     pub pred: Linear<B>,
-    /// `[1 + patches, width]`, fixed.
+    /// `[prefix + tokens, width]`, fixed.
     positions: Tensor<B, 2>,
+    /// Tokens of the latent before those of the patches.
+    prefix: usize,
 }
 
 /// Brings the patch grid to the target's. Empty where the two are one.
@@ -60,7 +125,7 @@ impl<B: Backend> Rescale<B> {
                 quarter,
             ),
             Scale::Up2 => (Self { deconv: vec![deconv(width, half)], ..plain }, half),
-            Scale::Same => (plain, width),
+            Scale::Same | Scale::Gathered(_) => (plain, width),
             Scale::Down(pool) => (Self { pool, ..plain }, width),
         }
     }
@@ -94,11 +159,15 @@ impl<B: Backend> Decoder<B> {
         precision: Precision,
         device: &B::Device,
     ) -> Self {
-        let ModelConfig { decoder_dim: width, decoder_heads: heads, .. } = *config;
+        let (width, heads) = (config.decoder_width(tap), config.decoder_heads);
         let scale = config.scale(tap).expect("ModelConfig::check has passed");
         let (rescale, rescaled) = Rescale::zeros(scale, width, precision, device);
+        let (grid, prefix) = (config.tap_grid(tap), config.encoder.prefix());
+        let places = 1 + grid * grid;
+        let positions = TensorData::new(positions::sin_cos(width, grid), [places, width]);
+        let positions = Tensor::from_data(positions, device);
         Self {
-            embed: Linear::zeros(config.dim, width, precision, device),
+            embed: Linear::zeros(config.encoder.latent(tap.layer).dim, width, precision, device),
             mask_token: Param::from_tensor(Tensor::zeros([1, 1, width], device)),
             blocks: (0..config.decoder_depth)
                 .map(|_| Block::zeros(width, heads, precision, device))
@@ -106,44 +175,36 @@ impl<B: Backend> Decoder<B> {
             norm: LayerNorm::zeros(width, device),
             rescale,
             pred: Linear::zeros(rescaled, config.channels(tap), precision, device),
-            positions: Tensor::from_data(
-                TensorData::new(
-                    positions::sin_cos(width, config.grid()),
-                    [1 + config.patches(), width],
-                ),
-                device,
-            ),
+            // The first position is the class token's.
+            positions: positions.narrow(0, 1 - prefix, places - 1 + prefix),
+            prefix,
         }
     }
 
-    /// Predictions `[batch, target cells, channels]`, cells in rows.
-    ///
-    /// `latent` is `[batch, 1 + visible, encoder width]`; `restore` `[batch, patches]` gives, for
-    /// each patch, its place among the visible ones followed by the masked ones.
-    pub fn forward(&self, latent: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        let [batch, patches] = restore.dims();
+    /// As [`Head::forward`].
+    fn forward(&self, latent: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let [views, tokens] = restore.dims();
         let x = to_f32(self.embed.forward(latent));
-        let [_, tokens, width] = x.dims();
-        let visible = tokens - 1;
-        let class = x.clone().narrow(1, 0, 1);
-        let masked = self.mask_token.val().expand([batch, patches - visible, width]);
-        let shuffled = Tensor::cat(vec![x.narrow(1, 1, visible), masked], 1);
-        // A row number over the whole batch makes the gather a plain selection of rows.
-        let first = Tensor::<B, 1, Int>::arange(0..batch as i64, &restore.device())
-            .reshape([batch, 1])
-            * patches as i64;
-        let rows = (restore + first).reshape([batch * patches]);
-        let placed = shuffled
-            .reshape([batch * patches, width])
-            .select(0, rows)
-            .reshape([batch, patches, width]);
-        let mut x = Tensor::cat(vec![class, placed], 1) + self.positions.clone().unsqueeze();
+        let [_, count, width] = x.dims();
+        let visible = count - self.prefix;
+        let prefix = (self.prefix > 0).then(|| x.clone().narrow(1, 0, self.prefix));
+        let masked = self.mask_token.val().expand([views, tokens - visible, width]);
+        let shuffled = if visible == tokens {
+            x.narrow(1, self.prefix, visible)
+        } else {
+            Tensor::cat(vec![x.narrow(1, self.prefix, visible), masked], 1)
+        };
+        let placed = gather_rows(shuffled.reshape([views * tokens, width]), restore, tokens);
+        let mut x = match prefix {
+            Some(prefix) => Tensor::cat(vec![prefix, placed], 1),
+            None => placed,
+        } + self.positions.clone().unsqueeze();
 
         for block in &self.blocks {
             x = block.forward(x);
         }
-        let x = self.norm.forward(x).narrow(1, 1, patches);
-        let x = self.rescale.forward(x, patches.isqrt());
+        let x = self.norm.forward(x).narrow(1, self.prefix, tokens);
+        let x = self.rescale.forward(x, tokens.isqrt());
         to_f32(self.pred.forward(x))
     }
 }

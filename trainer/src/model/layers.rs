@@ -13,22 +13,33 @@ use super::Precision;
 /// The epsilon of every layer norm.
 pub const NORM_EPSILON: f64 = 1e-6;
 
-/// y = x·W + b on the last dimension; W is `[in, out]`.
+/// y = x·W + b on the last dimension; W is `[in, out]`, and b may be missing.
 #[derive(Module, Debug)]
 pub struct Linear<B: Backend> {
     /// `[in, out]`, the transpose of PyTorch's.
     pub weight: Param<Tensor<B, 2>>,
     /// `[out]`.
-    pub bias: Param<Tensor<B, 1>>,
+    pub bias: Option<Param<Tensor<B, 1>>>,
     bf16: bool,
 }
 
 impl<B: Backend> Linear<B> {
     /// Of zeros.
     pub fn zeros(input: usize, output: usize, precision: Precision, device: &B::Device) -> Self {
+        let bias = Param::from_tensor(Tensor::zeros([output], device));
+        Self { bias: Some(bias), ..Self::without_bias(input, output, precision, device) }
+    }
+
+    /// Of zeros, without a bias.
+    pub fn without_bias(
+        input: usize,
+        output: usize,
+        precision: Precision,
+        device: &B::Device,
+    ) -> Self {
         Self {
             weight: Param::from_tensor(Tensor::zeros([input, output], device)),
-            bias: Param::from_tensor(Tensor::zeros([output], device)),
+            bias: None,
             bf16: precision == Precision::Bf16,
         }
     }
@@ -39,23 +50,40 @@ impl<B: Backend> Linear<B> {
     /// dimension the gradient of the weight would be a product for each picture.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, tokens, input] = x.dims();
-        let (mut weight, mut bias) = (self.weight.val(), self.bias.val());
+        let (mut weight, mut bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
         let mut x = x.reshape([batch * tokens, input]);
         if self.bf16 {
-            (x, weight, bias) = (
-                x.cast(FloatDType::BF16),
-                weight.cast(FloatDType::BF16),
-                bias.cast(FloatDType::BF16),
-            );
+            (x, weight) = (x.cast(FloatDType::BF16), weight.cast(FloatDType::BF16));
+            bias = bias.map(|bias| bias.cast(FloatDType::BF16));
         }
         let output = weight.dims()[1];
-        (x.matmul(weight) + bias.unsqueeze()).reshape([batch, tokens, output])
+        let product = x.matmul(weight);
+        let sum = match bias {
+            Some(bias) => product + bias.unsqueeze(),
+            None => product,
+        };
+        sum.reshape([batch, tokens, output])
     }
 }
 
 /// Back to the residual stream's f32; nothing where it is f32 already.
 pub fn to_f32<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     x.cast(FloatDType::F32)
+}
+
+/// `x` `[views, tokens, width]` with the mask token in the place of each masked patch.
+pub fn replace_masked<B: Backend>(
+    x: Tensor<B, 3>,
+    token: Option<&Param<Tensor<B, 3>>>,
+    masked: Option<Tensor<B, 3>>,
+) -> Tensor<B, 3> {
+    match (token, masked) {
+        (Some(token), Some(masked)) => {
+            let seen = masked.clone().neg().add_scalar(1.0);
+            x * seen + token.val() * masked
+        }
+        _ => x,
+    }
 }
 
 /// Layer norm over the last dimension, epsilon 1e-6.
@@ -129,6 +157,16 @@ pub struct Mlp<B: Backend> {
     pub fc2: Linear<B>,
 }
 
+impl<B: Backend> Mlp<B> {
+    /// Of zeros.
+    pub fn zeros(width: usize, precision: Precision, device: &B::Device) -> Self {
+        Self {
+            fc1: Linear::zeros(width, 4 * width, precision, device),
+            fc2: Linear::zeros(4 * width, width, precision, device),
+        }
+    }
+}
+
 /// Pre-norm transformer block.
 #[derive(Module, Debug)]
 pub struct Block<B: Backend> {
@@ -149,10 +187,7 @@ impl<B: Backend> Block<B> {
             norm1: LayerNorm::zeros(width, device),
             attn: Attention::zeros(width, heads, precision, device),
             norm2: LayerNorm::zeros(width, device),
-            mlp: Mlp {
-                fc1: Linear::zeros(width, 4 * width, precision, device),
-                fc2: Linear::zeros(4 * width, width, precision, device),
-            },
+            mlp: Mlp::zeros(width, precision, device),
         }
     }
 

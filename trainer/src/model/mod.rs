@@ -1,41 +1,83 @@
-//! The network: an encoder that sees the visible patches only, and a small decoder at each tap
+//! The network: an encoder with taps, and a head at each that predicts a target at the tap's scale
 //! (LocalMIM, sections 3.2 and 3.3).
 //!
-//! Read in the order in which data flows: [`positions`], [`vit`] (patches → latents at the taps),
-//! [`decoder`] (latents → predictions at the tap's scale), [`loss`]. [`layers`] holds what both are
-//! made of; [`config`] every size; [`state`] the parameters by name, on the host.
+//! Read in the order in which data flows: [`input`] (what an encoder is given), [`positions`],
+//! [`vit`] or [`windows`] and [`swin`] (patches → latents at the taps), [`decoder`] (latents →
+//! predictions), [`loss`]. [`layers`] holds what both are made of; [`config`] every size, [`named`]
+//! those of the encoders that have a name; [`state`] the parameters by name, on the host, [`init`]
+//! their first values.
 
 pub mod config;
 pub mod decoder;
+pub mod init;
+pub mod input;
 pub mod layers;
 pub mod loss;
+pub mod named;
 pub mod positions;
 pub mod state;
+pub mod swin;
 pub mod vit;
+pub mod windows;
 
 use burn::module::Module;
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-pub use config::{ConfigError, ModelConfig, Precision, TapConfig, TargetKind, VitModel};
-pub use decoder::Decoder;
+pub use config::{
+    ConfigError, Coordinates, EncoderConfig, HeadKind, LossKind, MaskedInput, ModelConfig,
+    Precision, TapConfig, TargetKind,
+};
+pub use decoder::Head;
+pub use input::EncoderInput;
+pub use named::ModelName;
 pub use state::{State, StateError};
+pub use swin::Swin;
 pub use vit::Vit;
 
-/// Encoder and decoders of LocalMIM.
+/// An encoder with a norm at each tap.
+#[derive(Module, Debug)]
+pub enum Encoder<B: Backend> {
+    /// Columnar.
+    Vit(Vit<B>),
+    /// Pyramidal.
+    Swin(Swin<B>),
+}
+
+impl<B: Backend> Encoder<B> {
+    /// Of zeros, but for what is fixed.
+    pub fn zeros(config: &ModelConfig, precision: Precision, device: &B::Device) -> Self {
+        match config.encoder {
+            EncoderConfig::Vit { .. } => Self::Vit(Vit::zeros(config, precision, device)),
+            EncoderConfig::Swin { .. } => Self::Swin(Swin::zeros(config, precision, device)),
+        }
+    }
+
+    /// Latents at the taps, each `[views, prefix + tokens, width]`; a Swin's tokens in the order of
+    /// the units they lie in.
+    pub fn forward(&self, input: EncoderInput<B>) -> Vec<Tensor<B, 3>> {
+        match self {
+            Self::Vit(vit) => vit.forward(input),
+            Self::Swin(swin) => swin.forward(input),
+        }
+    }
+}
+
+/// An encoder and a head at each tap.
 #[derive(Module, Debug)]
 pub struct LocalMim<B: Backend> {
-    /// Visible patches → latents at the taps.
-    pub encoder: Vit<B>,
-    /// One decoder a tap, in the taps' order.
-    pub decoder: Vec<Decoder<B>>,
+    /// Patches → latents at the taps.
+    pub encoder: Encoder<B>,
+    /// One head a tap, in the taps' order.
+    pub decoder: Vec<Head<B>>,
 }
 
 impl<B: Backend> LocalMim<B> {
     /// A network of zeros, to be filled by `state::load`; positions are in place.
     pub fn zeros(config: &ModelConfig, precision: Precision, device: &B::Device) -> Self {
         let decoder =
-            config.taps.iter().map(|tap| Decoder::zeros(config, tap, precision, device)).collect();
-        Self { encoder: Vit::zeros(config, precision, device), decoder }
+            config.taps.iter().map(|tap| Head::zeros(config, tap, precision, device)).collect();
+        Self { encoder: Encoder::zeros(config, precision, device), decoder }
     }
 
     /// A network with the parameters of `state`.

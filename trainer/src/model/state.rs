@@ -5,17 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use burn::backend::Flex;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use rand::Rng;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal, Uniform};
 
-use super::config::Scale;
-use super::{LocalMim, ModelConfig, Precision};
+use super::config::{EncoderConfig, HeadKind, Scale};
+use super::{LocalMim, ModelConfig};
 
 /// A tensor on the host, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +61,7 @@ pub enum Kind {
     DeconvBias,
     /// A norm's weight; the same in both.
     NormWeight,
-    /// A class or mask token; the same in both.
+    /// A class or mask token, or a table of position biases; the same in both.
     Token,
     /// Another bias; the same in both.
     Bias,
@@ -181,7 +176,8 @@ impl<B: Backend> ModuleVisitor<B> for Table<'_> {
     }
 }
 
-/// The authors' name and the kind of the parameter at a path of fields.
+/// The authors' name and the kind of the parameter at a path of fields, variants of enums among
+/// them.
 fn describe(config: &ModelConfig, path: &[&str], owner: &str) -> (String, Kind) {
     let is_weight = path.last() == Some(&"weight");
     let kind = match (owner, is_weight) {
@@ -192,33 +188,47 @@ fn describe(config: &ModelConfig, path: &[&str], owner: &str) -> (String, Kind) 
         ("Struct:Linear" | "Struct:LayerNorm", false) => Kind::Bias,
         _ => Kind::Token,
     };
-    // The authors' decoder keeps what follows its norm in one list, `pred`: for ×4 deconvolution,
-    // norm, GELU, deconvolution, projection; for ×2 deconvolution, projection; for a coarser grid
-    // pooling, projection; else the projection alone.
+    // The authors' ViT is one module with its decoders; their Swin's encoder stands in one of its
+    // own. A decoder keeps what follows its norm in one list, `pred`: for ×4 deconvolution, norm,
+    // GELU, deconvolution, projection; for ×2 deconvolution, projection; for a coarser grid
+    // pooling, projection; else the projection alone, which Swin's has without a list.
+    let vit = matches!(config.encoder, EncoderConfig::Vit { .. });
     match path {
-        ["encoder", "patch_embed", leaf] => {
+        ["encoder", "Vit", "patch_embed", leaf] => {
             let kind = if is_weight { Kind::PatchEmbed } else { kind };
             (format!("patch_embed.proj.{leaf}"), kind)
         }
-        ["encoder", rest @ ..] => (rest.join("."), kind),
-        ["decoder", tap, "rescale", "deconv", step, leaf] => {
+        ["encoder", "Vit", rest @ ..] => (rest.join("."), kind),
+        ["encoder", "Swin", "patch_embed", "proj", leaf] => {
+            let kind = if is_weight { Kind::PatchEmbed } else { kind };
+            (format!("encoder.patch_embed.proj.{leaf}"), kind)
+        }
+        ["encoder", "Swin", rest @ ..] => (format!("encoder.{}", rest.join(".")), kind),
+        ["decoder", tap, "Decoder", "rescale", "deconv", step, leaf] => {
             let place = if *step == "0" { 0 } else { 3 };
             (format!("decoder.{tap}.pred.{place}.{leaf}"), kind)
         }
-        ["decoder", tap, "rescale", "norm", leaf] => (format!("decoder.{tap}.pred.1.{leaf}"), kind),
-        ["decoder", tap, "pred", leaf] => {
-            let scale = tap
-                .parse::<usize>()
-                .ok()
-                .and_then(|tap| config.taps.get(tap))
-                .and_then(|tap| config.scale(tap).ok());
-            let place = match scale {
-                Some(Scale::Up4) => 4,
-                Some(Scale::Up2 | Scale::Down(_)) => 1,
-                Some(Scale::Same) | None => 0,
+        ["decoder", tap, "Decoder", "rescale", "norm", leaf] => {
+            (format!("decoder.{tap}.pred.1.{leaf}"), kind)
+        }
+        ["decoder", tap, _, "pred", leaf] => {
+            let tap_config = tap.parse::<usize>().ok().and_then(|tap| config.taps.get(tap));
+            let place = match tap_config.and_then(|tap| config.scale(tap).ok()) {
+                Some(Scale::Up4) => Some(4),
+                Some(Scale::Up2 | Scale::Down(_)) => Some(1),
+                _ if vit && config.head == HeadKind::Decoder => Some(0),
+                _ => None,
             };
-            let kind = if is_weight { Kind::Pointwise } else { kind };
-            (format!("decoder.{tap}.pred.{place}.{leaf}"), kind)
+            match place {
+                Some(place) => {
+                    let kind = if is_weight { Kind::Pointwise } else { kind };
+                    (format!("decoder.{tap}.pred.{place}.{leaf}"), kind)
+                }
+                None => (format!("decoder.{tap}.pred.{leaf}"), kind),
+            }
+        }
+        ["decoder", tap, "Decoder", rest @ ..] => {
+            (format!("decoder.{tap}.{}", rest.join(".")), kind)
         }
         other => (other.join("."), kind),
     }
@@ -285,73 +295,51 @@ pub fn to_host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().into_vec().expect("converted to f32 on the line")
 }
 
-/// Seeded initial parameters; the same on every device.
-///
-/// As in MAE's code: matrices uniform after Xavier, tokens normal with deviation 0.02, norms one,
-/// biases zero; deconvolutions uniform in ±1/sqrt(4·out), PyTorch's default for them.
-pub fn init(config: &ModelConfig, seed: u64) -> State {
-    let model = LocalMim::<Flex>::zeros(config, Precision::F32, &Default::default());
-    table(&model, config)
-        .into_iter()
-        .map(|param| {
-            // Each parameter has a stream of its own, so that a tap more leaves the rest alone.
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(&seed.to_le_bytes()).update(param.name.as_bytes());
-            let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
-            let count = param.shape.iter().product();
-            let mut uniform = |bound: f64| -> Vec<f32> {
-                let range = Uniform::new_inclusive(-bound, bound).expect("a finite bound");
-                (0..count).map(|_| rng.sample(range) as f32).collect()
-            };
-            let data = match (param.kind, param.shape.as_slice()) {
-                (Kind::Linear | Kind::Pointwise | Kind::PatchEmbed, &[input, output]) => {
-                    uniform((6.0 / (input + output) as f64).sqrt())
-                }
-                (Kind::Deconv, &[_, output]) => uniform((output as f64).powf(-0.5)),
-                (Kind::DeconvBias, &[output]) => uniform((4.0 * output as f64).powf(-0.5)),
-                (Kind::Token, _) => {
-                    let normal = Normal::new(0.0, 0.02).expect("a positive deviation");
-                    (0..count).map(|_| normal.sample(&mut rng) as f32).collect()
-                }
-                (Kind::NormWeight, _) => vec![1.0; count],
-                _ => vec![0.0; count],
-            };
-            let tensor = param.to_torch(data);
-            (param.name, tensor)
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use burn::backend::Flex;
+
     use super::*;
-    use crate::model::config::{TapConfig, TargetKind};
+    use crate::model::init::init;
+    use crate::model::{Coordinates, Precision, TapConfig, TargetKind};
 
     fn config() -> ModelConfig {
-        let tap = |block, cell| TapConfig { block, cell };
+        let tap = |layer, cell| TapConfig { layer, cell };
+        let encoder = EncoderConfig::Vit { patch: 8, dim: 16, depth: 4, heads: 2 };
         ModelConfig {
-            size: 32,
-            patch: 8,
-            dim: 16,
-            depth: 4,
-            heads: 2,
             taps: vec![tap(1, 2), tap(2, 4), tap(3, 8), tap(4, 16)],
             decoder_dim: 16,
-            decoder_depth: 1,
             decoder_heads: 2,
-            target: TargetKind::Hog,
-            bins: 9,
+            ..ModelConfig::local_mim(encoder, 32, TargetKind::Hog, 9)
+        }
+    }
+
+    fn swin() -> ModelConfig {
+        let encoder = EncoderConfig::Swin {
+            patch: 4,
+            dim: 16,
+            depths: vec![2, 1],
+            heads: vec![2, 4],
+            window: 4,
+            coordinates: Coordinates::Spatial,
+        };
+        ModelConfig {
+            decoder_dim: 16,
+            decoder_heads: 2,
+            ..ModelConfig::local_mim(encoder, 32, TargetKind::Hog, 9)
         }
     }
 
     #[test]
     fn a_state_goes_into_a_network_and_comes_out_the_same() {
-        let state = init(&config(), 7);
-        let model =
-            LocalMim::<Flex>::from_state(&config(), Precision::F32, &state, &Default::default())
-                .unwrap();
-        assert_eq!(save(&model, &config()), state);
-        assert_ne!(init(&config(), 8), state);
+        for config in [config(), swin()] {
+            let state = init(&config, 7);
+            let model =
+                LocalMim::<Flex>::from_state(&config, Precision::F32, &state, &Default::default())
+                    .unwrap();
+            assert_eq!(save(&model, &config), state);
+            assert_ne!(init(&config, 8), state);
+        }
     }
 
     #[test]

@@ -1,17 +1,21 @@
-//! The columnar encoder: visible patches → latents at the taps.
+//! The columnar encoder: patches → latents at the taps.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
-use super::layers::{Block, LayerNorm, Linear, to_f32};
-use super::{ModelConfig, Precision, positions};
+use super::config::EncoderConfig;
+use super::input::EncoderInput;
+use super::layers::{Block, LayerNorm, Linear, replace_masked, to_f32};
+use super::{MaskedInput, ModelConfig, Precision, positions};
 
 /// A ViT whose taps have a norm each. The last tap's norm is the one that is exported.
 #[derive(Module, Debug)]
 pub struct Vit<B: Backend> {
     /// 3·patch² → width, the patch ordered (channel, row, column).
     pub patch_embed: Linear<B>,
+    /// `[1, 1, width]`, stands for a masked patch where these are not dropped.
+    pub mask_token: Option<Param<Tensor<B, 3>>>,
     /// `[1, 1, width]`.
     pub cls_token: Param<Tensor<B, 3>>,
     /// The transformer blocks.
@@ -22,52 +26,60 @@ pub struct Vit<B: Backend> {
     positions: Tensor<B, 2>,
     /// After how many blocks each tap sits.
     taps: Vec<usize>,
+    local_gradients: bool,
 }
 
 impl<B: Backend> Vit<B> {
-    /// Of zeros, but for the positions.
+    /// Of zeros, but for the positions. `config` is a ViT's and has been checked.
     pub fn zeros(config: &ModelConfig, precision: Precision, device: &B::Device) -> Self {
-        let ModelConfig { dim, heads, depth, patch, .. } = *config;
+        let EncoderConfig::Vit { patch, dim, depth, heads } = config.encoder else {
+            panic!("the configuration of another encoder");
+        };
+        let token = || Param::from_tensor(Tensor::zeros([1, 1, dim], device));
         Self {
             patch_embed: Linear::zeros(3 * patch * patch, dim, precision, device),
-            cls_token: Param::from_tensor(Tensor::zeros([1, 1, dim], device)),
+            mask_token: (config.masked == MaskedInput::Token).then(token),
+            cls_token: token(),
             blocks: (0..depth).map(|_| Block::zeros(dim, heads, precision, device)).collect(),
             norm: config.taps.iter().map(|_| LayerNorm::zeros(dim, device)).collect(),
             positions: Tensor::from_data(
-                TensorData::new(
-                    positions::sin_cos(dim, config.grid()),
-                    [1 + config.patches(), dim],
-                ),
+                TensorData::new(positions::sin_cos(dim, config.grid()), [1 + config.units(), dim]),
                 device,
             ),
-            taps: config.taps.iter().map(|tap| tap.block).collect(),
+            taps: config.taps.iter().map(|tap| tap.layer).collect(),
+            local_gradients: config.local_gradients,
         }
     }
 
-    /// Latents at the taps, each `[batch, 1 + visible, width]`, class token first.
-    ///
-    /// `visible` is `[batch, visible, 3·patch²]`, `keep` `[batch, visible]` the index of each
-    /// visible patch in its picture.
-    pub fn forward(&self, visible: Tensor<B, 3>, keep: Tensor<B, 2, Int>) -> Vec<Tensor<B, 3>> {
-        let [batch, count, _] = visible.dims();
-        let patches = to_f32(self.patch_embed.forward(visible));
+    /// Class token and patches with their positions: `[views, 1 + tokens, width]`.
+    pub fn embed(&self, input: EncoderInput<B>) -> Tensor<B, 3> {
+        let [views, count, _] = input.patches.dims();
+        let patches = to_f32(self.patch_embed.forward(input.patches));
+        let patches = replace_masked(patches, self.mask_token.as_ref(), input.masked);
         let [_, _, width] = patches.dims();
         // Row 0 of the positions is the class token's.
-        let positions = self.positions.clone().select(0, keep.reshape([batch * count]) + 1);
-        let patches = patches + positions.reshape([batch, count, width]);
+        let positions = self.positions.clone().select(0, input.units.reshape([views * count]) + 1);
+        let patches = patches + positions.reshape([views, count, width]);
         let class =
             self.cls_token.val() + self.positions.clone().narrow(0, 0, 1).reshape([1, 1, width]);
-        let mut x = Tensor::cat(vec![class.expand([batch, 1, width]), patches], 1);
+        Tensor::cat(vec![class.expand([views, 1, width]), patches], 1)
+    }
 
+    /// Latents at the taps, each `[views, 1 + tokens, width]`, class token first.
+    pub fn forward(&self, input: EncoderInput<B>) -> Vec<Tensor<B, 3>> {
+        let mut x = self.embed(input);
         let mut latents = Vec::with_capacity(self.taps.len());
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(x);
             if let Some(tap) = self.taps.iter().position(|&after| after == i + 1) {
                 latents.push(self.norm[tap].forward(x.clone()));
-            }
-            if latents.len() == self.taps.len() {
-                // Blocks above the last tap would have no gradient.
-                break;
+                if latents.len() == self.taps.len() {
+                    // Blocks above the last tap would have no gradient.
+                    break;
+                }
+                if self.local_gradients {
+                    x = x.detach();
+                }
             }
         }
         latents

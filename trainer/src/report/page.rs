@@ -113,7 +113,12 @@ pub fn page(
         .iter()
         .enumerate()
         .map(|(i, tap)| Line {
-            name: format!("after block {}, cells of {} px", tap.block, tap.cell),
+            name: format!(
+                "after {} {}, cells of {} px",
+                header.network.encoder.layer_name(),
+                tap.layer,
+                tap.cell
+            ),
             points: records
                 .iter()
                 .filter_map(|record| Some((record.step as f64, *record.tap_losses.get(i)?)))
@@ -129,7 +134,7 @@ pub fn page(
         TargetKind::Hog => {
             ", dimmed, and the others are brightened alike, until the strongest stroke is white."
         }
-        TargetKind::Pixel => ".",
+        TargetKind::Pixel | TargetKind::RawPixel => ".",
     };
     body += "</p>";
     for view in &drawn.views {

@@ -1,21 +1,22 @@
 //! Views beside what the encoder saw, and their targets beside the predictions.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
 use ingest::draw::Canvas;
 use ingest::read::{ShardSet, StoredRow};
-use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use targets::{IMAGENET_MEAN, IMAGENET_STD};
 
 use super::ReportError;
 use crate::checkpoint::Checkpoint;
-use crate::data::mask::{Masking, visible_patches};
-use crate::data::sample::{self, SampleMut, SampleSpec, StoredTarget, StoredView};
-use crate::data::{Batch, Position, TapTarget};
+use crate::data::mask::MaskSpec;
+use crate::data::sample::{self, Draw, SampleSpec, StoredTarget, StoredView};
+use crate::data::{Batch, TapTarget};
+use crate::model::windows::Windows;
 use crate::model::{LocalMim, ModelConfig, Precision, TargetKind, state};
 use crate::train::batch::to_device;
 
@@ -45,19 +46,15 @@ pub fn draw(
 ) -> Result<Drawn, ReportError> {
     let network = &checkpoint.header.network;
     let layout = &set.manifest().settings.layout;
-    let spec = SampleSpec {
-        size: network.size,
-        patch: network.patch,
-        visible: visible_patches(network.patches(), checkpoint.header.settings.mask_ratio),
-        target: network.target,
-        cells: network.taps.iter().map(|tap| tap.cell).collect(),
-        bins: network.bins,
-    };
+    let settings = &checkpoint.header.settings;
+    let masks = MaskSpec::new(network, settings.mask_ratio, settings.mask);
+    let spec = SampleSpec::new(network, &masks, layout.size as usize);
+    let windows = Windows::of(&network.encoder, network.size);
     let unfit = |reason: String| ReportError::Unfit { path: path.to_owned(), reason };
-    if layout.size as usize != spec.size || layout.bins as usize != spec.bins {
+    if settings.network(spec.size, layout.bins as usize).ok().as_ref() != Some(network) {
         return Err(unfit(format!(
-            "they hold views of {} pixels with {} bins, it takes {} and {}",
-            layout.size, layout.bins, spec.size, spec.bins
+            "they hold views of {} pixels with {} bins, which make another network than the run's",
+            layout.size, layout.bins
         )));
     }
     let device = Default::default();
@@ -70,22 +67,26 @@ pub fn draw(
     for i in 0..count {
         let row = set.row(i * rows / count)?;
         let mut rng = ChaCha8Rng::seed_from_u64(row.id);
-        let noise: Vec<f32> = (0..spec.patches()).map(|_| rng.random()).collect();
-        let masking = Masking::from_noise(&noise, spec.visible);
-        let batch = batch_of(&spec, &row, &masking).map_err(|error| match error {
+        let masking = masks.draw(&mut rng);
+        // Of a view that is larger than what the encoder is given, the middle.
+        let edge = (spec.size - spec.input) / 2;
+        let draw = Draw { flipped: false, corner: (edge, edge), masking };
+        let mut batch = batch_of(&spec, &masks, &row, &draw).map_err(|error| match error {
             BatchError::Cell(cell) => unfit(format!("they hold no cells of {cell} pixels")),
             BatchError::Target(error) => unfit(error.to_string()),
         })?;
+        batch.windows = windows.as_ref().map(|windows| Arc::new(windows.plan(&batch.keep)));
         let on_device = to_device::<Flex>(&batch, 0..1, &device);
-        let latents = model.encoder.forward(on_device.visible, on_device.keep);
+        let latents = model.encoder.forward(on_device.input);
         let predictions: Vec<Vec<f32>> = latents
             .into_iter()
             .zip(&model.decoder)
-            .map(|(latent, decoder): (Tensor<Flex, 3>, _)| {
-                state::to_host(decoder.forward(latent, on_device.restore.clone()))
+            .zip(on_device.restore)
+            .map(|((latent, head), restore): ((Tensor<Flex, 3>, _), _)| {
+                state::to_host(head.forward(latent, restore))
             })
             .collect();
-        let sheet = sheet(network, &row, &masking, &batch.targets, &predictions);
+        let sheet = sheet(network, &spec, &row, &draw, &batch.targets, &predictions);
         let png = sheet.png().map_err(|error| ReportError::Draw(error.to_string()))?;
         let label = row.label.as_ref().map_or(String::new(), |label| format!(", class {label}"));
         views.push(DrawnView { caption: format!("{}, view {}{label}", row.source, row.view), png });
@@ -99,85 +100,76 @@ enum BatchError {
 }
 
 /// A batch of one stored row.
-fn batch_of(spec: &SampleSpec, row: &StoredRow, masking: &Masking) -> Result<Batch, BatchError> {
+fn batch_of(
+    spec: &SampleSpec,
+    masks: &MaskSpec,
+    row: &StoredRow,
+    draw: &Draw,
+) -> Result<Batch, BatchError> {
     let taps = spec
-        .cells
+        .taps
         .iter()
-        .map(|&cell| {
-            let stored = row.cells.iter().find(|stored| stored.cell as usize == cell);
-            let stored = stored.ok_or(BatchError::Cell(cell))?;
+        .map(|tap| {
+            if spec.target == TargetKind::RawPixel {
+                return Ok(StoredTarget::RawPixel);
+            }
+            let stored = row.cells.iter().find(|stored| stored.cell as usize == tap.cell);
+            let stored = stored.ok_or(BatchError::Cell(tap.cell))?;
             Ok(match spec.target {
                 TargetKind::Hog => StoredTarget::Hog { codes: &stored.hog, ties: &stored.ties },
-                TargetKind::Pixel => StoredTarget::Pixel {
+                _ => StoredTarget::Pixel {
                     mean: stored.mean.clone(),
                     inv_std: stored.inv_std.clone(),
                 },
             })
         })
         .collect::<Result<_, _>>()?;
-    let mut batch = Batch {
-        position: Position { epoch: 0, batch: 0 },
-        rows: vec![],
-        views: 1,
-        visible: vec![0.0; spec.visible * 3 * spec.patch * spec.patch],
-        keep: vec![0; spec.visible],
-        restore: vec![0; spec.patches()],
-        mask: vec![0.0; spec.patches()],
-        targets: (0..spec.cells.len())
-            .map(|tap| TapTarget {
-                cell: spec.cells[tap],
-                channels: spec.channels(tap),
-                values: vec![0.0; spec.cells(tap) * spec.channels(tap)],
-                weights: vec![0.0; spec.cells(tap)],
-            })
-            .collect(),
-    };
-    let targets = batch.targets.iter_mut();
-    let place = SampleMut {
-        visible: &mut batch.visible,
-        keep: &mut batch.keep,
-        restore: &mut batch.restore,
-        mask: &mut batch.mask,
-        targets: targets.map(|t| (t.values.as_mut_slice(), t.weights.as_mut_slice())).collect(),
-    };
+    let mut batch = Batch::empty(spec, masks.input, 1);
     let stored = StoredView { picture: &row.picture, taps };
-    sample::fill(spec, &stored, false, masking, place).map_err(BatchError::Target)?;
+    for place in batch.places(spec) {
+        sample::fill(spec, &stored, draw, place).map_err(BatchError::Target)?;
+    }
     Ok(batch)
 }
 
 /// Two rows of panels: picture and targets, then masked picture and predictions.
 fn sheet(
     network: &ModelConfig,
+    spec: &SampleSpec,
     row: &StoredRow,
-    masking: &Masking,
+    draw: &Draw,
     targets: &[TapTarget],
     predictions: &[Vec<f32>],
 ) -> Canvas {
-    let size = network.size;
-    let mut seen = row.picture.clone();
+    let (size, unit) = (spec.input, spec.unit);
+    let whole = sample::crop(&row.picture, spec.size, draw.corner, size);
+    let mut seen = whole.clone();
     for (y, line) in seen.chunks_exact_mut(size * 3).enumerate() {
         for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
-            if masking.mask[y / network.patch * network.grid() + x / network.patch] > 0.0 {
+            if draw.masking.mask[y / unit * network.grid() + x / unit] > 0.0 {
                 pixel.fill(128);
             }
         }
     }
-    let mut upper = vec![Canvas::picture(&row.picture, size, PANEL)];
+    let mut upper = vec![Canvas::picture(&whole, size, PANEL)];
     let mut lower = vec![Canvas::picture(&seen, size, PANEL)];
-    for (target, prediction) in targets.iter().zip(predictions) {
-        let TapTarget { cell, channels, values: ref target, .. } = *target;
-        let weights = masking.at_scale(network.patch, cell);
+    for ((target, prediction), tap) in targets.iter().zip(predictions).zip(&spec.taps) {
+        let (cell, grid) = (tap.cell, size / tap.cell);
+        let fine = |values: &[f32]| sample::scatter(values, grid, tap.group);
+        let (target, prediction) = (fine(&target.values), fine(prediction));
+        let channels = target.len() / (grid * grid);
+        let weights = draw.masking.at_scale(unit, cell);
+        let masked = |i: usize| weights[i / channels] > 0.0;
         // A visible cell shows its target, dimmed, so that the eye rests on what was predicted.
         let shown: Vec<f32> = match network.target {
             TargetKind::Hog => {
-                let masked = |i: &usize| weights[i / channels] > 0.0;
-                let strongest = (0..target.len()).filter(masked).map(|i| prediction[i]);
+                let strongest = (0..target.len()).filter(|&i| masked(i)).map(|i| prediction[i]);
                 let bright = strongest.fold(f32::EPSILON, f32::max).recip().max(1.0);
-                let value = |i| if masked(&i) { bright * prediction[i] } else { 0.35 * target[i] };
+                let value = |i| if masked(i) { bright * prediction[i] } else { 0.35 * target[i] };
                 (0..target.len()).map(value).collect()
             }
-            TargetKind::Pixel => (0..target.len())
-                .map(|i| if weights[i / channels] > 0.0 { prediction[i] } else { target[i] })
+            TargetKind::Pixel | TargetKind::RawPixel => (0..target.len())
+                .map(|i| if masked(i) { prediction[i] } else { target[i] })
                 .collect(),
         };
         let stored = row.cells.iter().find(|stored| stored.cell as usize == cell);
@@ -186,9 +178,14 @@ fn sheet(
                 let picture = pixels(values, size, cell, &stored.mean, &stored.inv_std);
                 Canvas::picture(&picture, size, PANEL)
             }
-            _ => Canvas::hog(values, size / cell, network.bins, PANEL),
+            (TargetKind::RawPixel, _) => {
+                let count = grid * grid;
+                let picture = pixels(values, size, cell, &vec![0.0; count], &vec![1.0; count]);
+                Canvas::picture(&picture, size, PANEL)
+            }
+            _ => Canvas::hog(values, grid, network.bins, PANEL),
         };
-        upper.push(panel(target));
+        upper.push(panel(&target));
         lower.push(panel(&shown));
     }
     Canvas::sheet(&[upper, lower], 6, [255; 3])

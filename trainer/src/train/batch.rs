@@ -6,16 +6,17 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::data::Batch;
+use crate::model::input::DevicePlan;
+use crate::model::{EncoderInput, MaskedInput};
 
 /// Views of a batch on the device.
 #[derive(Debug, Clone)]
 pub struct DeviceBatch<B: Backend> {
-    /// `[views, visible, 3·patch²]`: the visible patches, normalised, each (channel, row, column).
-    pub visible: Tensor<B, 3>,
-    /// `[views, visible]`: which patches these are.
-    pub keep: Tensor<B, 2, Int>,
-    /// `[views, patches]`: each patch's place among the visible ones followed by the masked ones.
-    pub restore: Tensor<B, 2, Int>,
+    /// What the encoder is given.
+    pub input: EncoderInput<B>,
+    /// For each tap `[views, tokens of the whole picture]`: each token's place, in rows, among
+    /// those that the encoder saw followed by the masked ones.
+    pub restore: Vec<Tensor<B, 2, Int>>,
     /// One a tap.
     pub targets: Vec<DeviceTarget<B>>,
 }
@@ -37,14 +38,49 @@ pub fn to_device<B: Backend>(
     device: &B::Device,
 ) -> DeviceBatch<B> {
     let count = views.len();
-    let patches = batch.restore.len() / batch.views;
-    let visible = batch.keep.len() / batch.views;
-    let channels = batch.visible.len() / (batch.views * visible);
-    let ints = |values: &[i32], width| {
-        let values = part(values, batch.views, &views).to_vec();
+    let units = batch.restore.len() / batch.views;
+    let kept = batch.keep.len() / batch.views;
+    let ints = |values: Vec<i32>| {
+        let width = values.len() / count;
         Tensor::<B, 2, Int>::from_data(TensorData::new(values, [count, width]), device)
     };
     let floats = |values: &[f32]| part(values, batch.views, &views).to_vec();
+    let grid = units.isqrt();
+
+    let windows = batch.windows.as_ref();
+    // A Swin has no position a token, and its patches outnumber the units.
+    let inner = match windows {
+        Some(plan) => (plan.stages[0].plain.place.len() / kept).isqrt(),
+        None => 1,
+    };
+    let tokens = kept * inner * inner;
+    let channels = batch.patches.len() / (batch.views * tokens);
+    let masked = (batch.input == MaskedInput::Token).then(|| {
+        let mask = part(&batch.mask, batch.views, &views);
+        let each = mask.iter().flat_map(|&mask| std::iter::repeat_n(mask, inner * inner));
+        upload(each.collect(), [count, tokens, 1], device)
+    });
+    let input = EncoderInput {
+        patches: upload(floats(&batch.patches), [count, tokens, channels], device),
+        units: ints(part(&batch.keep, batch.views, &views).to_vec()),
+        masked,
+        windows: windows.map(|plan| DevicePlan::new(plan, device)),
+    };
+
+    let restore = part(&batch.restore, batch.views, &views);
+    let mut restores: Vec<(usize, Tensor<B, 2, Int>)> = vec![];
+    let restore = batch.targets.iter().map(|target| {
+        if let Some((_, known)) = restores.iter().find(|(tokens, _)| *tokens == target.tokens) {
+            return known.clone();
+        }
+        let all: Vec<i32> =
+            restore.chunks(units).flat_map(|units| in_rows(units, grid, target.tokens)).collect();
+        let all = ints(all);
+        restores.push((target.tokens, all.clone()));
+        all
+    });
+    let restore = restore.collect();
+
     let targets = batch.targets.iter().map(|target| {
         let cells = target.weights.len() / batch.views;
         let masked: f64 = target.weights.iter().map(|&weight| f64::from(weight)).sum();
@@ -55,12 +91,19 @@ pub fn to_device<B: Backend>(
             weights: upload(weights, [count, cells], device),
         }
     });
-    DeviceBatch {
-        targets: targets.collect(),
-        visible: upload(floats(&batch.visible), [count, visible, channels], device),
-        keep: ints(&batch.keep, visible),
-        restore: ints(&batch.restore, patches),
-    }
+    DeviceBatch { input, restore, targets: targets.collect() }
+}
+
+/// Where each token of a picture stands, in rows, given where its unit stands: a unit of
+/// `inner`×`inner` tokens has them one after the other, in rows.
+fn in_rows(units: &[i32], grid: usize, inner: usize) -> Vec<i32> {
+    let side = grid * inner;
+    let place = |token: usize| {
+        let (row, column) = (token / side, token % side);
+        let unit = units[row / inner * grid + column / inner];
+        unit * (inner * inner) as i32 + (row % inner * inner + column % inner) as i32
+    };
+    (0..side * side).map(place).collect()
 }
 
 /// The part of `values`, which holds as much for each of `count` views, that belongs to `views`.

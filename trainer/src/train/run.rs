@@ -19,6 +19,7 @@ use crate::checkpoint::{
 };
 use crate::data::{DataError, Dataset, Loader, LoaderSettings, Position, RowRef, ShardSource};
 use crate::metrics::{MetricsError, MetricsWriter, Record, Shares};
+use crate::model::init::init;
 use crate::model::state::{self, StateError};
 use crate::model::{LocalMim, ModelConfig};
 use crate::progress::Console;
@@ -196,7 +197,8 @@ pub fn run<B: AutodiffBackend>(
     }
     let dataset = Arc::new(dataset);
     let layout = dataset.layout();
-    let network = settings.network(layout.size as usize, layout.bins as usize)?;
+    let size = layout.size as usize;
+    let network = settings.network(size, layout.bins as usize)?;
     let folder = CheckpointFolder::of_run(&paths.out);
     let batches_per_epoch = dataset.batches_per_epoch(settings.batch_size)?;
     let schedule = schedule(settings, batches_per_epoch)?;
@@ -214,8 +216,11 @@ pub fn run<B: AutodiffBackend>(
     };
     write_settings(&paths.out, settings)?;
     let mut metrics = MetricsWriter::open(&paths.out, trainee.step)?;
-    let mut loader =
-        Loader::start(Arc::clone(&dataset), loader_settings(settings, &network), trainee.position)?;
+    let mut loader = Loader::start(
+        Arc::clone(&dataset),
+        loader_settings(settings, &network, size),
+        trainee.position,
+    )?;
 
     console.message(&format!(
         "{}: {} of {} pixels, {} of {} an epoch; {} with {:.1} M parameters, {}; {}",
@@ -256,7 +261,7 @@ pub fn run<B: AutodiffBackend>(
             trainee.position = batch.position.next(batches_per_epoch);
             clock.views += batch.views as u64;
 
-            let output = slices.run(&trainee.model, &batch, device);
+            let output = slices.run(&trainee.model, network.loss, &batch, device);
             clock.parts += output.times;
             let rows = batch.rows.clone();
             loader.give_back(batch);
@@ -351,7 +356,7 @@ impl<B: AutodiffBackend> Trainee<B> {
     }
 
     fn start(settings: &Settings, network: &ModelConfig, device: &B::Device) -> Self {
-        let state = state::init(network, settings.seed);
+        let state = init(network, settings.seed);
         let model = LocalMim::from_state(network, settings.precision, &state, device)
             .expect("the initial parameters are this network's");
         Self::new(model, settings, network)
@@ -433,9 +438,12 @@ fn steps_left(made: u64, last: u64, settings: &Settings) -> String {
             counted(made, "step")
         ),
         (false, _) => format!(
-            "nothing is left to do: {} made, which is the whole of --epochs {}",
+            "nothing is left to do: {} made, which is the whole of {}",
             counted(made, "step"),
-            settings.epochs
+            match settings.steps {
+                Some(steps) => format!("--steps {steps}"),
+                None => format!("--epochs {}", settings.epochs),
+            }
         ),
     }
 }
@@ -444,7 +452,7 @@ fn steps_left(made: u64, last: u64, settings: &Settings) -> String {
 fn schedule(settings: &Settings, batches_per_epoch: u64) -> Result<Schedule, TrainError> {
     let accum = settings.accum as u64;
     let batches = settings.epochs.saturating_mul(batches_per_epoch);
-    if batches < accum {
+    if batches < accum && settings.steps.is_none() {
         return Err(TrainError::TooFew {
             batches,
             batch_size: settings.batch_size,
@@ -456,22 +464,19 @@ fn schedule(settings: &Settings, batches_per_epoch: u64) -> Result<Schedule, Tra
         peak: Schedule::peak(settings.lr, settings.batch_size * settings.accum),
         floor: settings.min_lr,
         warmup_steps: (settings.warmup_epochs * steps_per_epoch).round() as u64,
-        total_steps: batches / accum,
+        total_steps: settings.steps.unwrap_or(batches / accum),
     })
 }
 
-fn loader_settings(settings: &Settings, network: &ModelConfig) -> LoaderSettings {
+fn loader_settings(settings: &Settings, network: &ModelConfig, size: usize) -> LoaderSettings {
     LoaderSettings {
         batch_size: settings.batch_size,
         seed: settings.seed,
-        patch: network.patch,
-        mask_ratio: settings.mask_ratio,
-        target: network.target,
-        cells: network.taps.iter().map(|tap| tap.cell).collect(),
         flip: settings.flip,
         window_groups: settings.window_groups,
         prefetch_batches: settings.prefetch,
         threads: settings.loader_threads,
+        ..LoaderSettings::new(network, settings.mask_ratio, settings.mask, size)
     }
 }
 
@@ -558,13 +563,30 @@ impl Clock {
 mod tests {
     use super::*;
     use crate::device::DeviceKind;
-    use crate::settings::{Options, Recipe};
+    use crate::settings::Options;
+
+    #[test]
+    fn a_schedule_may_be_given_in_steps() {
+        let of = |steps| {
+            let options = Options {
+                steps,
+                epochs: Some(2),
+                warmup_epochs: Some(0.5),
+                accum: Some(2),
+                ..Options::default()
+            };
+            schedule(&Settings::resolve(options, DeviceKind::Cpu).unwrap(), 8).unwrap()
+        };
+        assert_eq!((of(None).total_steps, of(None).warmup_steps), (8, 2));
+        assert_eq!((of(Some(3)).total_steps, of(Some(3)).warmup_steps), (3, 2));
+        assert_eq!(of(Some(3)).at(3), of(Some(3)).floor);
+    }
 
     #[test]
     fn what_is_left_of_a_run_is_told() {
         let left = |made, last, max_steps| {
             let options = Options { max_steps, ..Options::default() };
-            let settings = Settings::resolve(Recipe::LocalmimHog, options, DeviceKind::Cpu);
+            let settings = Settings::resolve(options, DeviceKind::Cpu);
             steps_left(made, last, &settings.unwrap())
         };
         assert_eq!(left(0, 9, None), "steps 1 to 9");

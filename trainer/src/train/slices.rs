@@ -18,7 +18,7 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use super::batch::to_device;
 use super::step::{StepOutput, forward_backward};
 use crate::data::Batch;
-use crate::model::LocalMim;
+use crate::model::{LocalMim, LossKind};
 
 /// Views a slice: few enough for a core's cache, enough for full speed of the matrix products.
 const SLICE_VIEWS: usize = 8;
@@ -52,6 +52,7 @@ impl Slices {
     pub fn run<B: AutodiffBackend>(
         &self,
         model: &LocalMim<B>,
+        loss: LossKind,
         batch: &Batch,
         device: &B::Device,
     ) -> StepOutput<B> {
@@ -59,7 +60,7 @@ impl Slices {
             let start = Instant::now();
             let slice = to_device(batch, views, device);
             let upload = start.elapsed();
-            let mut output = forward_backward(model, slice);
+            let mut output = forward_backward(model, loss, slice);
             output.times.upload = upload;
             output
         };

@@ -13,7 +13,7 @@ use burn::tensor::backend::AutodiffBackend;
 use super::batch::DeviceBatch;
 use super::optim::Gradients;
 use crate::model::loss::tap_loss;
-use crate::model::{LocalMim, state};
+use crate::model::{LocalMim, LossKind, state};
 
 /// The time a step spent in each part, forward and backward.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -66,24 +66,26 @@ impl<B: AutodiffBackend> StepOutput<B> {
 /// Losses and gradients of the views of `batch`.
 pub fn forward_backward<B: AutodiffBackend>(
     model: &LocalMim<B>,
+    loss: LossKind,
     batch: DeviceBatch<B>,
 ) -> StepOutput<B> {
-    let device = batch.visible.device();
+    let device = batch.input.patches.device();
     // A failed wait says no more than the read of the losses below will say itself.
     let now = || {
         let _ = B::sync(&device);
         Instant::now()
     };
     let start = now();
-    let latents = model.encoder.forward(batch.visible, batch.keep);
+    let latents = model.encoder.forward(batch.input);
     let encoded = now();
 
     let leaves: Vec<_> =
         latents.iter().map(|latent| latent.clone().detach().require_grad()).collect();
     let mut losses = Vec::with_capacity(leaves.len());
-    for ((decoder, leaf), target) in model.decoder.iter().zip(&leaves).zip(batch.targets) {
-        let prediction = decoder.forward(leaf.clone(), batch.restore.clone());
-        losses.push(tap_loss(prediction, target.values, target.weights));
+    let sides = batch.restore.into_iter().zip(batch.targets);
+    for ((decoder, leaf), (restore, target)) in model.decoder.iter().zip(&leaves).zip(sides) {
+        let prediction = decoder.forward(leaf.clone(), restore);
+        losses.push(tap_loss(loss, prediction, target.values, target.weights));
     }
     let losses = Tensor::cat(losses, 0);
     let mut grads = losses.clone().sum().backward();

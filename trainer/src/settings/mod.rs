@@ -3,133 +3,23 @@
 //! An [`Options`] is a set of choices, each of which may be open. The recipe's come first, then
 //! those of `--config`, then the flags; [`Settings::resolve`] closes what is still open.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+mod options;
+mod recipe;
 
-use clap::ValueEnum;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
+pub use options::{NamedTaps, Options, Taps};
+pub use recipe::Recipe;
+
+use crate::data::mask::{MaskKind, MaskSpec};
 use crate::device::DeviceKind;
-use crate::model::config::TapConfig;
-use crate::model::{ConfigError, ModelConfig, Precision, TargetKind, VitModel};
-
-/// The methods that can be trained, each with its paper's defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Recipe {
-    /// LocalMIM, HOG targets at four scales.
-    LocalmimHog,
-    /// LocalMIM, normalised pixels at four scales.
-    LocalmimPixel,
-}
-
-impl Recipe {
-    /// The name as flags, files and messages spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LocalmimHog => "localmim-hog",
-            Self::LocalmimPixel => "localmim-pixel",
-        }
-    }
-
-    /// The preset, a TOML file to read and to copy.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::LocalmimHog => include_str!("../recipes/localmim-hog.toml"),
-            Self::LocalmimPixel => include_str!("../recipes/localmim-pixel.toml"),
-        }
-    }
-}
-
-/// Choices that may be open. A TOML file has the flags' names as keys.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, clap::Args)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Options {
-    /// Encoder [default: vit-base-16 on CUDA, vit-tiny-16 on the CPU]
-    #[arg(long, value_enum, help_heading = "Network")]
-    pub model: Option<VitModel>,
-    /// What the decoders predict
-    #[arg(long, value_enum, help_heading = "Network")]
-    pub target: Option<TargetKind>,
-    /// After which blocks the taps sit, from 1 [default: 2,4,depth-2,depth]
-    #[arg(long, value_delimiter = ',', help_heading = "Network")]
-    pub taps: Option<Vec<usize>>,
-    /// Target cell of each tap in pixels [default: a quarter, a half, one, two patches]
-    #[arg(long, value_delimiter = ',', help_heading = "Network")]
-    pub cells: Option<Vec<usize>>,
-    /// Width of the decoders
-    #[arg(long, help_heading = "Network")]
-    pub decoder_dim: Option<usize>,
-    /// Transformer blocks of each decoder
-    #[arg(long, help_heading = "Network")]
-    pub decoder_depth: Option<usize>,
-    /// Attention heads of the decoders
-    #[arg(long, help_heading = "Network")]
-    pub decoder_heads: Option<usize>,
-    /// Share of the patches that the encoder does not see
-    #[arg(long, help_heading = "Network")]
-    pub mask_ratio: Option<f64>,
-
-    /// Epochs of the whole schedule
-    #[arg(long, help_heading = "Optimisation")]
-    pub epochs: Option<u64>,
-    /// Stop after this many optimizer steps; the schedule stays that of --epochs
-    #[arg(long, help_heading = "Optimisation")]
-    pub max_steps: Option<u64>,
-    /// Views a batch
-    #[arg(long, help_heading = "Optimisation")]
-    pub batch_size: Option<usize>,
-    /// Batches whose gradients make one step
-    #[arg(long, help_heading = "Optimisation")]
-    pub accum: Option<usize>,
-    /// Base learning rate; the peak is base · batch-size · accum / 256
-    #[arg(long, help_heading = "Optimisation")]
-    pub lr: Option<f64>,
-    /// Learning rate at the end
-    #[arg(long, help_heading = "Optimisation")]
-    pub min_lr: Option<f64>,
-    /// Epochs of linear warm-up
-    #[arg(long, help_heading = "Optimisation")]
-    pub warmup_epochs: Option<f64>,
-    /// AdamW's two decay rates, as in 0.9,0.95
-    #[arg(long, value_delimiter = ',', num_args = 1, help_heading = "Optimisation")]
-    pub betas: Option<Vec<f64>>,
-    /// Decoupled weight decay, on matrices only
-    #[arg(long, help_heading = "Optimisation")]
-    pub weight_decay: Option<f64>,
-    /// Clip the gradient to this norm [default: no clipping]
-    #[arg(long, help_heading = "Optimisation")]
-    pub clip_grad: Option<f64>,
-    /// Matrix products in f32 or bf16 [default: bf16 on CUDA, f32 on the CPU]
-    #[arg(long, value_enum, help_heading = "Optimisation")]
-    pub precision: Option<Precision>,
-    /// Seed of parameters, order, masks and flips [default: 0]
-    #[arg(long, help_heading = "Optimisation")]
-    pub seed: Option<u64>,
-
-    /// Mirror half of the views
-    #[arg(long, value_name = "BOOL", help_heading = "Data")]
-    pub flip: Option<bool>,
-    /// Row groups whose rows are shuffled together [default: 8]
-    #[arg(long, help_heading = "Data")]
-    pub window_groups: Option<usize>,
-    /// Threads that read and prepare batches [default: 2]
-    #[arg(long, help_heading = "Data")]
-    pub loader_threads: Option<usize>,
-    /// Batches kept ready [default: 4]
-    #[arg(long, help_heading = "Data")]
-    pub prefetch: Option<usize>,
-
-    /// Optimizer steps between two lines of metrics [default: 10]
-    #[arg(long, help_heading = "Run")]
-    pub log_every: Option<u64>,
-    /// Optimizer steps between two checkpoints [default: 500]
-    #[arg(long, help_heading = "Run")]
-    pub checkpoint_every: Option<u64>,
-    /// Checkpoints kept [default: 3]
-    #[arg(long, help_heading = "Run")]
-    pub keep: Option<usize>,
-}
+use crate::model::{
+    ConfigError, Coordinates, EncoderConfig, HeadKind, LossKind, MaskedInput, ModelConfig,
+    ModelName, Precision, TapConfig, TargetKind,
+};
 
 /// Settings that do not fit together, or a file that can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -166,63 +56,6 @@ pub enum SettingsError {
     Model(#[from] ConfigError),
 }
 
-impl Options {
-    /// The choices of a TOML text; `origin` names it in errors.
-    ///
-    /// # Errors
-    /// [`SettingsError::Toml`] with line and column.
-    pub fn parse(text: &str, origin: &str) -> Result<Self, SettingsError> {
-        toml::from_str(text).map_err(|source| SettingsError::Toml {
-            origin: origin.to_owned(),
-            source: Box::new(source),
-        })
-    }
-
-    /// The choices of a TOML file.
-    ///
-    /// # Errors
-    /// [`SettingsError`] if it can't be read or is no TOML of settings.
-    pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, &path.display().to_string())
-    }
-
-    /// These choices, and `base`'s where they are open.
-    #[must_use]
-    pub fn over(self, base: Self) -> Self {
-        Self {
-            model: self.model.or(base.model),
-            target: self.target.or(base.target),
-            taps: self.taps.or(base.taps),
-            cells: self.cells.or(base.cells),
-            decoder_dim: self.decoder_dim.or(base.decoder_dim),
-            decoder_depth: self.decoder_depth.or(base.decoder_depth),
-            decoder_heads: self.decoder_heads.or(base.decoder_heads),
-            mask_ratio: self.mask_ratio.or(base.mask_ratio),
-            epochs: self.epochs.or(base.epochs),
-            max_steps: self.max_steps.or(base.max_steps),
-            batch_size: self.batch_size.or(base.batch_size),
-            accum: self.accum.or(base.accum),
-            lr: self.lr.or(base.lr),
-            min_lr: self.min_lr.or(base.min_lr),
-            warmup_epochs: self.warmup_epochs.or(base.warmup_epochs),
-            betas: self.betas.or(base.betas),
-            weight_decay: self.weight_decay.or(base.weight_decay),
-            clip_grad: self.clip_grad.or(base.clip_grad),
-            precision: self.precision.or(base.precision),
-            seed: self.seed.or(base.seed),
-            flip: self.flip.or(base.flip),
-            window_groups: self.window_groups.or(base.window_groups),
-            loader_threads: self.loader_threads.or(base.loader_threads),
-            prefetch: self.prefetch.or(base.prefetch),
-            log_every: self.log_every.or(base.log_every),
-            checkpoint_every: self.checkpoint_every.or(base.checkpoint_every),
-            keep: self.keep.or(base.keep),
-        }
-    }
-}
-
 /// The fields that are set, by their flags' names.
 fn table(values: &impl Serialize) -> toml::Table {
     toml::Table::try_from(values).expect("settings are strings, numbers and lists of them")
@@ -235,23 +68,49 @@ pub struct Settings {
     /// The method.
     pub recipe: Recipe,
     /// The encoder's name.
-    pub model: VitModel,
-    /// What the decoders predict.
+    pub model: ModelName,
+    /// The side of the encoder's patch in pixels, if not the model's.
+    pub patch: Option<usize>,
+    /// The encoder's width, if not the model's.
+    pub width: Option<usize>,
+    /// The encoder's blocks, if not the model's.
+    pub depths: Option<Vec<usize>>,
+    /// The encoder's heads, if not the model's.
+    pub heads: Option<Vec<usize>>,
+    /// The side of a Swin's windows, if not the model's.
+    pub window: Option<usize>,
+    /// How a Swin's windows are cut after merging.
+    pub coordinates: Coordinates,
+    /// The side of what the encoder is given, if not the whole view.
+    pub input_size: Option<usize>,
+    /// What is predicted.
     pub target: TargetKind,
-    /// After which blocks the taps sit; empty for the method's own.
-    pub taps: Vec<usize>,
-    /// The target cell of each tap in pixels.
-    pub cells: Vec<usize>,
+    /// The error that is minimised.
+    pub loss: LossKind,
+    /// Where the taps sit.
+    pub taps: Taps,
+    /// The target cell of each tap in pixels, if not the taps' own.
+    pub cells: Option<Vec<usize>>,
+    /// Each layer learns from the next tap alone.
+    pub local_gradients: bool,
+    /// What stands between latents and predictions.
+    pub head: HeadKind,
     /// Width of the decoders.
     pub decoder_dim: usize,
     /// Transformer blocks of each decoder.
     pub decoder_depth: usize,
     /// Attention heads of the decoders.
     pub decoder_heads: usize,
-    /// Share of the patches that the encoder does not see.
+    /// What the encoder is given where a patch is masked.
+    pub masked: MaskedInput,
+    /// How masks are drawn.
+    pub mask: MaskKind,
+    /// Share of the picture that is masked.
     pub mask_ratio: f64,
     /// Epochs of the whole schedule.
     pub epochs: u64,
+    /// Optimizer steps of the whole schedule, in place of epochs.
+    pub steps: Option<u64>,
     /// Stop after this many optimizer steps, if earlier.
     pub max_steps: Option<u64>,
     /// Views a batch.
@@ -295,15 +154,17 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingsError::Range`] naming the flag whose value can't be.
-    pub fn resolve(
-        recipe: Recipe,
-        options: Options,
-        device: DeviceKind,
-    ) -> Result<Self, SettingsError> {
+    pub fn resolve(options: Options, device: DeviceKind) -> Result<Self, SettingsError> {
+        let recipe = options.recipe.unwrap_or(Recipe::LocalmimHog);
         let preset = Options::parse(recipe.text(), recipe.name())?;
         let o = options.over(preset);
         let cuda = matches!(device, DeviceKind::Cuda(_));
-        let model = o.model.unwrap_or(if cuda { VitModel::Base16 } else { VitModel::Tiny16 });
+        let model = o.model.unwrap_or(match (recipe.needs_swin(), cuda) {
+            (false, true) => ModelName::VitBase16,
+            (false, false) => ModelName::VitTiny16,
+            (true, true) => ModelName::SwinBase7,
+            (true, false) => ModelName::SwinTiny7,
+        });
         let precision = o.precision.unwrap_or(if cuda { Precision::Bf16 } else { Precision::F32 });
         let betas = o.betas.unwrap_or_default();
         let &[beta1, beta2] = betas.as_slice() else {
@@ -316,14 +177,27 @@ impl Settings {
         let settings = Self {
             recipe,
             model,
+            patch: o.patch,
+            width: o.width,
+            depths: o.depths,
+            heads: o.heads,
+            window: o.window,
+            coordinates: o.coordinates.unwrap_or(Coordinates::Spatial),
+            input_size: o.input_size,
             target: o.target.unwrap_or(TargetKind::Hog),
-            taps: o.taps.unwrap_or_default(),
-            cells: o.cells.unwrap_or_else(|| model.default_cells().to_vec()),
+            loss: o.loss.unwrap_or(LossKind::L2),
+            taps: o.taps.unwrap_or(Taps::Named(NamedTaps::Default)),
+            cells: o.cells,
+            local_gradients: o.local_gradients.unwrap_or(false),
+            head: o.head.unwrap_or(HeadKind::Decoder),
             decoder_dim: o.decoder_dim.unwrap_or(256),
             decoder_depth: o.decoder_depth.unwrap_or(1),
             decoder_heads: o.decoder_heads.unwrap_or(8),
+            masked: o.masked.unwrap_or(MaskedInput::Dropped),
+            mask: o.mask.unwrap_or(MaskKind::Random),
             mask_ratio: o.mask_ratio.unwrap_or(0.75),
             epochs: o.epochs.unwrap_or(100),
+            steps: o.steps,
             max_steps: o.max_steps,
             batch_size: o.batch_size.unwrap_or(256),
             accum: o.accum.unwrap_or(1),
@@ -354,6 +228,7 @@ impl Settings {
         let count_range = "it must be at least 1 and fit 32 bits";
         let counts = [
             ("epochs", self.epochs),
+            ("steps", self.steps.unwrap_or(1)),
             ("max-steps", self.max_steps.unwrap_or(1)),
             ("batch-size", self.batch_size as u64),
             ("accum", self.accum as u64),
@@ -404,37 +279,112 @@ impl Settings {
         )
     }
 
-    /// The network for views of `size` pixels and HOG of `bins`.
+    /// The encoder: the model's, changed where a size is given.
     ///
     /// # Errors
-    /// [`SettingsError`] if sizes do not fit together or no patch would stay visible or masked.
+    /// [`ConfigError`] if a size belongs to another family of encoders.
+    pub fn encoder(&self) -> Result<EncoderConfig, ConfigError> {
+        let mut encoder = self.model.encoder();
+        let fail = |text: &str| Err(ConfigError(format!("{} {text}", self.model.name())));
+        match &mut encoder {
+            EncoderConfig::Vit { patch, dim, depth, heads } => {
+                *patch = self.patch.unwrap_or(*patch);
+                *dim = self.width.unwrap_or(*dim);
+                for (value, given, flag) in
+                    [(depth, &self.depths, "--depths"), (heads, &self.heads, "--heads")]
+                {
+                    match given.as_deref() {
+                        None => {}
+                        Some(&[given]) => *value = given,
+                        Some(_) => return fail(&format!("is a ViT: {flag} is one number")),
+                    }
+                }
+                if self.window.is_some() || self.coordinates != Coordinates::Spatial {
+                    return fail(
+                        "is a ViT, which has no windows; leave out --window and --coordinates",
+                    );
+                }
+            }
+            EncoderConfig::Swin { patch, dim, depths, heads, window, coordinates } => {
+                *patch = self.patch.unwrap_or(*patch);
+                *dim = self.width.unwrap_or(*dim);
+                if let Some(given) = &self.depths {
+                    depths.clone_from(given);
+                }
+                if let Some(given) = &self.heads {
+                    heads.clone_from(given);
+                }
+                *window = self.window.unwrap_or(*window);
+                *coordinates = self.coordinates;
+            }
+        }
+        Ok(encoder)
+    }
+
+    /// The network for stored views of `size` pixels and HOG of `bins`.
+    ///
+    /// # Errors
+    /// [`SettingsError`] if sizes do not fit together or nothing would stay visible or masked.
     pub fn network(&self, size: usize, bins: usize) -> Result<ModelConfig, SettingsError> {
-        let mut config = ModelConfig::of_model(self.model, size, self.target, bins);
-        config.decoder_dim = self.decoder_dim;
-        config.decoder_depth = self.decoder_depth;
-        config.decoder_heads = self.decoder_heads;
-        let blocks = if self.taps.is_empty() {
-            config.taps.iter().map(|tap| tap.block).collect()
-        } else {
-            self.taps.clone()
-        };
-        if blocks.len() != self.cells.len() {
+        let input = self.input_size.unwrap_or(size);
+        if input != size && (self.target != TargetKind::RawPixel || input > size) {
             return Err(ConfigError(format!(
-                "{} target cells ({:?}) for {} taps ({blocks:?}); --cells and --taps must be equally long",
-                self.cells.len(),
-                self.cells,
-                blocks.len()
+                "--input-size {input} for stored views of {size} pixels: a part of a view has no stored {} targets, and none is larger than a view; leave it out, or ingest with --size {input}",
+                self.target.name()
             ))
             .into());
         }
-        config.taps = blocks
-            .into_iter()
-            .zip(&self.cells)
-            .map(|(block, &cell)| TapConfig { block, cell })
-            .collect();
+        let encoder = self.encoder()?;
+        let layers = encoder.layers();
+        let top = encoder.latent(layers).pixels;
+        let defaults = encoder.default_taps();
+        let mut config = ModelConfig {
+            masked: self.masked,
+            local_gradients: self.local_gradients,
+            head: self.head,
+            decoder_dim: self.decoder_dim,
+            decoder_depth: self.decoder_depth,
+            decoder_heads: self.decoder_heads,
+            loss: self.loss,
+            ..ModelConfig::local_mim(encoder, input, self.target, bins)
+        };
+        let taps: Vec<TapConfig> = match &self.taps {
+            Taps::Named(NamedTaps::Default) => defaults.clone(),
+            Taps::Named(NamedTaps::Top) => vec![TapConfig { layer: layers, cell: top }],
+            // As many taps as the paper's have its cells, whatever the layers.
+            Taps::After(after) => after
+                .iter()
+                .enumerate()
+                .map(|(i, &layer)| {
+                    let cell = defaults.get(i).filter(|_| after.len() == defaults.len());
+                    TapConfig { layer, cell: cell.map_or(top, |tap| tap.cell) }
+                })
+                .collect(),
+        };
+        config.taps = match &self.cells {
+            None => taps,
+            Some(cells) if cells.len() == taps.len() => {
+                taps.into_iter().zip(cells).map(|(tap, &cell)| TapConfig { cell, ..tap }).collect()
+            }
+            Some(cells) => {
+                let layers: Vec<_> = taps.iter().map(|tap| tap.layer).collect();
+                return Err(ConfigError(format!(
+                    "{} target cells ({cells:?}) for {} taps ({layers:?}); --cells and --taps must be equally long",
+                    cells.len(),
+                    layers.len()
+                ))
+                .into());
+            }
+        };
         config.check()?;
-        let visible = (config.patches() as f64 * (1.0 - self.mask_ratio)) as usize;
-        if visible == 0 || visible == config.patches() {
+        if self.mask == MaskKind::Block && self.masked == MaskedInput::Dropped {
+            return Err(ConfigError(
+                "--mask block masks now more, now less; the encoder must see mask tokens (--masked token)".into(),
+            )
+            .into());
+        }
+        let masks = MaskSpec::new(&config, self.mask_ratio, self.mask);
+        if masks.masked == 0 || masks.masked >= masks.units() {
             return Err(SettingsError::Range {
                 flag: "mask-ratio",
                 found: self.mask_ratio.to_string(),
@@ -462,18 +412,64 @@ impl Settings {
 
     /// These settings as choices, all closed: the base of a resumed run.
     pub fn to_options(&self) -> Options {
-        let mut values = table(self);
-        values.remove("recipe");
-        values.try_into().expect("every setting but the recipe is an option")
+        table(self).try_into().expect("every setting is an option")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     fn resolve(options: Options) -> Result<Settings, SettingsError> {
-        Settings::resolve(Recipe::LocalmimHog, options, DeviceKind::Cpu)
+        Settings::resolve(options, DeviceKind::Cpu)
+    }
+
+    #[test]
+    fn every_recipe_makes_a_network_of_its_kind() {
+        for &recipe in Recipe::value_variants() {
+            let settings = resolve(Options { recipe: Some(recipe), ..Options::default() }).unwrap();
+            let network = settings.network(224, 9).unwrap();
+            let swin = matches!(network.encoder, EncoderConfig::Swin { .. });
+            assert_eq!(swin, recipe.needs_swin(), "{}", recipe.name());
+            let top_only = !recipe.name().starts_with("localmim");
+            assert_eq!(network.taps.len() == 1, top_only, "{}", recipe.name());
+        }
+    }
+
+    #[test]
+    fn a_copied_recipe_and_a_runs_settings_are_files_for_config() {
+        for &recipe in Recipe::value_variants() {
+            let copied = Options::parse(recipe.text(), "copy").unwrap();
+            let settings = resolve(copied).unwrap();
+            assert_eq!(settings.recipe, recipe);
+            let saved = toml::to_string(&settings).unwrap();
+            assert_eq!(
+                resolve(Options::parse(&saved, "settings.toml").unwrap()).unwrap(),
+                settings
+            );
+        }
+    }
+
+    #[test]
+    fn taps_are_a_word_or_a_list() {
+        let file = |text: &str| Options::parse(text, "file").unwrap().taps.unwrap();
+        assert_eq!(file("taps = \"top\""), "top".parse().unwrap());
+        assert_eq!(file("taps = [1, 3]"), "1,3".parse().unwrap());
+        assert!("1,x".parse::<Taps>().is_err());
+    }
+
+    #[test]
+    fn sizes_of_another_family_are_refused() {
+        let refused = |text: &str| {
+            let settings = resolve(Options::parse(text, "file").unwrap()).unwrap();
+            settings.network(224, 9).unwrap_err().to_string()
+        };
+        assert!(refused("window = 7").contains("no windows"));
+        assert!(refused("depths = [2, 2]").contains("--depths"));
+        assert!(refused("input-size = 192").contains("--size 192"));
+        assert!(refused("mask = \"block\"").contains("--masked token"));
     }
 
     #[test]

@@ -1,0 +1,231 @@
+//! The sparse Swin's forward pass, gradients and AdamW steps against the authors' code.
+
+use std::sync::Arc;
+
+use burn::backend::{Autodiff, Flex};
+use targets::{HogExtractor, View, normalised_pixels, patch_stats};
+use trainer::data::mask::{MaskKind, MaskSpec, Masking};
+use trainer::data::sample::{SampleSpec, cut_patches};
+use trainer::data::{Batch, Position, TapTarget};
+use trainer::model::state::{State, to_host};
+use trainer::model::windows::Windows;
+use trainer::model::{Coordinates, EncoderConfig, LocalMim, ModelConfig, Precision, TargetKind};
+use trainer::train::batch::to_device;
+use trainer::train::optim::{AdamWSettings, Optimizer};
+use trainer::train::slices::Slices;
+
+use crate::golden::Golden;
+
+type B = Autodiff<Flex>;
+
+const TOLERANCE: f32 = 1e-4;
+
+/// The metadata's `config`, in the authors' words.
+#[derive(serde::Deserialize)]
+struct Config {
+    img: usize,
+    patch: usize,
+    dim: usize,
+    depths: Vec<usize>,
+    heads: Vec<usize>,
+    window: usize,
+    dec_dim: usize,
+    dec_heads: usize,
+    #[serde(default = "one")]
+    dec_depth: usize,
+    target: String,
+    nbins: usize,
+    mask_ratio: f64,
+    lr: f64,
+    betas: (f64, f64),
+    wd: f64,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Config {
+    fn model(&self) -> ModelConfig {
+        let encoder = EncoderConfig::Swin {
+            patch: self.patch,
+            dim: self.dim,
+            depths: self.depths.clone(),
+            heads: self.heads.clone(),
+            window: self.window,
+            coordinates: Coordinates::Published,
+        };
+        let target = match self.target.to_lowercase().as_str() {
+            "hog" => TargetKind::Hog,
+            "pixel" => TargetKind::Pixel,
+            other => panic!("a target of {other}"),
+        };
+        let model = ModelConfig {
+            decoder_dim: self.dec_dim,
+            decoder_depth: self.dec_depth,
+            decoder_heads: self.dec_heads,
+            ..ModelConfig::local_mim(encoder, self.img, target, self.nbins)
+        };
+        model.check().unwrap();
+        model
+    }
+}
+
+/// The pictures as `[size, size, 3]` bytes each.
+fn pictures(golden: &Golden, size: usize) -> Vec<Vec<u8>> {
+    let images = golden.tensor("images_u8");
+    let plane = size * size;
+    let one = |image: &[f32]| {
+        (0..3 * plane).map(|i| image[i % 3 * plane + i / 3] as u8).collect::<Vec<u8>>()
+    };
+    images.data.chunks(3 * plane).map(one).collect()
+}
+
+/// The targets of each tap for a picture.
+fn targets(model: &ModelConfig, picture: &[u8]) -> Vec<Vec<f32>> {
+    let view = View::new(picture, model.size).unwrap();
+    let mut cells: Vec<usize> = model.taps.iter().map(|tap| tap.cell).collect();
+    let all = cells.clone();
+    cells.dedup();
+    match model.target {
+        TargetKind::Hog => {
+            let mut extractor = HogExtractor::new(model.size, model.bins, &cells).unwrap();
+            let hog = extractor.compute(view).unwrap();
+            let of = |cell: &usize| cells.iter().position(|other| other == cell).unwrap();
+            all.iter().map(|cell| hog[of(cell)].values.clone()).collect()
+        }
+        _ => all
+            .iter()
+            .map(|&cell| normalised_pixels(view, &patch_stats(view, cell).unwrap()).unwrap())
+            .collect(),
+    }
+}
+
+/// The batch of one step. The published code masks the units whose entry in a permutation is
+/// among the lowest.
+fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> Batch {
+    let masks = MaskSpec::new(model, config.mask_ratio, MaskKind::Random);
+    let permutation = golden.tensor("randperm");
+    let units = masks.units();
+    let mask = permutation.data[step * units..][..units]
+        .iter()
+        .map(|&place| f32::from(u8::from((place as usize) < masks.masked)))
+        .collect();
+    let masking = Masking::in_order(mask);
+    let spec = SampleSpec::new(model, &masks, model.size);
+    let pictures = pictures(golden, model.size);
+    let views = pictures.len();
+
+    let mut patches = vec![];
+    let mut values = vec![vec![]; model.taps.len()];
+    for picture in &pictures {
+        let view = View::new(picture, model.size).unwrap();
+        let mut cut = vec![0.0; spec.pixels()];
+        cut_patches(view, spec.patch, spec.unit, &masking.keep, &mut cut);
+        patches.extend(cut);
+        for (all, target) in values.iter_mut().zip(targets(model, picture)) {
+            all.extend(target);
+        }
+    }
+    let targets = values.into_iter().enumerate().map(|(i, values)| TapTarget {
+        cell: spec.taps[i].cell,
+        channels: spec.channels(i),
+        tokens: spec.taps[i].tokens,
+        values,
+        weights: masking.at_scale(spec.unit, spec.taps[i].cell).repeat(views),
+    });
+    let windows = Windows::of(&model.encoder, model.size).unwrap();
+    Batch {
+        position: Position { epoch: 0, batch: step as u64 },
+        rows: vec![],
+        views,
+        patches,
+        targets: targets.collect(),
+        keep: masking.keep.repeat(views),
+        restore: masking.restore.repeat(views),
+        mask: masking.mask.repeat(views),
+        input: masks.input,
+        windows: Some(Arc::new(windows.plan(&masking.keep))),
+    }
+}
+
+/// Each unit's place → that of each of its tokens, unit by unit.
+fn tokens_of(units: &[i32], inner: usize) -> Vec<f32> {
+    let each = (inner * inner) as i32;
+    units.iter().flat_map(|unit| (0..each).map(move |i| (unit * each + i) as f32)).collect()
+}
+
+fn check(golden: &Golden) {
+    let device = Default::default();
+    let config: Config = golden.config();
+    let model_config = config.model();
+    let state: State = golden
+        .names("param.")
+        .into_iter()
+        .map(|name| (name.clone(), golden.tensor(&format!("param.{name}"))))
+        .collect();
+    let mut model =
+        LocalMim::<B>::from_state(&model_config, Precision::F32, &state, &device).unwrap();
+    let settings = AdamWSettings { betas: config.betas, weight_decay: config.wd };
+    let mut optimizer = Optimizer::new(&model, &model_config, settings);
+
+    let first = batch(golden, &config, &model_config, 0);
+    let units = model_config.units();
+    golden.assert_close("mask", &first.mask[..units], 0.0);
+    for (i, target) in first.targets.iter().enumerate() {
+        let places = tokens_of(&first.restore[..units], target.tokens);
+        golden.assert_close(&format!("ids_restore.{i}"), &places, 0.0);
+    }
+    let on_device = to_device::<B>(&first, 0..first.views, &device);
+    let latents = model.encoder.forward(on_device.input);
+    let heads = model.decoder.iter().zip(on_device.restore);
+    for (i, (latent, (head, restore))) in latents.into_iter().zip(heads).enumerate() {
+        golden.assert_close(&format!("latent.{i}"), &to_host(latent.clone()), TOLERANCE);
+        let name = format!("pred.{i}");
+        // The file holds every so manieth prediction.
+        let prediction = head.forward(latent, restore);
+        let [views, cells, channels] = prediction.dims();
+        let kept = golden.tensor(&name).shape[1];
+        let all = to_host(prediction);
+        let stride = cells / kept;
+        let strided: Vec<f32> = (0..views * cells)
+            .filter(|at| at % cells % stride == 0)
+            .flat_map(|at| all[at * channels..][..channels].to_vec())
+            .collect();
+        golden.assert_close(&name, &strided, TOLERANCE);
+    }
+
+    let slices = Slices::whole();
+    let losses = golden.tensor("losses").data;
+    assert!(losses.len() > 1, "the file should hold several steps");
+    for (step, expected) in losses.iter().enumerate() {
+        let batch = batch(golden, &config, &model_config, step);
+        let output = slices.run(&model, model_config.loss, &batch, &device);
+        let loss: f64 = output.tap_losses.iter().sum();
+        let off = (loss - f64::from(*expected)).abs() / f64::from(*expected);
+        assert!(off < f64::from(TOLERANCE), "step {step}: loss {loss}, should be {expected}");
+        if step == 0 {
+            for (i, loss) in output.tap_losses.iter().enumerate() {
+                golden.assert_close(&format!("tap_loss.{i}"), &[*loss as f32], TOLERANCE);
+            }
+            let grads = output.gradients.to_state(optimizer.params());
+            assert_eq!(grads.keys().cloned().collect::<Vec<_>>(), golden.names("grad_norm."));
+            for (name, grad) in grads {
+                let square = |x: &f32| f64::from(*x) * f64::from(*x);
+                let norm = grad.data.iter().map(square).sum::<f64>().sqrt();
+                golden.assert_close(&format!("grad_norm.{name}"), &[norm as f32], TOLERANCE);
+            }
+        }
+        model = optimizer.step(model, output.gradients, config.lr);
+    }
+}
+
+#[test]
+fn the_swin_gives_the_authors_latents_losses_gradients_and_steps() {
+    let files: Vec<_> = Golden::with("randperm")
+        .into_iter()
+        .filter(|golden| !golden.names("param.encoder.layers.").is_empty())
+        .collect();
+    assert!(files.len() >= 2, "one for each target");
+    files.iter().for_each(check);
+}

@@ -1,0 +1,215 @@
+//! The pyramidal encoder: patches → latents at the taps, over visible tokens only.
+//!
+//! GreenMIM's sparse path through Swin (arXiv 2205.13515), which LocalMIM follows: tokens stand in
+//! the order of their units, windows are those of a [`WindowPlan`](super::windows::WindowPlan), and
+//! merging happens within a unit. With all units visible it is Swin as it is known.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+use burn::tensor::activation::{gelu, softmax};
+use burn::tensor::backend::Backend;
+
+use super::config::EncoderConfig;
+use super::input::{DeviceGrouping, EncoderInput, select_rows};
+use super::layers::{LayerNorm, Linear, Mlp, replace_masked, to_f32};
+use super::windows::window_of;
+use super::{MaskedInput, ModelConfig, Precision};
+
+/// A Swin whose taps have a norm each. The last tap's norm is the one that is exported.
+#[derive(Module, Debug)]
+pub struct Swin<B: Backend> {
+    /// Patches → tokens.
+    pub patch_embed: PatchEmbed<B>,
+    /// `[1, 1, width]`, stands for a masked patch where these are not dropped.
+    pub mask_token: Option<Param<Tensor<B, 3>>>,
+    /// The stages.
+    pub layers: Vec<Stage<B>>,
+    /// One norm a tap.
+    pub norm: Vec<LayerNorm<B>>,
+    /// After how many stages each tap sits.
+    taps: Vec<usize>,
+    local_gradients: bool,
+}
+
+/// Projection and norm.
+#[derive(Module, Debug)]
+pub struct PatchEmbed<B: Backend> {
+    /// 3·patch² → width, the patch ordered (channel, row, column).
+    pub proj: Linear<B>,
+    /// After it.
+    pub norm: LayerNorm<B>,
+}
+
+/// Blocks on one grid, and the way to the next.
+#[derive(Module, Debug)]
+pub struct Stage<B: Backend> {
+    /// Every other one on shifted windows.
+    pub blocks: Vec<SwinBlock<B>>,
+    /// None after the last stage.
+    pub downsample: Option<Merging<B>>,
+}
+
+/// 2×2 tokens → one of twice the width.
+#[derive(Module, Debug)]
+pub struct Merging<B: Backend> {
+    /// Over the four tokens' channels.
+    pub norm: LayerNorm<B>,
+    /// 4·width → 2·width, without a bias; the four in rows.
+    pub reduction: Linear<B>,
+    /// Tokens along a unit's side before the merging.
+    inner: usize,
+}
+
+impl<B: Backend> Merging<B> {
+    /// `[views, tokens, width]` → `[views, tokens/4, 2·width]`.
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [views, tokens, width] = x.dims();
+        let half = self.inner / 2;
+        let rows = views * tokens / (self.inner * self.inner) * half;
+        // (unit and row, row within, column, column within, channel)
+        let x: Tensor<B, 5> = x.reshape([rows, 2, half, 2, width]);
+        let x = x.permute([0, 2, 1, 3, 4]).reshape([views, tokens / 4, 4 * width]);
+        to_f32(self.reduction.forward(self.norm.forward(x)))
+    }
+}
+
+/// Pre-norm transformer block over windows.
+#[derive(Module, Debug)]
+pub struct SwinBlock<B: Backend> {
+    /// Before attention.
+    pub norm1: LayerNorm<B>,
+    /// The tokens of a window mix.
+    pub attn: WindowAttention<B>,
+    /// Before the MLP.
+    pub norm2: LayerNorm<B>,
+    /// Channels mix.
+    pub mlp: Mlp<B>,
+}
+
+impl<B: Backend> SwinBlock<B> {
+    fn forward(&self, x: Tensor<B, 3>, windows: &DeviceGrouping<B>) -> Tensor<B, 3> {
+        let x = x.clone() + to_f32(self.attn.forward(self.norm1.forward(x), windows));
+        let hidden = gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone())));
+        x + to_f32(self.mlp.fc2.forward(hidden))
+    }
+}
+
+/// Multi-head self-attention within windows, with a bias for each relative position.
+#[derive(Module, Debug)]
+pub struct WindowAttention<B: Backend> {
+    /// width → 3·width: queries, keys, values.
+    pub qkv: Linear<B>,
+    /// `[(2·window − 1)², heads]`.
+    pub relative_position_bias_table: Param<Tensor<B, 2>>,
+    /// width → width.
+    pub proj: Linear<B>,
+    heads: usize,
+}
+
+impl<B: Backend> WindowAttention<B> {
+    fn forward(&self, x: Tensor<B, 3>, windows: &DeviceGrouping<B>) -> Tensor<B, 3> {
+        let [views, tokens, width] = x.dims();
+        let &DeviceGrouping { groups, size, .. } = windows;
+        let (heads, head) = (self.heads, width / self.heads);
+        let qkv = select_rows(self.qkv.forward(x), windows.gather.clone());
+        let dtype = qkv.dtype();
+        // [3, views·groups, heads, size, head]
+        let qkv = qkv.reshape([views * groups, size, 3, heads, head]).permute([2, 0, 3, 1, 4]);
+        let part = |i: usize| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
+        let (q, k, v) = (part(0), part(1), part(2));
+        let scores = to_f32((q * (head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3)));
+        let bias = self.relative_position_bias_table.val().select(0, windows.relative.clone());
+        let bias: Tensor<B, 4> =
+            bias.reshape([groups, size, size, heads]).permute([0, 3, 1, 2]) + windows.apart.clone();
+        let scores = scores.reshape([views, groups, heads, size * size])
+            + bias.reshape([1, groups, heads, size * size]);
+        let weights = softmax(scores.reshape([views * groups, heads, size, size]), 3).cast(dtype);
+        let mixed = weights.matmul(v).swap_dims(1, 2).reshape([views, groups * size, width]);
+        let mixed = select_rows(mixed, windows.place.clone());
+        self.proj.forward(mixed.reshape([views, tokens, width]))
+    }
+}
+
+impl<B: Backend> Swin<B> {
+    /// Of zeros. `config` is a Swin's and has been checked.
+    pub fn zeros(config: &ModelConfig, precision: Precision, device: &B::Device) -> Self {
+        let EncoderConfig::Swin { patch, dim, ref depths, ref heads, window, .. } = config.encoder
+        else {
+            panic!("the configuration of another encoder");
+        };
+        let last = depths.len() - 1;
+        let linear = |input, output| Linear::zeros(input, output, precision, device);
+        let stage = |(stage, (&depth, &heads)): (usize, (&usize, &usize))| {
+            let (width, inner) = (dim << stage, 1 << (last - stage));
+            let span = 2 * window_of(window, config.grid() * inner) - 1;
+            let block = |_| SwinBlock {
+                norm1: LayerNorm::zeros(width, device),
+                attn: WindowAttention {
+                    qkv: linear(width, 3 * width),
+                    relative_position_bias_table: Param::from_tensor(Tensor::zeros(
+                        [span * span, heads],
+                        device,
+                    )),
+                    proj: linear(width, width),
+                    heads,
+                },
+                norm2: LayerNorm::zeros(width, device),
+                mlp: Mlp::zeros(width, precision, device),
+            };
+            Stage {
+                blocks: (0..depth).map(block).collect(),
+                downsample: (stage < last).then(|| Merging {
+                    norm: LayerNorm::zeros(4 * width, device),
+                    reduction: Linear::without_bias(4 * width, 2 * width, precision, device),
+                    inner,
+                }),
+            }
+        };
+        Self {
+            patch_embed: PatchEmbed {
+                proj: linear(3 * patch * patch, dim),
+                norm: LayerNorm::zeros(dim, device),
+            },
+            mask_token: (config.masked == MaskedInput::Token)
+                .then(|| Param::from_tensor(Tensor::zeros([1, 1, dim], device))),
+            layers: depths.iter().zip(heads).enumerate().map(stage).collect(),
+            norm: config
+                .taps
+                .iter()
+                .map(|tap| LayerNorm::zeros(config.encoder.latent(tap.layer).dim, device))
+                .collect(),
+            taps: config.taps.iter().map(|tap| tap.layer).collect(),
+            local_gradients: config.local_gradients,
+        }
+    }
+
+    /// Latents at the taps, each `[views, tokens, width]`, in the order of the units.
+    pub fn forward(&self, input: EncoderInput<B>) -> Vec<Tensor<B, 3>> {
+        let windows = input.windows.expect("a Swin's input has windows");
+        let x = self.patch_embed.norm.forward(self.patch_embed.proj.forward(input.patches));
+        let mut x = replace_masked(x, self.mask_token.as_ref(), input.masked);
+        let mut latents = Vec::with_capacity(self.taps.len());
+        for (stage, (layer, (plain, shifted))) in
+            self.layers.iter().zip(&windows.stages).enumerate()
+        {
+            for (i, block) in layer.blocks.iter().enumerate() {
+                let grouping = shifted.as_ref().filter(|_| i % 2 == 1).unwrap_or(plain);
+                x = block.forward(x, grouping);
+            }
+            if let Some(merging) = &layer.downsample {
+                x = merging.forward(x);
+            }
+            if let Some(tap) = self.taps.iter().position(|&after| after == stage + 1) {
+                latents.push(self.norm[tap].forward(x.clone()));
+                if latents.len() == self.taps.len() {
+                    // Stages above the last tap would have no gradient.
+                    break;
+                }
+                if self.local_gradients {
+                    x = x.detach();
+                }
+            }
+        }
+        latents
+    }
+}
