@@ -142,7 +142,10 @@ fn mend(
     // Of sound shards; before what may fail where the sources are gone.
     derive(&mut repaired)?;
     for part in lists {
-        let (_, listing) = sources.listing(part, &manifest.parts[part].rejects.file)?;
+        let list = &manifest.parts[part];
+        let (_, listing) = sources
+            .listing(part, &list.rejects.file)
+            .map_err(|error| rejects::with_loss(list, error))?;
         let remake = rejects::Remake {
             storage,
             out,
@@ -150,9 +153,11 @@ fn mend(
             threads: &threads,
             progress: &counted,
         };
-        remake.list(part, listing, repair.memory)?;
+        remake
+            .list(part, listing, repair.memory)
+            .map_err(|error| rejects::with_loss(list, error))?;
         lock.check()?;
-        repaired.files.push(manifest.parts[part].rejects.file.clone());
+        repaired.files.push(list.rejects.file.clone());
     }
     Ok(repaired)
 }

@@ -192,8 +192,8 @@ pub enum ManifestError {
     /// Its layout does not fit together.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A file's name leads out of the manifest's folder.
-    #[error("the file `{0}` lies outside the manifest's folder")]
+    /// A file's name leads out of the manifest's folder, or is none.
+    #[error("`{0}` is no name of a file in the manifest's folder")]
     Outside(String),
     /// Two of its numbers contradict each other.
     #[error("its numbers contradict each other: {0}")]
@@ -220,10 +220,10 @@ impl Manifest {
         ShardLayout::new(size, cells, bins)?;
         let files = manifest.shards.iter().map(|shard| &shard.file);
         let lists = manifest.parts.iter().map(|part| &part.rejects.file);
-        if let Some(file) = files
-            .chain(lists)
-            .find(|file| file.contains(['/', '\\']) || *file == ".." || file.is_empty())
-        {
+        if let Some(file) = files.chain(lists).find(|file| {
+            let elsewhere = file.contains(['/', '\\']) || *file == ".." || file.is_empty();
+            elsewhere || file.contains(char::is_control)
+        }) {
             return Err(ManifestError::Outside(file.clone()));
         }
         manifest.check()?;
@@ -449,9 +449,13 @@ mod tests {
     #[test]
     fn a_shard_outside_the_folder_is_refused() {
         let mut manifest = manifest();
-        manifest.shards[0].file = "../secrets.parquet".into();
-        assert!(matches!(Manifest::parse(&manifest.to_text()), Err(ManifestError::Outside(_))));
+        for file in ["../secrets.parquet", "", "..", "shard\x1b[2J.parquet"] {
+            manifest.shards[0].file = file.into();
+            let parsed = Manifest::parse(&manifest.to_text());
+            assert!(matches!(parsed, Err(ManifestError::Outside(_))), "{file}");
+        }
     }
+
     #[test]
     fn a_shard_takes_one_line_of_the_text() {
         let mut manifest = manifest();
