@@ -24,6 +24,7 @@ fn settings() -> IngestSettings {
         min_decoded: 90,
         min_side: 1,
         max_pixels: 1_000_000,
+        max_bytes: None,
         max_aspect: 0,
         one_colour: 0,
         background: [255; 3],
@@ -33,6 +34,7 @@ fn settings() -> IngestSettings {
         zstd_level: 1,
         keep_duplicates: false,
         near_duplicates: None,
+        classes: None,
     }
 }
 

@@ -1,11 +1,11 @@
 //! The flags of `ingest`, and what they set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use ingest::Settings;
 use ingest::repair::Repair;
 use ingest::terminal::{tell, visible};
+use ingest::{Classes, Settings};
 use schemas::{IngestSettings, ShardLayout};
 use storage::{Address, Notice, StorageOptions};
 
@@ -100,6 +100,10 @@ pub struct IngestArgs {
     /// Most pixels that a picture may have.
     #[arg(long, default_value_t = 178_956_970, help_heading = "Which pictures are kept")]
     pub max_pixels: u64,
+    /// Most bytes that a picture's file may have, as in 50M [default: 8 for each of --max-pixels, and
+    /// 1 MiB].
+    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = "Which pictures are kept")]
+    pub max_bytes: Option<u64>,
     /// Most times that a picture's longer side may be its shorter; 0 allows any.
     #[arg(long, default_value_t = 0, help_heading = "Which pictures are kept")]
     pub max_aspect: u32,
@@ -126,6 +130,11 @@ pub struct IngestArgs {
     #[arg(long, help_heading = "Views and targets")]
     pub scaled_decode: bool,
 
+    /// Classes and their indices, so that several sets share them: the classes.json of another set,
+    /// or a text with a class a line. Pictures of other classes are rejected as `unknown_class`,
+    /// those without a class are kept [default: the classes that are found, by name].
+    #[arg(long, value_name = "FILE", value_parser = classes, help_heading = "Reading the sources")]
+    pub classes: Option<Classes>,
     /// Follow symbolic links in folders instead of passing over them.
     #[arg(long, help_heading = "Reading the sources")]
     pub follow_links: bool,
@@ -240,7 +249,7 @@ impl IngestArgs {
         let pictures_per_shard = args
             .shard_pictures
             .unwrap_or_else(|| ingest::default_pictures_per_shard(&layout, args.views));
-        Some(Settings {
+        let settings = Settings {
             sources: args.sources,
             out: args.out?,
             append: args.append,
@@ -250,6 +259,7 @@ impl IngestArgs {
             follow_links: args.follow_links,
             image_column: args.image_column,
             label_column: args.label_column,
+            classes: None,
             ingest: IngestSettings {
                 layout,
                 views: args.views,
@@ -258,6 +268,7 @@ impl IngestArgs {
                 strict: args.strict,
                 min_side: args.min_side,
                 max_pixels: args.max_pixels,
+                max_bytes: args.max_bytes,
                 min_decoded: args.min_decoded,
                 max_aspect: args.max_aspect,
                 one_colour: args.one_colour,
@@ -268,8 +279,10 @@ impl IngestArgs {
                 zstd_level: args.zstd_level,
                 keep_duplicates: args.keep_duplicates,
                 near_duplicates: args.near_duplicates,
+                classes: None,
             },
-        })
+        };
+        Some(settings.with_classes(args.classes))
     }
 }
 
@@ -280,6 +293,11 @@ impl RepairArgs {
         let repair = Repair { out: self.shards, from: self.from, threads, memory: memory_limit };
         (repair, self.store.into())
     }
+}
+
+/// The classes of a file.
+fn classes(path: &str) -> Result<Classes, String> {
+    Classes::read(Path::new(path))
 }
 
 /// Six hexadecimal digits, red first.

@@ -124,14 +124,15 @@ fn describe_to(
         )?;
     }
 
-    let mut reasons = BTreeMap::<_, Vec<_>>::new();
-    for reject in rejects {
-        reasons.entry(reject.reason).or_default().push(reject);
+    // The manifest knows how many they are, whether or not the lists can be read.
+    let mut reasons = BTreeMap::<_, u64>::new();
+    for (&reason, pictures) in manifest.parts.iter().flat_map(|part| &part.rejected) {
+        *reasons.entry(reason).or_default() += pictures;
     }
-    writeln!(text, "\n{}", counted(rejects.len() as u64, "reject"))?;
-    for (reason, rejects) in reasons {
-        writeln!(text, "  {:>6}  {}", rejects.len(), reason.code())?;
-        for reject in rejects.iter().take(3) {
+    writeln!(text, "\n{}", counted(manifest.rejected, "reject"))?;
+    for (reason, pictures) in reasons {
+        writeln!(text, "  {pictures:>6}  {}", reason.code())?;
+        for reject in rejects.iter().filter(|reject| reject.reason == reason).take(3) {
             writeln!(text, "          {}: {}", name(&reject.source), name(&reject.message))?;
         }
     }
@@ -144,6 +145,12 @@ pub fn filters(settings: &IngestSettings) -> Vec<String> {
         format!("at least {} pixels a side (--min-side)", settings.min_side),
         format!("at most {} pixels (--max-pixels)", settings.max_pixels),
     ];
+    if let Some(bytes) = settings.max_bytes {
+        filters.push(format!("at most {} a file (--max-bytes)", size(bytes)));
+    }
+    if settings.classes.is_some() {
+        filters.push("of no other class than those given (--classes)".into());
+    }
     match (settings.strict, settings.min_decoded) {
         (true, _) => filters.push("not cut short (--strict)".into()),
         (false, 0) => {}

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod caught;
+mod classes;
 pub mod container;
 pub mod draw;
 pub mod duplicates;
@@ -20,12 +21,14 @@ pub mod inspect;
 mod known;
 mod make;
 pub mod picture;
+mod plan;
 mod progress;
 pub mod read;
 pub mod repair;
 mod row;
 mod run;
 pub mod sample;
+mod set;
 mod settings;
 mod shard;
 pub mod source;
@@ -37,11 +40,12 @@ pub mod terminal;
 pub mod verify;
 pub mod view;
 
+pub use classes::Classes;
 pub use error::IngestError;
 pub use progress::{Bar, Progress, Silent};
 pub use run::{Summary, run};
+pub use set::is_of_a_set;
 pub use settings::{LEAST_MEMORY, Settings, default_pictures_per_shard};
-pub use state::is_of_a_set;
 
 /// The program and its version, as shards and manifest name it.
 pub const CREATED_BY: &str = concat!("localmim-ingest version ", env!("CARGO_PKG_VERSION"));

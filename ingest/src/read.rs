@@ -10,7 +10,7 @@ use storage::{Address, Storage};
 
 use crate::stored::ShardFile;
 use crate::view::Crop;
-use crate::{IngestError, state};
+use crate::{IngestError, set};
 
 /// A finished shard set.
 #[derive(Debug, Clone)]
@@ -75,8 +75,8 @@ impl ShardSet {
     /// # Errors
     /// As [`Self::open`], and [`IngestError::Storage`] if the address can't be reached.
     pub fn open_at(storage: &Storage, at: &Address) -> Result<Self, IngestError> {
-        let Some(manifest) = state::find_manifest(storage, at)? else {
-            let problem = state::no_manifest(storage, at);
+        let Some(manifest) = set::find_manifest(storage, at)? else {
+            let problem = set::no_manifest(storage, at);
             return Err(IngestError::NoSet { at: at.clone().into(), problem });
         };
         Ok(Self::new(storage, at, manifest))

@@ -15,15 +15,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use schemas::{MANIFEST_FILE, Manifest, Part, ShardEntry};
 use storage::{Address, Lock, Storage};
 
+use crate::classes::Classes;
 use crate::container::Limits;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
 use crate::run::limits;
+use crate::set;
 use crate::shard::ClosedShard;
 use crate::source::{self, Listing, Request, Source};
 use crate::state::{self, ShardState};
 use crate::terminal::counted;
-use crate::verify::verify;
+use crate::verify::{Damage, verify};
 use crate::{IngestError, Progress};
 
 /// What a repair needs to know.
@@ -63,9 +65,9 @@ pub fn repair(
 ) -> Result<Repaired, IngestError> {
     let out = &repair.out;
     // A lock in a folder that is no set would only look like one in the making.
-    let is_none = matches!(state::find_manifest(storage, out), Ok(None));
-    if is_none && !state::has_copy(storage, out) {
-        let problem = state::no_manifest(storage, out);
+    let is_none = matches!(set::find_manifest(storage, out), Ok(None));
+    if is_none && !set::has_copy(storage, out) {
+        let problem = set::no_manifest(storage, out);
         return Err(IngestError::NoSet { at: out.clone().into(), problem });
     }
     let lock = state::hold(storage, out)?;
@@ -84,48 +86,18 @@ fn mend(
     let (manifest, restored) = manifest(storage, out)?;
     let damages = verify(storage, out, &manifest, &crate::Silent)?;
     let mut repaired = Repaired { manifest: restored, ..Repaired::default() };
-    let (damaged, others): (Vec<_>, Vec<_>) =
-        damages.into_iter().partition(|damage| damage.shard.is_some());
-    let damaged: Vec<_> = damaged.into_iter().filter_map(|damage| damage.shard).collect();
-    let (lists, others): (Vec<_>, Vec<_>) = others
-        .into_iter()
-        .map(|damage| damage.file)
-        .partition(|file| list_of(&manifest, file).is_some());
-    let lists: Vec<_> = lists.iter().filter_map(|file| list_of(&manifest, file)).collect();
-    if !(damaged.is_empty() && lists.is_empty()) {
-        mend_from_sources(
-            storage,
-            repair,
-            &manifest,
-            (&damaged, &lists),
-            lock,
-            progress,
-            &mut repaired,
-        )?;
+    let Damaged { shards: damaged, lists, derived } = Damaged::of(&manifest, damages);
+    let derive = |repaired: &mut Repaired| {
+        for file in &derived {
+            derived::write(storage, out, &manifest, file)?;
+            repaired.files.push(file.clone());
+        }
+        Ok::<_, IngestError>(())
+    };
+    if damaged.is_empty() && lists.is_empty() {
+        derive(&mut repaired)?;
+        return Ok(repaired);
     }
-    // Of sound shards.
-    for file in others {
-        derived::write(storage, out, &manifest, &file)?;
-        repaired.files.push(file);
-    }
-    Ok(repaired)
-}
-
-/// The part whose list of rejects is this file.
-fn list_of(manifest: &Manifest, file: &str) -> Option<usize> {
-    manifest.parts.iter().position(|part| part.rejects.file == file)
-}
-
-fn mend_from_sources(
-    storage: &Storage,
-    repair: &Repair,
-    manifest: &Manifest,
-    (damaged, lists): (&[usize], &[usize]),
-    lock: &Lock,
-    progress: &dyn Progress,
-    repaired: &mut Repaired,
-) -> Result<(), IngestError> {
-    let out = &repair.out;
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(repair.threads)
         .build()
@@ -135,22 +107,22 @@ fn mend_from_sources(
     let maker = Maker::new(storage, out, settings, repair.memory, &threads, &counted)?;
     let of_shards = damaged
         .iter()
-        .map(|&index| part_index(manifest, &shards[index]))
+        .map(|&index| part_index(&manifest, &shards[index]))
         .collect::<Result<Vec<_>, _>>()?;
     let parts: BTreeSet<_> = of_shards.into_iter().chain(lists.iter().copied()).collect();
-    let mut sources = Sources::new(storage, repair, manifest, parts)?;
+    let mut sources = Sources::new(storage, repair, &manifest, parts)?;
     let mut known = Known::new(settings);
     let of_shards: u64 = damaged.iter().map(|&index| shards[index].pictures).sum();
     let of_lists: u64 = lists.iter().map(|&part| manifest.parts[part].pictures).sum();
     progress.begin(of_shards + of_lists, 0);
     let mut learnt = 0;
-    for &index in damaged {
+    for index in damaged {
         let entry = &shards[index];
         // What was made again just now is sound.
         threads.install(|| known.learn(storage, out, &shards[learnt..index], settings.views))?;
         // Its own pictures become known while it is made.
         learnt = index + 1;
-        let (part, listing) = sources.listing(part_index(manifest, entry)?, &entry.file)?;
+        let (part, listing) = sources.listing(part_index(&manifest, entry)?, &entry.file)?;
         let mut names = Names::new(storage, out, settings.views, shards[..index].to_vec());
         let start = Start {
             shard: number(entry)?,
@@ -158,7 +130,7 @@ fn mend_from_sources(
             place: entry.start,
             most: entry.pictures,
         };
-        let limits = limits_of(manifest, part);
+        let limits = limits_of(&manifest, part);
         let mut finish = |_, closed: Option<ClosedShard>, state: ShardState| {
             publish(entry, closed, &state)?;
             Ok(None)
@@ -167,20 +139,60 @@ fn mend_from_sources(
         lock.check()?;
         repaired.shards.push(entry.file.clone());
     }
-    for &part in lists {
-        let (_, listing) = sources.listing(part, &manifest.parts[part].rejects.file)?;
-        let remake =
-            rejects::Remake { storage, out, manifest, threads: &threads, progress: &counted };
-        remake.list(part, listing, repair.memory)?;
+    // Of sound shards; before what may fail where the sources are gone.
+    derive(&mut repaired)?;
+    for part in lists {
+        let list = &manifest.parts[part];
+        let (_, listing) = sources
+            .listing(part, &list.rejects.file)
+            .map_err(|error| rejects::with_loss(list, error))?;
+        let remake = rejects::Remake {
+            storage,
+            out,
+            manifest: &manifest,
+            threads: &threads,
+            progress: &counted,
+        };
+        remake
+            .list(part, listing, repair.memory)
+            .map_err(|error| rejects::with_loss(list, error))?;
         lock.check()?;
-        repaired.files.push(manifest.parts[part].rejects.file.clone());
+        repaired.files.push(list.rejects.file.clone());
     }
-    Ok(())
+    Ok(repaired)
+}
+
+/// Damaged files, by what they are made of.
+struct Damaged {
+    /// Places of shards in the manifest.
+    shards: Vec<usize>,
+    /// Places of the parts whose lists of rejects are meant.
+    lists: Vec<usize>,
+    /// Names of files that follow from manifest and shards.
+    derived: Vec<String>,
+}
+
+impl Damaged {
+    fn of(manifest: &Manifest, damages: Vec<Damage>) -> Self {
+        let mut damaged = Self { shards: vec![], lists: vec![], derived: vec![] };
+        for Damage { file, shard, .. } in damages {
+            let list = manifest.parts.iter().position(|part| part.rejects.file == file);
+            match (shard, list) {
+                (Some(shard), _) => damaged.shards.push(shard),
+                (None, Some(part)) => damaged.lists.push(part),
+                (None, None) => damaged.derived.push(file),
+            }
+        }
+        damaged
+    }
 }
 
 /// What the readers of archives may take in where a part is made again.
 fn limits_of(manifest: &Manifest, part: &Part) -> Limits {
-    limits(&manifest.settings, (part.image_column.clone(), part.label_column.clone()))
+    let given = manifest.settings.classes.as_ref();
+    let classes = given.map(|_| Classes::of_names(manifest.classes.clone()));
+    let columns = (part.image_column.clone(), part.label_column.clone());
+    limits(&manifest.settings, columns, classes)
 }
 
 /// Tells how far a repair is by pictures: of the sources it reads only some.
@@ -228,23 +240,23 @@ fn publish(
 
 /// The set's manifest; if it is damaged or gone, the newest numbered copy takes its place.
 fn manifest(storage: &Storage, out: &Address) -> Result<(Manifest, bool), IngestError> {
-    let found = match state::find_manifest(storage, out) {
+    let found = match set::find_manifest(storage, out) {
         Ok(Some(manifest)) => return Ok((manifest, false)),
         Ok(None) => None,
         Err(error @ IngestError::Damaged { .. }) => Some(error),
         Err(error) => return Err(error),
     };
-    for name in state::copies(storage, out).iter().rev() {
+    for name in set::copies(storage, out).iter().rev() {
         let at = out.join(name);
         let bytes = storage.read(&at)?;
-        if let Ok(manifest) = state::parse_manifest(&at, &bytes) {
+        if let Ok(manifest) = set::parse_manifest(&at, &bytes) {
             storage.put(&out.join(MANIFEST_FILE), bytes)?;
             return Ok((manifest, true));
         }
     }
     Err(found.unwrap_or_else(|| IngestError::NoSet {
         at: out.clone().into(),
-        problem: state::no_manifest(storage, out),
+        problem: set::no_manifest(storage, out),
     }))
 }
 

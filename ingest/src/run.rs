@@ -10,13 +10,15 @@ use schemas::{
 };
 use storage::Storage;
 
+use crate::classes::Classes;
 use crate::container::Limits;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
 use crate::picture::most_bytes;
+use crate::plan::Plan;
 use crate::shard::ClosedShard;
 use crate::source::{self, Listing, Request, Source};
-use crate::state::{self, Found, Plan, ShardState, Work};
+use crate::state::{self, Found, ShardState, Work};
 use crate::{IngestError, Progress, Settings};
 
 /// What a run did.
@@ -77,7 +79,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
     };
 
     let (tally, pictures) = make_shards(settings, &storage, &listing, &work, progress)?;
-    let manifest = manifest(&work, &tally)?;
+    let manifest = manifest(&work, &tally, settings.classes.as_ref())?;
     if manifest.rows == 0 {
         return Err(IngestError::NothingAccepted {
             rejected: manifest.rejected,
@@ -172,7 +174,7 @@ fn make_shards(
     let maker =
         Maker::new(storage, &settings.out, &settings.ingest, settings.memory, &threads, progress)?;
     let columns = (settings.image_column.clone(), settings.label_column.clone());
-    let limits = limits(&settings.ingest, columns);
+    let limits = limits(&settings.ingest, columns, settings.classes.clone());
     progress.begin(listing.weight(), listing.weight_before(start.place.unit));
     let mut finish = |number, closed: Option<ClosedShard>, mut state: ShardState| {
         state.entry = closed.map(ClosedShard::publish).transpose()?;
@@ -196,12 +198,14 @@ fn make_shards(
 pub(crate) fn limits(
     settings: &IngestSettings,
     (image_column, label_column): (Option<String>, Option<String>),
+    classes: Option<Classes>,
 ) -> Limits {
-    Limits { member_bytes: most_bytes(settings), image_column, label_column, ..Limits::default() }
+    let member_bytes = most_bytes(settings);
+    Limits { member_bytes, image_column, label_column, classes, ..Limits::default() }
 }
 
 /// The manifest of the set to which the part belongs.
-fn manifest(work: &Work, tally: &Tally) -> Result<Manifest, IngestError> {
+fn manifest(work: &Work, tally: &Tally, given: Option<&Classes>) -> Result<Manifest, IngestError> {
     let Plan { version, settings, sources, .. } = &work.plan;
     let first_shard = work.first_shard();
     let part = Part {
@@ -226,7 +230,11 @@ fn manifest(work: &Work, tally: &Tally) -> Result<Manifest, IngestError> {
             base.classes.clone(),
             base.class_pictures.clone(),
         ),
-        None => Default::default(),
+        None => {
+            let classes = given.map_or_else(Vec::new, |given| given.names().to_vec());
+            let class_pictures = vec![0; classes.len()];
+            (vec![], vec![], classes, class_pictures)
+        }
     };
     parts.push(part);
     shards.extend(tally.entries.iter().cloned());

@@ -6,6 +6,7 @@ use schemas::{IngestSettings, ShardLayout};
 use storage::{Address, Storage, StorageOptions};
 
 use crate::IngestError;
+use crate::classes::Classes;
 use crate::duplicates::MOST_RADIUS;
 use crate::make::run_bytes;
 
@@ -37,6 +38,8 @@ pub struct Settings {
     pub image_column: Option<String>,
     /// The column of Parquet sources that holds the classes; found if none is named.
     pub label_column: Option<String>,
+    /// The only classes that there may be, with their indices; set by [`Self::with_classes`].
+    pub classes: Option<Classes>,
     /// What decides the bytes, besides the pictures.
     pub ingest: IngestSettings,
 }
@@ -56,6 +59,7 @@ impl Settings {
             follow_links: false,
             image_column: None,
             label_column: None,
+            classes: None,
             ingest: IngestSettings {
                 views,
                 seed: 0,
@@ -64,6 +68,7 @@ impl Settings {
                 min_decoded: 90,
                 min_side: 16,
                 max_pixels: 178_956_970,
+                max_bytes: None,
                 max_aspect: 0,
                 one_colour: 4,
                 background: [255; 3],
@@ -73,9 +78,19 @@ impl Settings {
                 zstd_level: 1,
                 keep_duplicates: false,
                 near_duplicates: None,
+                classes: None,
                 layout,
             },
         }
+    }
+
+    /// These settings with a fixed mapping of classes to indices: pictures of other classes are
+    /// rejected, pictures without one are kept.
+    #[must_use]
+    pub fn with_classes(mut self, classes: Option<Classes>) -> Self {
+        self.ingest.classes = classes.as_ref().map(Classes::code);
+        self.classes = classes;
+        self
     }
 
     /// Whether every number is in its range.
@@ -111,6 +126,12 @@ impl Settings {
         }
         if *max_pixels == 0 {
             return invalid("--max-pixels", "must be at least 1".into());
+        }
+        if self.ingest.classes != self.classes.as_ref().map(Classes::code) {
+            return invalid("--classes", "must be set together with what tells them".into());
+        }
+        if self.ingest.max_bytes == Some(0) {
+            return invalid("--max-bytes", "must be at least 1".into());
         }
         let share = self.ingest.min_decoded;
         if share > 100 {

@@ -14,127 +14,21 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
-use schemas::{
-    CLASSES_FILE, IngestSettings, MANIFEST_FILE, Manifest, ManifestError, Part, Place,
-    REJECTS_FILE, Reject, ShardEntry,
-};
+use schemas::{MANIFEST_FILE, Manifest, Place, REJECTS_FILE, Reject, ShardEntry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use storage::{Address, Lock, Storage};
 
+use crate::plan::{Plan, settings_differences};
+use crate::set::{check_sizes, find_manifest, has_copy};
 use crate::shard::file_name;
-use crate::terminal::counted;
-use crate::{CREATED_BY, IngestError, default_pictures_per_shard};
+use crate::{CREATED_BY, IngestError};
 
-const FOLDER: &str = ".ingest";
-const PLAN: &str = "plan.json";
+pub(crate) const FOLDER: &str = ".ingest";
+pub(crate) const PLAN: &str = "plan.json";
 const LOCK: &str = "lock";
-const PICTURES_FLAG: &str = "--shard-pictures";
 /// States that are read or deleted at once.
 const AT_ONCE: usize = 64;
-
-/// What decides the bytes of a part of a set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Plan {
-    pub created_by: String,
-    /// Which version of the manifest the part will make.
-    pub version: u32,
-    pub settings: IngestSettings,
-    pub sources: Vec<String>,
-    pub follow_links: bool,
-    pub image_column: Option<String>,
-    pub label_column: Option<String>,
-    /// The listing's hash in hexadecimal.
-    pub listing: String,
-    /// Loose pictures and archives in the listing.
-    pub units: u64,
-}
-
-impl Plan {
-    /// A sentence for each thing in which this plan differs from that of an earlier run.
-    fn differences(&self, earlier: &Self) -> Vec<String> {
-        let mut differences = settings_differences(&earlier.settings, &self.settings);
-        for (flag, then, now) in [
-            ("--image-column", &earlier.image_column, &self.image_column),
-            ("--label-column", &earlier.label_column, &self.label_column),
-        ] {
-            if then != now {
-                let text = |value: &Option<String>| value.clone().unwrap_or("not given".into());
-                differences.push(difference(flag, &text(then), &text(now)));
-            }
-        }
-        if earlier.created_by != self.created_by {
-            let (then, now) = (&earlier.created_by, &self.created_by);
-            differences.push(format!("it was made by {then}, this is {now}"));
-        }
-        // The listing's order depends on the seed, so that it says something only with the same.
-        if earlier.settings.seed == self.settings.seed && earlier.listing != self.listing {
-            differences.push(format!(
-                "the listed files are others: {} in the earlier run, {} now (compared by name and size)",
-                earlier.units, self.units
-            ));
-        }
-        differences
-    }
-
-    /// Whether a part of a finished set is what this plan would make.
-    fn made(&self, manifest: &Manifest, part: &Part) -> bool {
-        manifest.settings == self.settings
-            && part.listing == self.listing
-            && part.image_column == self.image_column
-            && part.label_column == self.label_column
-    }
-}
-
-fn difference(flag: &str, then: &str, now: &str) -> String {
-    format!("{flag} was {then} in the earlier run, is {now} now")
-}
-
-/// A sentence for each setting that differs, which names its flag.
-fn settings_differences(then: &IngestSettings, now: &IngestSettings) -> Vec<String> {
-    // What was not given follows from views and layout, whose difference says enough.
-    let derived = |settings: &IngestSettings| {
-        let default = default_pictures_per_shard(&settings.layout, settings.views);
-        settings.pictures_per_shard == default
-    };
-    let both_derived = derived(then) && derived(now);
-    let (then, now) = (flags(then), flags(now));
-    let text = |value: Option<&String>| value.map_or("not given", String::as_str).to_owned();
-    now.iter()
-        .filter(|(flag, value)| then.get(*flag) != Some(value))
-        .filter(|(flag, _)| !(both_derived && *flag == PICTURES_FLAG))
-        .map(|(flag, value)| difference(flag, &text(then.get(flag)), value))
-        .collect()
-}
-
-/// Every setting by its flag: from their JSON, so that none is forgotten.
-fn flags(settings: &IngestSettings) -> BTreeMap<String, String> {
-    let mut flags = BTreeMap::new();
-    let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(settings) else {
-        return flags;
-    };
-    if let Some(serde_json::Value::Object(layout)) = fields.remove("layout") {
-        fields.extend(layout);
-    }
-    for (field, value) in fields {
-        let field = field.as_str();
-        let flag = match field {
-            "pictures_per_shard" => PICTURES_FLAG.to_owned(),
-            _ => format!("--{}", field.replace('_', "-")),
-        };
-        let value = match value {
-            serde_json::Value::Array(colour) if field == "background" => colour
-                .iter()
-                .map(|value| format!("{:02x}", value.as_u64().unwrap_or_default()))
-                .collect(),
-            serde_json::Value::Null => "not given".to_owned(),
-            serde_json::Value::String(text) => text,
-            value => value.to_string(),
-        };
-        flags.insert(flag, value);
-    }
-    flags
-}
 
 /// What became of one shard's pictures.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -325,22 +219,6 @@ fn refuse_other(
     Err(IngestError::Differs { out: out.clone().into(), differences, hint })
 }
 
-/// Whether all shards are there and as long as they should be.
-fn check_sizes(storage: &Storage, out: &Address, manifest: &Manifest) -> Result<(), IngestError> {
-    let found: HashMap<_, _> =
-        storage.list(out)?.into_iter().map(|found| (found.relative, found.bytes)).collect();
-    for shard in &manifest.shards {
-        let problem = match found.get(&shard.file) {
-            Some(&bytes) if bytes == shard.bytes => continue,
-            Some(bytes) => format!("{bytes} bytes, but the manifest has {}", shard.bytes),
-            None => "it is gone".to_owned(),
-        };
-        let problem = format!("{problem}; `ingest repair {out}` makes it again");
-        return Err(IngestError::Damaged { file: out.join(&shard.file).to_string(), problem });
-    }
-    Ok(())
-}
-
 /// Refuses a folder in which something visible lies that ingest did not put there.
 fn refuse_foreign(storage: &Storage, out: &Address) -> Result<(), IngestError> {
     // A folder is not walked to its end to find out whether it is empty.
@@ -383,94 +261,6 @@ pub(crate) fn release(out: &Address, lock: Lock) {
         let _ = std::fs::remove_file(folder.join(LOCK));
         let _ = std::fs::remove_dir(folder);
     }
-}
-
-/// The manifest of a set, if it has one.
-pub(crate) fn find_manifest(
-    storage: &Storage,
-    out: &Address,
-) -> Result<Option<Manifest>, IngestError> {
-    let at = out.join(MANIFEST_FILE);
-    let bytes = match storage.read(&at) {
-        Err(error) if error.is_missing() => return Ok(None),
-        bytes => bytes?,
-    };
-    parse_manifest(&at, &bytes).map(Some)
-}
-
-/// The manifest in these bytes.
-pub(crate) fn parse_manifest(at: &Address, bytes: &[u8]) -> Result<Manifest, IngestError> {
-    let wrong = |problem: String| IngestError::Damaged { file: at.to_string(), problem };
-    let damaged = |problem: String| {
-        let file = at.to_string();
-        let out = file.rsplit_once('/').map_or(".", |(out, _)| out);
-        wrong(format!("{problem}; `ingest repair {out}` brings back an undamaged copy"))
-    };
-    let text = std::str::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
-    Manifest::parse(text).map_err(|error| match error {
-        // No copy is of another version.
-        ManifestError::Version(_) => wrong(error.to_string()),
-        error => damaged(error.to_string()),
-    })
-}
-
-/// What an address is that has no manifest, and the way out.
-pub(crate) fn no_manifest(storage: &Storage, out: &Address) -> String {
-    if has_copy(storage, out) {
-        return format!(
-            "its {MANIFEST_FILE} is gone; `ingest repair {out}` brings it back from its copy"
-        );
-    }
-    let begun = storage.list(&out.join(FOLDER)).unwrap_or_default();
-    if !begun.iter().any(|found| found.relative == PLAN) {
-        return format!(
-            "no shard set (there is no {MANIFEST_FILE}); make one with `ingest PICTURES --out FOLDER`"
-        );
-    }
-    let found = storage.list(out).unwrap_or_default();
-    let is_there = |is: fn(&str) -> bool| found.iter().any(|found| is(&found.relative));
-    // The list comes after the last shard.
-    if is_there(|name| name == REJECTS_FILE) && !is_there(is_shard) {
-        return format!(
-            "no set, since every picture was rejected; {} says why for each. Give other pictures or filters and another --out, or delete the folder",
-            out.join(REJECTS_FILE)
-        );
-    }
-    let shards = begun.iter().filter(|found| found.relative.starts_with("shard-")).count();
-    let shards = counted(shards as u64, "shard");
-    format!("an unfinished set ({shards} done); run the same ingest again to finish it")
-}
-
-/// Whether a numbered manifest is there, so that the set was finished once.
-pub(crate) fn has_copy(storage: &Storage, out: &Address) -> bool {
-    let first = out.join(&Manifest::file_of_version(1));
-    storage.stat(&first).is_ok_and(|found| found.is_some()) || !copies(storage, out).is_empty()
-}
-
-/// The names of the numbered manifests, the oldest first; none where nothing can be listed.
-pub(crate) fn copies(storage: &Storage, out: &Address) -> Vec<String> {
-    let is_copy = |name: &str| {
-        let version = name.strip_prefix("manifest-").and_then(|name| name.strip_suffix(".json"));
-        version.is_some_and(|version| version.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let found = storage.list(out).unwrap_or_default().into_iter().map(|found| found.relative);
-    let mut copies: Vec<_> = found.filter(|name| is_copy(name)).collect();
-    copies.sort_by_key(|name| (name.len(), name.clone()));
-    copies
-}
-
-fn is_shard(name: &str) -> bool {
-    name.starts_with("shard-") && name.ends_with(".parquet")
-}
-
-/// Whether a path to be written is that of a file of a shard set, or of one in the making.
-pub fn is_of_a_set(path: &std::path::Path) -> bool {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-    let folder = path.parent().unwrap_or(path);
-    let in_set = folder.join(MANIFEST_FILE).exists() || folder.join(FOLDER).exists();
-    let is_list = name.starts_with("rejects") && name.ends_with(".jsonl");
-    let is_manifest = name.starts_with("manifest") && name.ends_with(".json");
-    in_set && (is_shard(name) || is_list || is_manifest || name == CLASSES_FILE)
 }
 
 impl Work {

@@ -125,7 +125,7 @@ fn a_stopped_run_is_taken_up_where_it_stopped() {
     assert!(matches!(stopped, Err(IngestError::Stopped)));
     assert!(!out(&settings).join("manifest.json").exists());
     let unfinished = ShardSet::open(out(&settings)).unwrap_err().to_string();
-    assert!(unfinished.contains("2 shards are done"), "{unfinished}");
+    assert!(unfinished.contains("2 shards done"), "{unfinished}");
     // What a run that was killed leaves: half a shard under its temporary name.
     fs::write(out(&settings).join(".writing-00002"), "half").unwrap();
 
@@ -468,7 +468,7 @@ fn the_command_line_counts_last_and_leaves_with_zero_though_some_were_rejected()
     assert!(success);
     assert_eq!(stdout.lines().last(), Some("12 accepted, 7 rejected"));
     let (success, stdout, _) = ingest(&["inspect", "shards", "--preview", "preview.png"]);
-    assert!(success && stdout.contains("24 in 1 shards"), "{stdout}");
+    assert!(success && stdout.contains("24 in 1 shard,"), "{stdout}");
     image::open(folder.path().join("preview.png")).unwrap();
 
     let (success, _, stderr) = ingest(&["raw", "--out", "shards", "--views", "3"]);

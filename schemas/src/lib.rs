@@ -16,7 +16,9 @@ pub mod reject;
 
 pub use checksums::ColumnChecksums;
 pub use layout::{LayoutError, ShardLayout};
-pub use manifest::{FileEntry, IngestSettings, Manifest, ManifestError, Part, Place, ShardEntry};
+pub use manifest::{
+    FileEntry, IngestSettings, Manifest, ManifestError, Part, Place, ShardEntry, code_of_classes,
+};
 pub use reject::{Reason, Reject};
 
 /// The version of everything this crate describes; a reader refuses any other.

@@ -26,6 +26,8 @@ pub struct IngestSettings {
     pub min_side: u32,
     /// The most pixels a picture may have.
     pub max_pixels: u64,
+    /// The most bytes that a picture's file may have; none allows what so many pixels can need.
+    pub max_bytes: Option<u64>,
     /// The most times that a picture's longer side may be its shorter; 0 allows any.
     pub max_aspect: u32,
     /// A picture is of one colour if, in each channel, nearly all pixels lie within so many
@@ -47,6 +49,19 @@ pub struct IngestSettings {
     /// A picture whose perceptual hash lies within so many bits of an earlier one's is rejected;
     /// none looks at no near duplicates.
     pub near_duplicates: Option<u32>,
+    /// [`code_of_classes`] of the only classes that there may be; none where all are taken as they
+    /// come.
+    pub classes: Option<String>,
+}
+
+/// What tells a list of classes from every other: BLAKE3, in hexadecimal, of the names in the order
+/// of their indices, each with a newline after it.
+pub fn code_of_classes(names: &[String]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for name in names {
+        hasher.update(name.as_bytes()).update(b"\n");
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// Where in the stream of a part's pictures something begins.
@@ -147,7 +162,7 @@ pub struct Manifest {
     /// The runs that made the set, in order.
     pub parts: Vec<Part>,
     /// Class names in the order of their index; empty where the sources give none. A later version
-    /// adds to the end.
+    /// adds to the end. Where the settings name classes, all of those, and no other.
     pub classes: Vec<String>,
     /// Pictures that became rows, of each class.
     pub class_pictures: Vec<u64>,
@@ -180,8 +195,8 @@ pub enum ManifestError {
     /// Its layout does not fit together.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A file's name leads out of the manifest's folder.
-    #[error("the file `{0}` lies outside the manifest's folder")]
+    /// A file's name leads out of the manifest's folder, or is none.
+    #[error("`{0}` is no name of a file in the manifest's folder")]
     Outside(String),
     /// Two of its numbers contradict each other.
     #[error("its numbers contradict each other: {0}")]
@@ -208,10 +223,10 @@ impl Manifest {
         ShardLayout::new(size, cells, bins)?;
         let files = manifest.shards.iter().map(|shard| &shard.file);
         let lists = manifest.parts.iter().map(|part| &part.rejects.file);
-        if let Some(file) = files
-            .chain(lists)
-            .find(|file| file.contains(['/', '\\']) || *file == ".." || file.is_empty())
-        {
+        if let Some(file) = files.chain(lists).find(|file| {
+            let elsewhere = file.contains(['/', '\\']) || *file == ".." || file.is_empty();
+            elsewhere || file.contains(char::is_control)
+        }) {
             return Err(ManifestError::Outside(file.clone()));
         }
         manifest.check()?;
@@ -239,6 +254,10 @@ impl Manifest {
         }
         if self.classes.len() != self.class_pictures.len() {
             return contradiction("classes and their pictures".into());
+        }
+        let given = self.settings.classes.as_ref();
+        if given.is_some_and(|code| *code != code_of_classes(&self.classes)) {
+            return contradiction("classes and the settings".into());
         }
         self.check_sums()
     }
@@ -370,6 +389,7 @@ mod tests {
                 min_decoded: 90,
                 min_side: 1,
                 max_pixels: 1 << 20,
+                max_bytes: None,
                 max_aspect: 0,
                 one_colour: 4,
                 background: [255; 3],
@@ -379,6 +399,7 @@ mod tests {
                 zstd_level: 3,
                 keep_duplicates: false,
                 near_duplicates: None,
+                classes: None,
             },
             version: 1,
             parts: vec![Part {
@@ -432,9 +453,13 @@ mod tests {
     #[test]
     fn a_shard_outside_the_folder_is_refused() {
         let mut manifest = manifest();
-        manifest.shards[0].file = "../secrets.parquet".into();
-        assert!(matches!(Manifest::parse(&manifest.to_text()), Err(ManifestError::Outside(_))));
+        for file in ["../secrets.parquet", "", "..", "shard\x1b[2J.parquet"] {
+            manifest.shards[0].file = file.into();
+            let parsed = Manifest::parse(&manifest.to_text());
+            assert!(matches!(parsed, Err(ManifestError::Outside(_))), "{file}");
+        }
     }
+
     #[test]
     fn a_shard_takes_one_line_of_the_text() {
         let mut manifest = manifest();
@@ -448,7 +473,8 @@ mod tests {
 
     #[test]
     fn numbers_that_contradict_each_other_are_refused() {
-        let spoil: [fn(&mut Manifest); 14] = [
+        let spoil: [fn(&mut Manifest); 15] = [
+            |manifest| manifest.settings.classes = Some(code_of_classes(&[])),
             |manifest| manifest.rows = 2,
             |manifest| manifest.bytes = 11,
             |manifest| manifest.accepted = 2,

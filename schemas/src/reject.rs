@@ -26,6 +26,8 @@ pub enum Reason {
     BadAspect,
     /// Nearly every pixel has the same colour.
     OneColour,
+    /// The class is none of those that there may be.
+    UnknownClass,
     /// The bytes are those of another picture.
     Duplicate,
     /// The picture looks like another one.
@@ -49,6 +51,7 @@ impl Reason {
             Self::TooLarge => "too_large",
             Self::BadAspect => "bad_aspect",
             Self::OneColour => "one_colour",
+            Self::UnknownClass => "unknown_class",
             Self::Duplicate => "duplicate",
             Self::NearDuplicate => "near_duplicate",
             Self::OverTime => "over_time",
@@ -86,6 +89,7 @@ mod tests {
             Reason::TooLarge,
             Reason::BadAspect,
             Reason::OneColour,
+            Reason::UnknownClass,
             Reason::Duplicate,
             Reason::NearDuplicate,
             Reason::OverTime,

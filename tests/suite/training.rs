@@ -3,8 +3,11 @@
 use std::sync::atomic::AtomicBool;
 
 use trainer::data::{Loader, Position, ShardSource};
+use trainer::device::DeviceKind;
 use trainer::export;
 use trainer::model::{EncoderConfig, LocalMim, Precision, init, state};
+use trainer::progress::Console;
+use trainer::quickstart::{self, Ending};
 use trainer::report;
 use trainer::settings::Recipe;
 use trainer::train::run::Outcome;
@@ -66,6 +69,19 @@ fn a_run_stays_with_the_pictures_it_began_with_though_the_set_grows() {
     let resumed = case.train("stopped", &steps(8), true).unwrap();
     assert_eq!(course(&case, "stopped"), course(&case, "straight"));
     assert!(case.checkpoint(&straight).model == case.checkpoint(&resumed).model);
+}
+
+#[test]
+fn a_quickstart_that_is_asked_to_stop_says_so_and_goes_on_from_there() {
+    let case = Case { folder: tempfile::tempdir().unwrap() };
+    let stop = AtomicBool::new(true);
+    let ending =
+        quickstart::run(&case.path("out"), DeviceKind::Cpu, &Console::quiet(), &stop).unwrap();
+    assert_eq!(ending, Ending::Interrupted);
+    assert!(!case.path("out/report.html").exists());
+    // What it was stopped in is an ingest that the same call takes up.
+    assert!(case.path("out/shards/shard-00000.parquet").is_file());
+    assert!(!case.path("out/shards/manifest.json").exists());
 }
 
 #[test]

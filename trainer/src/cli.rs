@@ -329,7 +329,7 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
 
 /// How shards are reached; says so when a store does not answer for a while.
 fn storage(endpoint: Option<String>) -> anyhow::Result<Storage> {
-    let notice = Some(Notice::new(|sentence| tell(sentence)));
+    let notice = Some(Notice::new(|sentence| tell(terminal::visible(sentence))));
     Ok(Storage::new(StorageOptions { endpoint, notice, ..StorageOptions::default() })?)
 }
 

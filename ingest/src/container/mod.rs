@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use error::ContainerError;
 pub use kind::Kind;
 
+use crate::classes::Classes;
 use crate::picture::Fault;
 use schemas::Reason;
 
@@ -74,6 +75,8 @@ pub struct Limits {
     pub image_column: Option<String>,
     /// The Parquet column with the labels; found by name if not given.
     pub label_column: Option<String>,
+    /// The only classes that a picture may have; none allows all.
+    pub classes: Option<Classes>,
 }
 
 impl Default for Limits {
@@ -84,6 +87,7 @@ impl Default for Limits {
             page_bytes: 1 << 30,
             image_column: None,
             label_column: None,
+            classes: None,
         }
     }
 }

@@ -8,20 +8,24 @@ use super::Fault;
 /// Of a thousand pixels, how many must share a colour for the picture to be of one.
 const NEARLY_ALL: u64 = 999;
 
-/// The most bytes that a file is looked at with: no uncompressed picture that is allowed takes
-/// more; a film with a picture's first bytes does.
+/// The most bytes that a file is looked at with, unless they are given: no uncompressed picture that
+/// is allowed takes more; a film with a picture's first bytes does.
 pub fn most_bytes(settings: &IngestSettings) -> u64 {
-    settings.max_pixels.saturating_mul(8).saturating_add(1 << 20)
+    let needed = settings.max_pixels.saturating_mul(8).saturating_add(1 << 20);
+    settings.max_bytes.unwrap_or(needed)
 }
 
 pub(super) fn bytes(bytes: u64, settings: &IngestSettings) -> Result<(), Fault> {
     let most = most_bytes(settings);
     if bytes > most {
         let pixels = settings.max_pixels;
-        return Err(Fault::new(
-            Reason::TooLarge,
-            format!("the file has {bytes} bytes; no picture of {pixels} pixels needs {most}"),
-        ));
+        let message = match settings.max_bytes {
+            Some(most) => format!("the file has {bytes} bytes, more than --max-bytes {most}"),
+            None => format!(
+                "the file has {bytes} bytes; no picture of {pixels} pixels needs {most} (--max-bytes)"
+            ),
+        };
+        return Err(Fault::new(Reason::TooLarge, message));
     }
     Ok(())
 }

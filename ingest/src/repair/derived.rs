@@ -57,7 +57,8 @@ fn earlier(
             *counts.entry(class).or_default() += pictures;
         }
     }
-    let classes = manifest.classes.iter().filter(|class| counts.contains_key(*class));
+    let all = manifest.settings.classes.is_some();
+    let classes = manifest.classes.iter().filter(|class| all || counts.contains_key(*class));
     let (classes, class_pictures) =
         classes.map(|class| (class.clone(), counts.get(class).copied().unwrap_or(0))).unzip();
     Ok(Manifest {

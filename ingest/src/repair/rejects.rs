@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use schemas::{FileEntry, Manifest, ShardEntry};
+use schemas::{FileEntry, Manifest, Part, ShardEntry};
 use storage::{Address, Storage};
 
 use super::limits_of;
@@ -68,8 +68,9 @@ impl Remake<'_> {
         let mut writer = storage.writer(&at)?;
         let mut hasher = blake3::Hasher::new();
         let mut finish = |_, closed: Option<ClosedShard>, state: ShardState| {
-            let entry = shards.iter().find(|shard| shard.first == state.first);
-            self.compare(&part.rejects, entry, closed, &state)?;
+            let found = shards.binary_search_by_key(&state.first, |shard| shard.first);
+            let entry = found.ok().map(|at| &shards[at]);
+            compare(&part.rejects, entry, closed, &state)?;
             for reject in &state.rejects {
                 let line = reject_line(&at, reject)?;
                 hasher.update(line.as_bytes());
@@ -82,42 +83,48 @@ impl Remake<'_> {
         let limits = limits_of(manifest, part);
         maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish)?;
         if hasher.finalize().to_hex().as_str() != part.rejects.blake3 {
-            return Err(self.lost(&part.rejects, "pictures are rejected for other reasons now"));
+            return Err(differs(&part.rejects, "pictures are rejected for other reasons now"));
         }
         Ok(writer.finish()?)
     }
+}
 
-    /// Whether a shard made again is the one of the manifest.
-    fn compare(
-        &self,
-        list: &FileEntry,
-        entry: Option<&ShardEntry>,
-        closed: Option<ClosedShard>,
-        state: &ShardState,
-    ) -> Result<(), IngestError> {
-        let same = match (entry, &closed) {
-            (Some(entry), Some(closed)) => {
-                closed.entry.blake3 == entry.blake3 && state.pictures == entry.pictures
-            }
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if same { Ok(()) } else { Err(self.lost(list, "the pictures make other shards now")) }
-    }
-
-    fn lost(&self, list: &FileEntry, why: &str) -> IngestError {
-        let part = self.manifest.parts.iter().find(|part| part.rejects == *list);
-        let rejected: u64 = part.map_or(0, |part| part.rejected.values().sum());
-        IngestError::Repair {
-            file: list.file.clone(),
-            problem: format!(
-                "{why}, so that they are not what they were, or this is another release of ingest. What is lost is which {} rejected, and why; the shards are whole and can be trained on",
-                if rejected == 1 {
-                    "1 picture was".into()
-                } else {
-                    format!("{} were", counted(rejected, "picture"))
-                }
-            ),
+/// Whether a shard made again is the one of the manifest.
+fn compare(
+    list: &FileEntry,
+    entry: Option<&ShardEntry>,
+    closed: Option<ClosedShard>,
+    state: &ShardState,
+) -> Result<(), IngestError> {
+    let same = match (entry, &closed) {
+        (Some(entry), Some(closed)) => {
+            closed.entry.blake3 == entry.blake3 && state.pictures == entry.pictures
         }
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    if same { Ok(()) } else { Err(differs(list, "the pictures make other shards now")) }
+}
+
+/// Why a list is not what it was.
+fn differs(list: &FileEntry, why: &str) -> IngestError {
+    IngestError::Repair {
+        file: list.file.clone(),
+        problem: format!(
+            "{why}, so that they are not what they were, or this is another release of ingest"
+        ),
     }
+}
+
+/// The error of a list that can't be made again, with what that means.
+pub(super) fn with_loss(part: &Part, error: IngestError) -> IngestError {
+    let IngestError::Repair { file, problem } = error else { return error };
+    let rejected = match part.rejected.values().sum() {
+        1 => "1 picture was".to_owned(),
+        rejected => format!("{} were", counted(rejected, "picture")),
+    };
+    let problem = format!(
+        "{problem}. Without it is lost which {rejected} rejected, and why; the shards are whole and can be trained on"
+    );
+    IngestError::Repair { file, problem }
 }

@@ -68,6 +68,15 @@ pub(crate) struct Loaded {
 }
 
 impl Body {
+    /// Bytes of what it comes from, as far as they are known.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::File { bytes, .. } | Self::Here { bytes, .. } | Self::Coming { bytes, .. } => {
+                *bytes
+            }
+        }
+    }
+
     /// The bytes; waits for them if need be. Those of a file of more than `most` are not read.
     ///
     /// # Errors
@@ -111,7 +120,7 @@ fn read_file(path: &Path, most: u64) -> io::Result<Result<Bytes, Fault>> {
 }
 
 fn too_large(bytes: u64, most: u64) -> Fault {
-    let message = format!("{bytes} bytes, where a picture may have {most} at most");
+    let message = format!("{bytes} bytes, where a picture may have {most} at most (--max-bytes)");
     Fault { reason: Reason::TooLarge, message }
 }
 
@@ -176,8 +185,22 @@ impl Way<'_> {
         Ok(())
     }
 
-    fn send(&self, item: Result<Item, IngestError>) -> Sent {
+    fn send(&self, mut item: Result<Item, IngestError>) -> Sent {
+        if let Ok(item) = &mut item
+            && let Some(fault) = self.class_fault(item.label.as_deref())
+        {
+            let bytes = item.body.bytes();
+            item.body = Body::Here { body: Err(fault), bytes, taken: None };
+        }
         self.items.send(item).map_err(|_| Gone)
+    }
+
+    /// Why there can be no picture of this class.
+    fn class_fault(&self, label: Option<&str>) -> Option<Fault> {
+        let classes = self.feed.limits.classes.as_ref()?;
+        let label = label.filter(|label| !classes.has(label))?;
+        let message = format!("class `{label}` is none of --classes");
+        Some(Fault { reason: Reason::UnknownClass, message })
     }
 
     fn loose(&self, unit: u64, listed: &Listed, fetcher: &mut Fetcher<'_, '_>) -> Sent {
@@ -186,8 +209,12 @@ impl Way<'_> {
         let at = listing.address(listed);
         let bytes = listed.bytes;
         let here = |fault| Body::Here { body: Err(fault), bytes, taken: None };
+        let label = listing.label(listed);
         let body = if let Some(message) = listed.fault() {
             here(Fault { reason: Reason::Unreadable, message: message.to_owned() })
+        } else if let Some(fault) = self.class_fault(label.as_deref()) {
+            // It need not be fetched.
+            here(fault)
         } else if let Some(path) = at.local() {
             Body::File { path: path.to_owned(), root: listing.root(listed).clone(), bytes }
         } else if bytes > most {
@@ -199,7 +226,7 @@ impl Way<'_> {
         };
         self.send(Ok(Item {
             name: listing.name(listed),
-            label: listing.label(listed),
+            label,
             body,
             after: Place { unit: unit + 1, ..Place::default() },
             done: self.done,

@@ -27,6 +27,7 @@ fn settings() -> IngestSettings {
         min_decoded: 90,
         min_side: 16,
         max_pixels: 178_956_970,
+        max_bytes: None,
         max_aspect: 0,
         one_colour: 4,
         background: [255; 3],
@@ -36,6 +37,7 @@ fn settings() -> IngestSettings {
         zstd_level: 1,
         keep_duplicates: false,
         near_duplicates: None,
+        classes: None,
     }
 }
 

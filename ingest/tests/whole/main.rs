@@ -5,6 +5,7 @@
 
 mod append;
 mod case;
+mod classes;
 mod failing;
 mod killed;
 mod mended;

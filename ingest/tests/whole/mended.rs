@@ -208,6 +208,12 @@ fn a_list_that_cannot_be_made_again_is_said_to_be_lost_and_what_is_not() {
     fs::rename(case.path("more"), case.path("moved")).unwrap();
     let error = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap_err().to_string();
     assert!(error.contains("rejects-00002.jsonl") && error.contains("--from"), "{error}");
+    assert!(error.contains("shards are whole"), "{error}");
+    // What is in the set can be looked at all the same.
+    let (_, said) = case.ingest(&["inspect", "out"]);
+    let rejected = ShardSet::open(&case.path("out")).unwrap().manifest().rejected;
+    assert!(said.contains(&format!("{rejected} rejects")), "{said}");
+    assert!(said.contains("rejects-00002.jsonl: it is gone"), "{said}");
     // Of the same names and sizes, but other contents.
     for entry in fs::read_dir(case.path("moved")).unwrap() {
         let path = entry.unwrap().path();

@@ -1,0 +1,113 @@
+//! What a run is about to make, and in what that differs from what another made.
+
+use std::collections::BTreeMap;
+
+use schemas::{IngestSettings, Manifest, Part};
+use serde::{Deserialize, Serialize};
+
+use crate::default_pictures_per_shard;
+
+const PICTURES_FLAG: &str = "--shard-pictures";
+
+/// What decides the bytes of a part of a set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub created_by: String,
+    /// Which version of the manifest the part will make.
+    pub version: u32,
+    pub settings: IngestSettings,
+    pub sources: Vec<String>,
+    pub follow_links: bool,
+    pub image_column: Option<String>,
+    pub label_column: Option<String>,
+    /// The listing's hash in hexadecimal.
+    pub listing: String,
+    /// Loose pictures and archives in the listing.
+    pub units: u64,
+}
+
+impl Plan {
+    /// A sentence for each thing in which this plan differs from that of an earlier run.
+    pub fn differences(&self, earlier: &Self) -> Vec<String> {
+        let mut differences = settings_differences(&earlier.settings, &self.settings);
+        for (flag, then, now) in [
+            ("--image-column", &earlier.image_column, &self.image_column),
+            ("--label-column", &earlier.label_column, &self.label_column),
+        ] {
+            if then != now {
+                let text = |value: &Option<String>| value.clone().unwrap_or("not given".into());
+                differences.push(difference(flag, &text(then), &text(now)));
+            }
+        }
+        if earlier.created_by != self.created_by {
+            let (then, now) = (&earlier.created_by, &self.created_by);
+            differences.push(format!("it was made by {then}, this is {now}"));
+        }
+        // The listing's order depends on the seed, so that it says something only with the same.
+        if earlier.settings.seed == self.settings.seed && earlier.listing != self.listing {
+            differences.push(format!(
+                "the listed files are others: {} in the earlier run, {} now (compared by name and size)",
+                earlier.units, self.units
+            ));
+        }
+        differences
+    }
+
+    /// Whether a part of a finished set is what this plan would make.
+    pub fn made(&self, manifest: &Manifest, part: &Part) -> bool {
+        manifest.settings == self.settings
+            && part.listing == self.listing
+            && part.image_column == self.image_column
+            && part.label_column == self.label_column
+    }
+}
+
+fn difference(flag: &str, then: &str, now: &str) -> String {
+    format!("{flag} was {then} in the earlier run, is {now} now")
+}
+
+/// A sentence for each setting that differs, which names its flag.
+pub(crate) fn settings_differences(then: &IngestSettings, now: &IngestSettings) -> Vec<String> {
+    // What was not given follows from views and layout, whose difference says enough.
+    let derived = |settings: &IngestSettings| {
+        let default = default_pictures_per_shard(&settings.layout, settings.views);
+        settings.pictures_per_shard == default
+    };
+    let both_derived = derived(then) && derived(now);
+    let (then, now) = (flags(then), flags(now));
+    let text = |value: Option<&String>| value.map_or("not given", String::as_str).to_owned();
+    now.iter()
+        .filter(|(flag, value)| then.get(*flag) != Some(value))
+        .filter(|(flag, _)| !(both_derived && *flag == PICTURES_FLAG))
+        .map(|(flag, value)| difference(flag, &text(then.get(flag)), value))
+        .collect()
+}
+
+/// Every setting by its flag: from their JSON, so that none is forgotten.
+fn flags(settings: &IngestSettings) -> BTreeMap<String, String> {
+    let mut flags = BTreeMap::new();
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(settings) else {
+        return flags;
+    };
+    if let Some(serde_json::Value::Object(layout)) = fields.remove("layout") {
+        fields.extend(layout);
+    }
+    for (field, value) in fields {
+        let field = field.as_str();
+        let flag = match field {
+            "pictures_per_shard" => PICTURES_FLAG.to_owned(),
+            _ => format!("--{}", field.replace('_', "-")),
+        };
+        let value = match value {
+            serde_json::Value::Array(colour) if field == "background" => colour
+                .iter()
+                .map(|value| format!("{:02x}", value.as_u64().unwrap_or_default()))
+                .collect(),
+            serde_json::Value::Null => "not given".to_owned(),
+            serde_json::Value::String(text) => text,
+            value => value.to_string(),
+        };
+        flags.insert(flag, value);
+    }
+    flags
+}
