@@ -19,6 +19,7 @@ fn settings() -> IngestSettings {
         layout: ShardLayout { size: SIZE, cells: CELLS.map(|cell| cell as u32).to_vec(), bins: 9 },
         views: 2,
         seed: 0,
+        central: false,
         strict: false,
         min_decoded: 90,
         min_side: 1,

@@ -71,6 +71,11 @@ pub struct IngestArgs {
     #[arg(long, default_value_t = 0, help_heading = "Views and targets")]
     pub seed: u64,
 
+    /// Cut the largest central square of each picture instead of a random crop: for pictures on
+    /// which an encoder is evaluated.
+    #[arg(long, help_heading = "Views and targets")]
+    pub central: bool,
+
     /// Keep pictures whose bytes are those of an earlier one.
     #[arg(long, help_heading = "Which pictures are kept")]
     pub keep_duplicates: bool,
@@ -256,6 +261,7 @@ impl From<IngestArgs> for Settings {
                 layout,
                 views: args.views,
                 seed: args.seed,
+                central: args.central,
                 strict: args.strict,
                 min_side: args.min_side,
                 max_pixels: args.max_pixels,

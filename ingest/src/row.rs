@@ -91,7 +91,7 @@ impl<'a> Looker<'a> {
         let source_size = picture.size;
         let views = (0..self.settings.views)
             .map(|view| {
-                let crop = Crop::draw(&picture.content_hash, view, self.settings.seed, source_size);
+                let crop = Crop::of_view(self.settings, &picture.content_hash, view, source_size);
                 Ok((crop, self.cutter.cut_from(&picture, crop)?))
             })
             .collect::<Result<_, IngestError>>()?;

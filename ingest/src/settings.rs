@@ -59,6 +59,7 @@ impl Settings {
             ingest: IngestSettings {
                 views,
                 seed: 0,
+                central: false,
                 strict: false,
                 min_decoded: 90,
                 min_side: 16,
@@ -92,6 +93,11 @@ impl Settings {
         }
         if !(1..=1024).contains(views) {
             return invalid("--views", format!("must be in 1..=1024, not {views}"));
+        }
+        if self.ingest.central && *views > 1 {
+            let problem =
+                format!("a picture has one central view, not {views}; leave out one of both flags");
+            return invalid("--central, --views", problem);
         }
         if *min_side == 0 {
             return invalid("--min-side", "must be at least 1".into());
@@ -175,6 +181,9 @@ mod tests {
         let mut settings = Settings::new("a", "b");
         settings.ingest.views = 0;
         assert!(settings.check().unwrap_err().to_string().starts_with("--views"));
+        let mut settings = Settings::new("a", "b");
+        (settings.ingest.central, settings.ingest.views) = (true, 2);
+        assert!(settings.check().unwrap_err().to_string().starts_with("--central"));
         let mut settings = Settings::new("a", "b");
         settings.ingest.layout.cells = vec![5];
         let error = settings.check().unwrap_err().to_string();

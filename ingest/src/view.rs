@@ -7,6 +7,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::RgbImage;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use schemas::IngestSettings;
 
 use crate::IngestError;
 use crate::picture::{Picture, Reduced};
@@ -30,6 +31,20 @@ pub struct Crop {
 }
 
 impl Crop {
+    /// The crop of a view by the settings: drawn, or the largest central square.
+    pub fn of_view(
+        settings: &IngestSettings,
+        content_hash: &[u8; 32],
+        view: u32,
+        (width, height): (u32, u32),
+    ) -> Self {
+        if !settings.central {
+            return Self::draw(content_hash, view, settings.seed, (width, height));
+        }
+        let side = width.min(height);
+        Self { x: (width - side) / 2, y: (height - side) / 2, width: side, height: side }
+    }
+
     /// The crop that content, view and seed fix: torchvision's `RandomResizedCrop.get_params` with
     /// area 0.2–1 and aspect 3/4–4/3.
     pub fn draw(
@@ -189,6 +204,18 @@ mod tests {
         );
         assert_eq!(Crop::central(30, 100), Crop { x: 0, y: 30, width: 30, height: 40 });
         assert_eq!(Crop::central(100, 80), Crop { x: 0, y: 0, width: 100, height: 80 });
+    }
+
+    #[test]
+    fn central_views_take_the_largest_square_whatever_the_content() {
+        let mut settings = crate::Settings::new("a", "b").ingest;
+        let crop = |settings: &IngestSettings, hash: u8| {
+            Crop::of_view(settings, &[hash; 32], 0, (100, 31))
+        };
+        assert_eq!(crop(&settings, 1), Crop::draw(&[1; 32], 0, 0, (100, 31)));
+        settings.central = true;
+        let square = Crop { x: 34, y: 0, width: 31, height: 31 };
+        assert_eq!((crop(&settings, 1), crop(&settings, 2)), (square, square));
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub struct IngestSettings {
     pub views: u32,
     /// The seed from which, with the picture's content, every crop follows.
     pub seed: u64,
+    /// The view is the largest central square, not a random crop: for sets to evaluate on.
+    #[serde(default)]
+    pub central: bool,
     /// Every JPEG that is cut short is rejected, however little is missing.
     pub strict: bool,
     /// The least share of a JPEG that must decode, in per cent, for it to be kept.
@@ -293,6 +296,7 @@ mod tests {
                 layout: ShardLayout::new(32, vec![4, 8], 9).unwrap(),
                 views: 1,
                 seed: 0,
+                central: false,
                 strict: false,
                 min_decoded: 90,
                 min_side: 1,

@@ -58,7 +58,7 @@ pub(super) fn choose(content_hash: &[u8; 32], size: (u32, u32), settings: &Inges
         return 1;
     }
     let least = (0..settings.views)
-        .map(|view| Crop::draw(content_hash, view, settings.seed, size))
+        .map(|view| Crop::of_view(settings, content_hash, view, size))
         .map(|crop| crop.width.min(crop.height))
         .min()
         .unwrap_or(0);

@@ -22,6 +22,7 @@ fn settings() -> IngestSettings {
         layout: ShardLayout { size: 224, cells: vec![16], bins: 9 },
         views: 1,
         seed: 0,
+        central: false,
         strict: false,
         min_decoded: 90,
         min_side: 16,
