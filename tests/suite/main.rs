@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod case;
+mod eval;
 mod golden;
 mod loader;
 mod parity_vit;

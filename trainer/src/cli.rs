@@ -1,5 +1,9 @@
 //! The command line.
 
+mod analyze;
+mod compare;
+mod eval;
+
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -43,6 +47,14 @@ enum Command {
     Export(ExportArgs),
     /// Write a run's report as one HTML page: losses, reconstructions, rejects
     Report(ReportArgs),
+    /// Judge a run's encoder by how well its features tell classes
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
+    /// Look into a run's encoder: where its attention goes
+    #[command(subcommand)]
+    Analyze(analyze::AnalyzeCommand),
+    /// Set runs beside each other on one HTML page: loss and accuracy over steps and time
+    Compare(compare::CompareArgs),
     /// Make a small picture collection, ingest it, train on it, and write a report
     Quickstart(QuickstartArgs),
     /// Print a recipe as a TOML file to copy and change for --config
@@ -167,6 +179,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("report: {}", report.display());
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::Eval(command)) => eval::run(command),
+        Some(Command::Analyze(command)) => analyze::run(command),
+        Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Recipe { name }) => {
             // A closed pipe is the reader's choice, not an error.
             let _ = std::io::stdout().write_all(name.text().as_bytes());

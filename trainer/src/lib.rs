@@ -2,14 +2,20 @@
 //!
 //! In the order in which data flows: [`data`] (shards → batches), [`model`] (batch → predictions
 //! and losses), [`train`] (the loop), [`metrics`] and [`checkpoint`] (what a run leaves),
-//! [`export`] and [`report`] (what is made of it). [`settings`] and [`device`] are settled first.
+//! [`export`] and [`report`] (what is made of it), [`eval`] (what it has learned),
+//! [`analyze`] (where it looks), [`compare`] (runs beside each other). [`settings`] and [`device`] are settled first.
 
+pub mod analyze;
 pub mod checkpoint;
+pub mod compare;
 pub mod data;
 pub mod device;
+pub mod eval;
 pub mod export;
+pub mod html;
 pub mod metrics;
 pub mod model;
+pub mod plot;
 pub mod progress;
 pub mod quickstart;
 pub mod report;

@@ -87,6 +87,26 @@ impl Console {
         }
     }
 
+    /// A bar for some other work: so many rows of `what`.
+    pub fn work(&self, what: &str, rows: u64) -> ProgressBar {
+        if !self.terminal {
+            self.message(&format!("{what}: {rows} rows"));
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(rows);
+        let style = ProgressStyle::with_template("{bar:28} {msg}  {pos}/{len} rows, {eta} left");
+        if let Ok(style) = style {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(what.to_owned());
+        bar
+    }
+
+    /// Whether nothing is to be said.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// The run is over.
     pub fn end(&self) {
         self.bar.finish_and_clear();

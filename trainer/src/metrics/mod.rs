@@ -46,6 +46,10 @@ pub struct Record {
     pub views_per_s: f64,
     /// Where that time went.
     pub shares: Shares,
+    /// Seconds of training behind it, over all the times that the run was taken up; the pauses
+    /// between are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_s: Option<f64>,
 }
 
 /// Metrics that can't be written or read.
@@ -66,6 +70,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> MetricsError + '_ {
 #[derive(Debug)]
 pub struct MetricsWriter {
     path: PathBuf,
+    elapsed_s: f64,
     lines: File,
     events: EventFile,
 }
@@ -79,9 +84,10 @@ impl MetricsWriter {
     pub fn open(out: &Path, step: u64) -> Result<Self, MetricsError> {
         let path = out.join(METRICS_FILE);
         let records = read(out)?;
+        let kept = || records.iter().filter(|record| record.step <= step);
+        let elapsed_s = kept().filter_map(|record| record.elapsed_s).fold(0.0, f64::max);
         if records.last().is_some_and(|record| record.step > step) {
-            let kept = records.into_iter().filter(|record| record.step <= step);
-            let text: String = kept.map(|record| line(&record)).collect();
+            let text: String = kept().map(line).collect();
             let temporary = path.with_extension("tmp");
             fs::write(&temporary, text)
                 .and_then(|()| fs::rename(&temporary, &path))
@@ -89,7 +95,12 @@ impl MetricsWriter {
         }
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
         let events = EventFile::create(out, step).map_err(at(out))?;
-        Ok(Self { path, lines, events })
+        Ok(Self { path, elapsed_s, lines, events })
+    }
+
+    /// Seconds of training that the records tell of which were there on opening.
+    pub fn elapsed_s(&self) -> f64 {
+        self.elapsed_s
     }
 
     /// Writes one record; it is in the files when this returns.
@@ -108,6 +119,9 @@ impl MetricsWriter {
             ("time/share_decoders".to_owned(), record.shares.decoders),
             ("time/share_optimizer".to_owned(), record.shares.optimizer),
         ];
+        if let Some(elapsed) = record.elapsed_s {
+            scalars.push(("time/elapsed_s".to_owned(), elapsed));
+        }
         for (tap, loss) in record.tap_losses.iter().enumerate() {
             scalars.push((format!("loss/tap_{}", tap + 1), *loss));
         }
@@ -159,6 +173,7 @@ mod tests {
             grad_norm: 2.0,
             views_per_s: 99.5,
             shares: Shares { data: 0.1, encoder: 0.2, decoders: 0.3, optimizer: 0.05 },
+            elapsed_s: Some(10.0 * step as f64),
         }
     }
 
@@ -173,6 +188,7 @@ mod tests {
         writer.lines.write_all(b"{\"step\": 6, \"epo").unwrap();
         drop(writer);
         let mut writer = MetricsWriter::open(folder.path(), 3).unwrap();
+        assert_eq!(writer.elapsed_s(), 30.0, "the time of what it will write again is not counted");
         writer.write(&record(4)).unwrap();
         let expected: Vec<_> = (1..=4).map(record).collect();
         assert_eq!(read(folder.path()).unwrap(), expected);

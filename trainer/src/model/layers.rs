@@ -104,17 +104,28 @@ impl<B: Backend> Attention<B> {
         }
     }
 
-    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    /// Queries, keys and values of `[batch, tokens, width]`, each `[batch, heads, tokens, head]`.
+    fn heads(&self, x: Tensor<B, 3>) -> [Tensor<B, 4>; 3] {
         let [batch, tokens, width] = x.dims();
         let head = width / self.heads;
         let qkv = self.qkv.forward(x).reshape([batch, tokens, 3, self.heads, head]);
         // [3, batch, heads, tokens, head]
         let qkv = qkv.permute([2, 0, 3, 1, 4]);
-        let part = |i: usize| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
-        let (q, k, v) = (part(0), part(1), part(2));
-        let dtype = q.dtype();
+        [0, 1, 2].map(|i| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0))
+    }
+
+    /// How much each query looks at each key, in f32: `[batch, heads, tokens, tokens]`.
+    fn scores(q: Tensor<B, 4>, k: Tensor<B, 4>) -> Tensor<B, 4> {
+        let head = q.dims()[3];
         let scores = (q * (head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3));
-        let weights = softmax(to_f32(scores), 3).cast(dtype);
+        softmax(to_f32(scores), 3)
+    }
+
+    fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [batch, tokens, width] = x.dims();
+        let [q, k, v] = self.heads(x);
+        let dtype = q.dtype();
+        let weights = Self::scores(q, k).cast(dtype);
         let mixed = weights.matmul(v).swap_dims(1, 2).reshape([batch, tokens, width]);
         self.proj.forward(mixed)
     }
@@ -161,6 +172,13 @@ impl<B: Backend> Block<B> {
         let x = x.clone() + to_f32(self.attn.forward(self.norm1.forward(x)));
         let hidden = gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone())));
         x + to_f32(self.mlp.fc2.forward(hidden))
+    }
+
+    /// The attention of the block that [`forward`](Self::forward) makes of `x`: the softmax
+    /// weights `[batch, heads, queries, keys]`, f32.
+    pub fn attention(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
+        let [q, k, _] = self.attn.heads(self.norm1.forward(x));
+        Attention::scores(q, k)
     }
 }
 

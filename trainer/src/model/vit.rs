@@ -49,16 +49,7 @@ impl<B: Backend> Vit<B> {
     /// `visible` is `[batch, visible, 3·patch²]`, `keep` `[batch, visible]` the index of each
     /// visible patch in its picture.
     pub fn forward(&self, visible: Tensor<B, 3>, keep: Tensor<B, 2, Int>) -> Vec<Tensor<B, 3>> {
-        let [batch, count, _] = visible.dims();
-        let patches = to_f32(self.patch_embed.forward(visible));
-        let [_, _, width] = patches.dims();
-        // Row 0 of the positions is the class token's.
-        let positions = self.positions.clone().select(0, keep.reshape([batch * count]) + 1);
-        let patches = patches + positions.reshape([batch, count, width]);
-        let class =
-            self.cls_token.val() + self.positions.clone().narrow(0, 0, 1).reshape([1, 1, width]);
-        let mut x = Tensor::cat(vec![class.expand([batch, 1, width]), patches], 1);
-
+        let mut x = self.embed(visible, keep);
         let mut latents = Vec::with_capacity(self.taps.len());
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(x);
@@ -71,5 +62,33 @@ impl<B: Backend> Vit<B> {
             }
         }
         latents
+    }
+
+    /// The attention of each block up to the topmost tap, each `[batch, heads, queries, keys]`
+    /// over the tokens of [`forward`](Self::forward), class token first.
+    pub fn attention(&self, visible: Tensor<B, 3>, keep: Tensor<B, 2, Int>) -> Vec<Tensor<B, 4>> {
+        let mut x = self.embed(visible, keep);
+        let top = self.taps.last().copied().unwrap_or(0);
+        let blocks = self.blocks.iter().take(top);
+        blocks
+            .map(|block| {
+                let weights = block.attention(x.clone());
+                x = block.forward(x.clone());
+                weights
+            })
+            .collect()
+    }
+
+    /// Visible patches → tokens with their positions, class token first.
+    fn embed(&self, visible: Tensor<B, 3>, keep: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let [batch, count, _] = visible.dims();
+        let patches = to_f32(self.patch_embed.forward(visible));
+        let [_, _, width] = patches.dims();
+        // Row 0 of the positions is the class token's.
+        let positions = self.positions.clone().select(0, keep.reshape([batch * count]) + 1);
+        let patches = patches + positions.reshape([batch, count, width]);
+        let class =
+            self.cls_token.val() + self.positions.clone().narrow(0, 0, 1).reshape([1, 1, width]);
+        Tensor::cat(vec![class.expand([batch, 1, width]), patches], 1)
     }
 }

@@ -2,7 +2,6 @@
 
 mod page;
 mod panels;
-mod plot;
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use crate::data::ShardSource;
 use crate::export::{ExportError, find_checkpoint};
 use crate::metrics::{self, MetricsError};
 use crate::model::StateError;
+use crate::plot::PlotError;
 
 /// Views drawn unless told otherwise.
 pub const DEFAULT_VIEWS: usize = 6;
@@ -43,6 +43,9 @@ pub enum ReportError {
         /// What is missing.
         reason: String,
     },
+    /// A plot.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
     /// Something could not be drawn.
     #[error("the report can't be drawn: {0}")]
     Draw(String),

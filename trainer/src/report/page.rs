@@ -9,51 +9,14 @@ use schemas::{Manifest, Reason, Reject};
 
 use super::ReportError;
 use super::panels::Drawn;
-use super::plot::{self, Line};
 use crate::checkpoint::Header;
+use crate::html::{document, escape, facts as table};
 use crate::metrics::Record;
 use crate::model::TargetKind;
+use crate::plot::{Axes, Series, plot};
 
 /// Rejects listed by name; beyond these only the counts are shown.
 const REJECTS_LISTED: usize = 40;
-
-/// Text made safe for HTML.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-fn table(rows: &[(String, String)]) -> String {
-    let rows: String = rows
-        .iter()
-        .map(|(name, value)| {
-            format!("<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(value))
-        })
-        .collect();
-    format!("<table class=\"facts\">{rows}</table>")
-}
-
-const STYLE: &str = "
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem;
-       color: #1c1c1c; background: #fff; }
-h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; font-size: 0.92rem; }
-th, td { text-align: left; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top;
-         border-bottom: 1px solid #e6e6e6; }
-.facts th { font-weight: 500; color: #555; }
-figure { margin: 1.2rem 0; } figcaption { font-size: 0.88rem; color: #555; margin-bottom: 0.3rem; }
-img, svg { max-width: 100%; height: auto; }
-.scroll { overflow-x: auto; }
-";
 
 /// The report as HTML, with everything it shows inside it.
 pub fn page(
@@ -112,15 +75,17 @@ pub fn page(
         .taps
         .iter()
         .enumerate()
-        .map(|(i, tap)| Line {
-            name: format!("after block {}, cells of {} px", tap.block, tap.cell),
-            points: records
-                .iter()
-                .filter_map(|record| Some((record.step as f64, *record.tap_losses.get(i)?)))
-                .collect(),
+        .map(|(i, tap)| {
+            let losses = records.iter();
+            Series::line(
+                format!("after block {}, cells of {} px", tap.block, tap.cell),
+                losses
+                    .filter_map(|record| Some((record.step as f64, *record.tap_losses.get(i)?)))
+                    .collect(),
+            )
         })
         .collect();
-    body += &format!("<figure>{}</figure>", plot::lines(&losses, "step", "loss")?);
+    body += &format!("<figure>{}</figure>", plot(&losses, &Axes::new("step", "loss"))?);
 
     body += "<h2>Reconstructions</h2><p>";
     body += "For each view: what the picture is, what the encoder saw, and for each tap the target \
@@ -175,20 +140,5 @@ pub fn page(
     body += "<h2>Settings</h2>";
     let text = toml::to_string(settings).map_err(|error| ReportError::Draw(error.to_string()))?;
     let _ = write!(body, "<pre>{}</pre>", escape(&text));
-    Ok(format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>{}</title>\
-         <style>{STYLE}</style></head><body>{body}</body></html>\n",
-        escape(&title)
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_from_the_web_stay_text() {
-        assert_eq!(escape("<a href=\"x\">&"), "&lt;a href=&quot;x&quot;&gt;&amp;");
-    }
+    Ok(document(&title, &body))
 }

@@ -218,6 +218,7 @@ pub fn run<B: AutodiffBackend>(
     let mut saved = resumed.then_some(trainee.step);
     let mut told = false;
     let mut clock = Clock::start();
+    let begun = Instant::now();
     while trainee.step < last_step && !stop.load(Ordering::Relaxed) {
         let step = trainee.step + 1;
         let lr = schedule.at(trainee.step);
@@ -286,6 +287,7 @@ pub fn run<B: AutodiffBackend>(
                 grad_norm: trainee.grad_norm,
                 views_per_s: clock.views_per_s(),
                 shares: clock.shares(),
+                elapsed_s: Some(metrics.elapsed_s() + begun.elapsed().as_secs_f64()),
             };
             metrics.write(&record)?;
             console.record(&record);

@@ -1,0 +1,214 @@
+//! A trained encoder, judged on labelled shards and on plain pictures.
+
+use std::path::PathBuf;
+
+use storage::{Address, Storage};
+use trainer::analyze::attention::{self, Query};
+use trainer::analyze::{self, views};
+use trainer::compare;
+use trainer::device::DeviceKind;
+use trainer::eval::knn::KnnSettings;
+use trainer::eval::linear::LinearSettings;
+use trainer::eval::record::{self, EvalRecord, Method};
+use trainer::eval::{self, EvalError, Evaluated, Request};
+use trainer::progress::Console;
+
+use crate::case::{Case, settings};
+
+const CLASSES: u64 = 6;
+
+/// A case with a run of a few steps.
+fn trained() -> Case {
+    let case = Case::with_shards(60);
+    case.train("run", &settings(|options| options.max_steps = Some(4)), false).unwrap();
+    case
+}
+
+fn request(case: &Case, method: Method, train: PathBuf, test: Option<PathBuf>) -> Request {
+    Request {
+        checkpoint: case.path("run"),
+        storage: Storage::local(),
+        train: Address::from(train),
+        test: test.map(Address::from),
+        test_share: 0.3,
+        method,
+        seed: 0,
+    }
+}
+
+fn judge(
+    case: &Case,
+    method: Method,
+    train: PathBuf,
+    test: Option<PathBuf>,
+) -> Result<Evaluated, EvalError> {
+    let request = request(case, method, train, test);
+    eval::run(&request, DeviceKind::Cpu, &Console::quiet())
+}
+
+fn knn() -> Method {
+    Method::Knn(KnnSettings { k: 5, ..KnnSettings::default() })
+}
+
+fn linear() -> Method {
+    Method::Linear(LinearSettings { epochs: 20, lr: 1e-2, ..LinearSettings::default() })
+}
+
+/// Holds the sums of a record against each other.
+fn check_sums(record: &EvalRecord) {
+    let score = &record.score;
+    assert_eq!(score.confusion.iter().flatten().sum::<u64>(), record.test.rows);
+    let mut correct = 0;
+    for (at, class) in score.classes.iter().enumerate() {
+        assert_eq!(score.confusion[at].iter().sum::<u64>(), class.rows, "{}", class.class);
+        assert_eq!(score.confusion[at][at], class.correct, "{}", class.class);
+        correct += class.correct;
+    }
+    assert!((score.top1 - correct as f64 / record.test.rows as f64).abs() < 1e-12);
+    assert!(score.top5.unwrap() >= score.top1);
+}
+
+#[test]
+fn one_set_is_parted_by_picture_and_the_figures_fit_together() {
+    let case = trained();
+    let rows = case.dataset().rows();
+    for method in [knn(), linear()] {
+        let done = judge(&case, method, case.shards(), None).unwrap();
+        let EvalRecord { train, test, split, .. } = &done.record;
+        assert_eq!(train.rows + test.rows, rows, "every row has a label");
+        // Two views a picture, on the same side both.
+        assert_eq!((train.rows, test.rows), (2 * train.pictures, 2 * test.pictures));
+        assert_eq!((split.unwrap().test_share, done.record.shared_pictures), (0.3, 0));
+        assert_eq!(done.record.score.classes.len() as u64, CLASSES);
+        check_sums(&done.record);
+        let page = std::fs::read_to_string(&done.page).unwrap();
+        assert!(page.contains("Confusion matrix") && page.contains("stripes"));
+    }
+    let records = record::read_all(&case.path("run")).unwrap();
+    let kinds: Vec<_> = records.iter().map(|record| record.method.name()).collect();
+    assert_eq!(kinds, ["knn", "linear"]);
+    assert_eq!(records[0].step, 4);
+}
+
+#[test]
+fn a_rows_nearest_neighbour_in_its_own_set_is_itself() {
+    let case = trained();
+    let nearest = Method::Knn(KnnSettings { k: 1, ..KnnSettings::default() });
+    let done = judge(&case, nearest, case.shards(), Some(case.shards())).unwrap();
+    check_sums(&done.record);
+    assert_eq!(done.record.score.top1, 1.0);
+    assert_eq!(done.record.shared_pictures, done.record.test.pictures, "and the user is told");
+}
+
+#[test]
+fn pictures_in_class_folders_are_taken_as_they_are_and_only_once() {
+    let case = trained();
+    let done = judge(&case, knn(), case.path("raw"), Some(case.shards())).unwrap();
+    let record = &done.record;
+    check_sums(record);
+    assert_eq!(record.train.rows, record.train.pictures, "one central view a picture");
+    assert_eq!(record.split, None);
+    assert_eq!(record.shared_pictures, record.test.pictures, "all are the same pictures");
+    let cached = || {
+        let entries = std::fs::read_dir(case.path("run/eval")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("pictures-")).count()
+    };
+    assert_eq!(cached(), 1);
+    // Judged again, it is the same set, and the same figures.
+    let again = judge(&case, knn(), case.path("raw"), Some(case.shards())).unwrap();
+    assert_eq!(again.record, done.record);
+    assert_eq!(cached(), 1);
+}
+
+#[test]
+fn runs_are_compared_by_the_evaluations_of_their_checkpoints() {
+    let case = Case::with_shards(30);
+    let steps = |max_steps| settings(|options| options.max_steps = Some(max_steps));
+    case.train("a", &steps(6), false).unwrap();
+    case.train("b", &steps(3), false).unwrap();
+    // Taken up again, the time goes on from what was behind it.
+    let before = case.records("b").last().unwrap().elapsed_s.unwrap();
+    case.train("b", &steps(6), true).unwrap();
+    let times: Vec<_> = case.records("b").iter().map(|r| r.elapsed_s.unwrap()).collect();
+    assert_eq!((times.len(), times[2]), (6, before));
+    assert!(times.is_sorted() && times[0] > 0.0, "{times:?}");
+
+    let out = case.path("compare.html");
+    let runs = [case.path("a"), case.path("b")];
+    let without = compare::write(&runs, &out, None).unwrap();
+    assert!(without.kinds.is_empty() && without.text().contains("eval knn"));
+    for run in &runs {
+        for step in [3, 6] {
+            let checkpoint = run.join(format!("checkpoints/step-{step:08}.safetensors"));
+            if checkpoint.is_file() {
+                let request = Request { checkpoint, ..request(&case, knn(), case.shards(), None) };
+                eval::run(&request, DeviceKind::Cpu, &Console::quiet()).unwrap();
+            }
+        }
+    }
+    let comparison = compare::write(&runs, &out, None).unwrap();
+    assert_eq!(comparison.kinds.len(), 1);
+    let points = |run: usize| comparison.kinds[0].outcomes[run].points.clone();
+    assert_eq!((points(0).len(), points(1).len()), (1, 2), "a was saved at its end alone");
+    assert_eq!((points(1)[0].step, points(1)[0].seconds), (3.0, times[2]));
+    assert_eq!(points(0)[0].accuracy, points(1)[1].accuracy, "both are the same run in the end");
+    let page = std::fs::read_to_string(&out).unwrap();
+    assert_eq!(page.matches("<svg").count(), 4);
+
+    let error = compare::write(&[case.path("raw")], &out, None).unwrap_err().to_string();
+    assert!(error.contains("raw is no run's folder"), "{error}");
+}
+
+#[test]
+fn attention_is_measured_and_drawn() {
+    let case = trained();
+    let request = views::Request {
+        checkpoint: case.path("run"),
+        storage: Storage::local(),
+        shards: Address::from(case.shards()),
+        views: 3,
+    };
+    let (record, page) = analyze::nmi(&request, &Console::quiet()).unwrap();
+    assert_eq!((record.layers.len(), record.layers[0].heads.len()), (12, 3));
+    assert_eq!((record.views, record.patches), (3, 16));
+    for layer in &record.layers {
+        assert!(layer.heads.iter().all(|nmi| (0.0..=1.0).contains(nmi)), "{layer:?}");
+        assert!((layer.mean - layer.heads.iter().sum::<f64>() / 3.0).abs() < 1e-12);
+    }
+    let csv = std::fs::read_to_string(page.with_extension("csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 12 * 3);
+    assert!(std::fs::read_to_string(&page).unwrap().contains("<svg"));
+
+    let pictures =
+        attention::draw(&request, Some(2), Query::Patch(1, 2), &Console::quiet()).unwrap();
+    assert!(std::fs::read(&pictures.png).unwrap().starts_with(b"\x89PNG"));
+    assert_eq!(std::fs::read_to_string(&pictures.page).unwrap().matches("<img").count(), 3);
+    for (layer, query) in [(13, Query::Class), (0, Query::Class), (1, Query::Patch(4, 0))] {
+        let error = attention::draw(&request, Some(layer), query, &Console::quiet()).unwrap_err();
+        assert!(matches!(error, EvalError::Range { .. }), "{error}");
+    }
+}
+
+#[test]
+fn sets_that_do_not_fit_are_named() {
+    let case = trained();
+    // A class that only the test set has.
+    let other = case.path("other");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::rename(case.path("raw/stripes"), other.join("zebras")).unwrap();
+    let error = judge(&case, knn(), case.path("raw"), Some(other.clone())).unwrap_err();
+    assert!(matches!(&error, EvalError::UnknownClasses { .. }), "{error}");
+    assert!(error.to_string().contains("zebras"), "{error}");
+
+    // Pictures without a class.
+    let error = judge(&case, knn(), other.join("zebras"), None).unwrap_err();
+    assert!(matches!(&error, EvalError::Unlabelled { unlabelled: 1.., .. }), "{error}");
+
+    // Views of another size.
+    let mut settings = ingest::Settings::new(case.path("raw"), case.path("large"));
+    settings.ingest.layout = schemas::ShardLayout::new(96, vec![16], 9).unwrap();
+    ingest::run(&settings, &ingest::Silent).unwrap();
+    let error = judge(&case, knn(), case.path("large"), None).unwrap_err().to_string();
+    assert!(error.contains("96") && error.contains("--size 64"), "{error}");
+}

@@ -1,0 +1,174 @@
+//! Pictures of where a token looks, a panel a head.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ingest::draw::Canvas;
+use ingest::read::StoredRow;
+
+use super::views::{self, Request, Views};
+use crate::eval::EvalError;
+use crate::eval::encoder::Attention;
+use crate::html::{document, escape};
+use crate::model::ModelConfig;
+use crate::progress::Console;
+
+/// The side of a panel in pixels.
+const PANEL: usize = 160;
+
+/// Whose attention is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Query {
+    /// That of the class token.
+    Class,
+    /// That of the patch in this row and column, from 0.
+    Patch(usize, usize),
+}
+
+impl FromStr for Query {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "class" {
+            return Ok(Self::Class);
+        }
+        let patch = text.split_once(',').and_then(|(row, column)| {
+            Some(Self::Patch(row.trim().parse().ok()?, column.trim().parse().ok()?))
+        });
+        patch.ok_or_else(|| "expected class, or a patch as ROW,COLUMN from 0".to_owned())
+    }
+}
+
+/// Where the attention pictures lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pictures {
+    /// All views as one PNG.
+    pub png: PathBuf,
+    /// The page.
+    pub page: PathBuf,
+}
+
+/// Draws the attention of `query` in block `layer`, from 1 (the topmost that was trained if none is
+/// given), into `attention-step-N.png` and `.html` in the run's `analysis` folder.
+///
+/// # Errors
+/// [`EvalError`] if there is no such block or patch, checkpoint or shards can't be read, or the
+/// files can't be written.
+pub fn draw(
+    request: &Request,
+    layer: Option<usize>,
+    query: Query,
+    console: &Console,
+) -> Result<Pictures, EvalError> {
+    let views = Views::open(request, console)?;
+    let network = &views.checkpoint.header.network;
+    let top = network.taps.last().map_or(network.depth, |tap| tap.block);
+    let layer = layer.unwrap_or(top);
+    if layer == 0 || layer > top {
+        let expected = "blocks count from 1 to the topmost tap's";
+        return Err(EvalError::Range { flag: "layer", found: layer.to_string(), expected });
+    }
+    let grid = network.grid();
+    let token = match query {
+        Query::Class => 0,
+        Query::Patch(row, column) if row < grid && column < grid => 1 + row * grid + column,
+        Query::Patch(row, column) => {
+            let expected = "rows and columns count from 0 and are fewer than a side's patches";
+            return Err(EvalError::Range {
+                flag: "query",
+                found: format!("{row},{column}"),
+                expected,
+            });
+        }
+    };
+
+    let rows = views.each(console, |row, blocks| {
+        let label = row.label.as_ref().map_or(String::new(), |label| format!(", class {label}"));
+        let caption = format!("{}, view {}{label}", row.source, row.view);
+        Ok((caption, panels(network, row, &blocks[layer - 1], token)))
+    })?;
+    let (captions, panels): (Vec<String>, Vec<Vec<Canvas>>) = rows.into_iter().unzip();
+
+    let title = format!("Attention · {}", views.title());
+    let whose = match query {
+        Query::Class => "the class token".to_owned(),
+        Query::Patch(row, column) => {
+            format!("the patch in row {row}, column {column} (framed; both count from 0)")
+        }
+    };
+    let mut body = format!("<h1>{}</h1>", escape(&title));
+    let _ = write!(
+        body,
+        "<p>Where {whose} looks in block {layer}: the view, then a panel a head. A patch is as \
+         bright as its weight over the head's largest on a patch.</p>"
+    );
+    for (caption, panels) in captions.iter().zip(&panels) {
+        let png = png(std::slice::from_ref(panels))?;
+        let _ = write!(
+            body,
+            "<figure><figcaption>{0}</figcaption><div class=\"scroll\"><img alt=\"{0}\" \
+             src=\"data:image/png;base64,{1}\"></div></figure>",
+            escape(caption),
+            STANDARD.encode(png)
+        );
+    }
+    let pictures =
+        Pictures { png: views.file("attention", "png"), page: views.file("attention", "html") };
+    views::write(&pictures.png, &png(&panels)?)?;
+    views::write(&pictures.page, document(&title, &body).as_bytes())?;
+    Ok(pictures)
+}
+
+fn png(rows: &[Vec<Canvas>]) -> Result<Vec<u8>, EvalError> {
+    Canvas::sheet(rows, 4, [255; 3]).png().map_err(|error| EvalError::Draw(error.to_string()))
+}
+
+/// The view, its query framed, and one panel a head.
+fn panels(
+    network: &ModelConfig,
+    row: &StoredRow,
+    attention: &Attention,
+    token: usize,
+) -> Vec<Canvas> {
+    let (size, grid, patch) = (network.size, network.grid(), network.patch);
+    let patch_of = |pixel: usize| pixel / size / patch * grid + pixel % size / patch;
+    let mut view = row.picture.clone();
+    if token > 0 {
+        for (pixel, rgb) in view.chunks_exact_mut(3).enumerate() {
+            let (y, x) = (pixel / size % patch, pixel % size % patch);
+            let edge = |at: usize| at == 0 || at == patch - 1;
+            if patch_of(pixel) == token - 1 && (edge(y) || edge(x)) {
+                rgb.copy_from_slice(&[230, 40, 40]);
+            }
+        }
+    }
+    let mut panels = vec![Canvas::picture(&view, size, PANEL)];
+    for head in 0..attention.heads {
+        let weights = &attention.head(head)[token * attention.tokens..][1..attention.tokens];
+        let largest = weights.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+        let mut lit = row.picture.clone();
+        for (pixel, rgb) in lit.chunks_exact_mut(3).enumerate() {
+            let light = 0.1 + 0.9 * weights[patch_of(pixel)] / largest;
+            rgb.iter_mut().for_each(|value| *value = (f32::from(*value) * light) as u8);
+        }
+        panels.push(Canvas::picture(&lit, size, PANEL));
+    }
+    panels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_the_class_token_or_a_patch() {
+        assert_eq!("class".parse(), Ok(Query::Class));
+        assert_eq!("3,12".parse(), Ok(Query::Patch(3, 12)));
+        for wrong in ["", "3", "3,x", "-1,2"] {
+            assert!(wrong.parse::<Query>().is_err(), "{wrong}");
+        }
+    }
+}

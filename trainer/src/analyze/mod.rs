@@ -1,0 +1,166 @@
+//! Looks into a trained encoder: how much its attention depends on the position, and where it
+//! goes.
+
+pub mod attention;
+pub mod nmi;
+pub mod views;
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::eval::EvalError;
+use crate::eval::encoder::Attention;
+use crate::html::{document, escape, facts, table};
+use crate::plot::{Axes, Series, Shape, plot};
+use crate::progress::Console;
+use views::{Request, Views};
+
+/// The mutual information of one block's attention maps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// The block, from 1.
+    pub layer: usize,
+    /// The mean over heads.
+    pub mean: f64,
+    /// Each head's, averaged over views.
+    pub heads: Vec<f64>,
+}
+
+/// The mutual information of every block and head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NmiRecord {
+    /// The checkpoint.
+    pub checkpoint: PathBuf,
+    /// Its step.
+    pub step: u64,
+    /// The run's recipe.
+    pub recipe: String,
+    /// The run's encoder.
+    pub model: String,
+    /// The shards.
+    pub shards: String,
+    /// Views that were averaged.
+    pub views: u64,
+    /// Patches of a view, which are queries and keys.
+    pub patches: usize,
+    /// The blocks, from the lowest up.
+    pub layers: Vec<Layer>,
+}
+
+impl NmiRecord {
+    /// A line of text a block.
+    pub fn text(&self) -> String {
+        let heads = self.layers.first().map_or(0, |layer| layer.heads.len());
+        let mut text = String::from("layer   mean");
+        for head in 1..=heads {
+            let _ = write!(text, " {:>6}", format!("head{head}"));
+        }
+        text.push('\n');
+        for layer in &self.layers {
+            let _ = write!(text, "{:>5} {:>6.3}", layer.layer, layer.mean);
+            for head in &layer.heads {
+                let _ = write!(text, " {head:>6.3}");
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    fn csv(&self) -> String {
+        let mut text = String::from("layer,head,nmi\n");
+        for layer in &self.layers {
+            for (head, nmi) in (1..).zip(&layer.heads) {
+                let _ = writeln!(text, "{},{head},{nmi}", layer.layer);
+            }
+        }
+        text
+    }
+}
+
+/// Measures the mutual information of query and key positions in every block and head, and writes
+/// `nmi-step-N.json`, `.csv` and `.html` into the run's `analysis` folder. Gives the page's path.
+///
+/// # Errors
+/// [`EvalError`] if checkpoint or shards can't be read, or the files can't be written.
+pub fn nmi(request: &Request, console: &Console) -> Result<(NmiRecord, PathBuf), EvalError> {
+    let views = Views::open(request, console)?;
+    let all = views.each(console, |_, blocks| {
+        let of_block = |block: &Attention| -> Vec<f64> {
+            let patches = |head| nmi::of_patches(block.head(head), block.tokens);
+            (0..block.heads).map(|head| nmi::nmi(&patches(head), block.tokens - 1)).collect()
+        };
+        Ok(blocks.iter().map(of_block).collect::<Vec<_>>())
+    })?;
+    let count = all.len() as f64;
+    let depth = all.first().map_or(0, Vec::len);
+    let layers = (0..depth)
+        .map(|block| {
+            let heads = all[0][block].len();
+            let mean_of =
+                |head: usize| all.iter().map(|view| view[block][head]).sum::<f64>() / count;
+            let heads: Vec<f64> = (0..heads).map(mean_of).collect();
+            let mean = heads.iter().sum::<f64>() / heads.len() as f64;
+            Layer { layer: block + 1, mean, heads }
+        })
+        .collect();
+    let header = &views.checkpoint.header;
+    let record = NmiRecord {
+        checkpoint: views.path.clone(),
+        step: header.step,
+        recipe: header.settings.recipe.name().to_owned(),
+        model: header.settings.model.name().to_owned(),
+        shards: request.shards.to_string(),
+        views: views.count(),
+        patches: header.network.patches(),
+        layers,
+    };
+    let json = serde_json::to_vec_pretty(&record).expect("names and numbers are always JSON");
+    let page = views.file("nmi", "html");
+    views::write(&views.file("nmi", "json"), &json)?;
+    views::write(&views.file("nmi", "csv"), record.csv().as_bytes())?;
+    views::write(&page, nmi_page(&record, &views.title())?.as_bytes())?;
+    Ok((record, page))
+}
+
+fn nmi_page(record: &NmiRecord, run: &str) -> Result<String, EvalError> {
+    let title = format!("Mutual information of attention · {run}");
+    let mut body = format!("<h1>{}</h1>", escape(&title));
+    body += &facts(&[
+        ("Views".to_owned(), format!("{} of {}", record.views, record.shards)),
+        ("Tokens".to_owned(), format!("{} patches", record.patches)),
+        ("Checkpoint".to_owned(), record.checkpoint.display().to_string()),
+    ]);
+    body += "<p>The normalised mutual information between the positions of queries and keys, \
+             I(q; k) / √(H(q) · H(k)) with uniform queries: 0 where attention does not depend on \
+             the query, 1 where each query looks at one key of its own. The class token is left \
+             out as query and as key, and each query's weights over the patches are scaled to add \
+             up to 1. Averaged over views, the whole view visible.</p>";
+    let x = |layer: &Layer| layer.layer as f64;
+    let dots = record.layers.iter();
+    let dots = dots.flat_map(|layer| layer.heads.iter().map(move |&nmi| (x(layer), nmi)));
+    let mean = record.layers.iter().map(|layer| (x(layer), layer.mean)).collect();
+    let series = [
+        Series::line("mean over heads", mean),
+        Series { name: "a head".into(), points: dots.collect(), shape: Shape::Dots },
+    ];
+    let axes = Axes::new("layer", "normalised mutual information");
+    let svg = plot(&series, &axes).map_err(|error| EvalError::Draw(error.to_string()))?;
+    let _ = write!(body, "<figure>{svg}</figure>");
+    let heads = record.layers.first().map_or(0, |layer| layer.heads.len());
+    let mut headings = vec!["Layer".to_owned(), "Mean".to_owned()];
+    headings.extend((1..=heads).map(|head| format!("Head {head}")));
+    let rows: Vec<Vec<String>> = record
+        .layers
+        .iter()
+        .map(|layer| {
+            let numbers = std::iter::once(&layer.mean).chain(&layer.heads);
+            let numbers = numbers.map(|nmi| format!("{nmi:.3}"));
+            std::iter::once(layer.layer.to_string()).chain(numbers).collect()
+        })
+        .collect();
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    body += &table(&headings, &rows);
+    Ok(document(&title, &body))
+}

@@ -1,0 +1,124 @@
+//! Views of a set through the encoder, for what they show of its attention.
+
+use std::path::{Path, PathBuf};
+
+use burn::backend::Flex;
+use ingest::read::{ShardSet, StoredRow};
+use storage::{Address, Storage};
+
+use crate::checkpoint::Checkpoint;
+use crate::eval::encoder::{Attention, Frozen};
+use crate::eval::record::{EVAL_FOLDER, run_of};
+use crate::eval::spread::spread;
+use crate::eval::{EvalError, pictures};
+use crate::export::find_checkpoint;
+use crate::progress::Console;
+
+/// Which encoder is looked into, and which views it is shown.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// A run's folder, for its newest checkpoint, or a checkpoint file.
+    pub checkpoint: PathBuf,
+    /// How shards are reached.
+    pub storage: Storage,
+    /// Shards, or local pictures.
+    pub shards: Address,
+    /// How many views, spread evenly over the set's rows.
+    pub views: u64,
+}
+
+/// An opened request.
+pub struct Views {
+    /// The checkpoint's file.
+    pub path: PathBuf,
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    set: ShardSet,
+    rows: Vec<u64>,
+}
+
+impl Views {
+    /// Opens checkpoint and set.
+    ///
+    /// # Errors
+    /// [`EvalError`] if either can't be read or they do not fit together.
+    pub fn open(request: &Request, console: &Console) -> Result<Self, EvalError> {
+        let (path, checkpoint) = find_checkpoint(&request.checkpoint)?;
+        if request.views == 0 {
+            let expected = "it must be at least 1";
+            return Err(EvalError::Range { flag: "views", found: "0".into(), expected });
+        }
+        let cache = run_of(&path).join(EVAL_FOLDER);
+        let network = &checkpoint.header.network;
+        let dataset = pictures::open(&request.storage, &request.shards, network, &cache, console)?;
+        let source = dataset.source();
+        let set = ShardSet::open_at(source.storage(), source.folder())?;
+        let all = set.manifest().rows;
+        let count = request.views.min(all);
+        let rows = (0..count).map(|i| i * all / count).collect();
+        Ok(Self { path, checkpoint, set, rows })
+    }
+
+    /// The folder of the run.
+    pub fn run(&self) -> PathBuf {
+        run_of(&self.path)
+    }
+
+    /// How many views there are.
+    pub fn count(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// What `make` makes of each view and its attention in every block, in the set's order. Each
+    /// core takes one view after the other.
+    ///
+    /// # Errors
+    /// [`EvalError`] if a row can't be read, or of `make`.
+    pub fn each<T: Send>(
+        &self,
+        console: &Console,
+        make: impl Fn(&StoredRow, &[Attention]) -> Result<T, EvalError> + Sync,
+    ) -> Result<Vec<T>, EvalError> {
+        let encoder = Frozen::<Flex>::new(&self.checkpoint, &self.path, &Default::default())?;
+        let bar = console.work("attention", self.count());
+        let workers = vec![encoder; rayon::current_num_threads()];
+        let all = spread(workers, &self.rows, |encoder, &index| {
+            let row = self.set.row(index)?;
+            let mut input = Vec::new();
+            encoder.cut(&row.picture, &mut input).map_err(|error| EvalError::Row {
+                at: row.source.clone(),
+                reason: error.to_string(),
+            })?;
+            let made = make(&row, &encoder.attention(input));
+            bar.inc(1);
+            made
+        });
+        bar.finish_and_clear();
+        all
+    }
+
+    /// A file in the run's folder of analyses: `analysis/NAME-step-N.EXTENSION`.
+    pub fn file(&self, name: &str, extension: &str) -> PathBuf {
+        let step = self.checkpoint.header.step;
+        self.run().join(ANALYSIS_FOLDER).join(format!("{name}-step-{step:08}.{extension}"))
+    }
+
+    /// What a page's title says of the run.
+    pub fn title(&self) -> String {
+        let header = &self.checkpoint.header;
+        let (recipe, model) = (header.settings.recipe.name(), header.settings.model.name());
+        format!("{recipe} · {model} at step {}", header.step)
+    }
+}
+
+/// The folder of analyses in a run's folder.
+pub const ANALYSIS_FOLDER: &str = "analysis";
+
+/// Writes a file whole.
+///
+/// # Errors
+/// [`EvalError::Write`] if the disk refuses.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
+    crate::html::write_whole(path, bytes)
+        .map_err(|source| EvalError::Write { path: path.to_owned(), source })
+}

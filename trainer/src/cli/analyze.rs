@@ -1,0 +1,72 @@
+//! The commands that look into an encoder.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use storage::Address;
+use trainer::analyze::attention::Query;
+use trainer::analyze::views::Request;
+use trainer::analyze::{attention, nmi};
+use trainer::progress::Console;
+
+#[derive(Debug, Subcommand)]
+pub enum AnalyzeCommand {
+    /// Mutual information of query and key positions, for every layer and head
+    Nmi {
+        #[command(flatten)]
+        common: AnalyzeArgs,
+        /// Views that are averaged, spread over the set
+        #[arg(long, default_value_t = 64)]
+        views: u64,
+    },
+    /// Pictures of where a token looks
+    Attention {
+        #[command(flatten)]
+        common: AnalyzeArgs,
+        /// Views to draw, spread over the set
+        #[arg(long, default_value_t = 6)]
+        views: u64,
+        /// Block whose attention is drawn, from 1 [default: the topmost that was trained]
+        #[arg(long)]
+        layer: Option<usize>,
+        /// Token whose attention is drawn: class, or a patch as ROW,COLUMN from 0
+        #[arg(long, default_value = "class")]
+        query: Query,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// A run's folder, for its newest checkpoint, or a checkpoint file
+    #[arg(long, value_name = "RUN_OR_FILE")]
+    checkpoint: PathBuf,
+    /// Shards at any address, or a local folder or archive of pictures
+    #[arg(long)]
+    shards: Address,
+    /// URL of an S3-compatible store for s3:// addresses
+    #[arg(long)]
+    endpoint: Option<String>,
+}
+
+/// Looks into the encoder; says on standard output what came out and where it lies.
+pub fn run(command: AnalyzeCommand) -> anyhow::Result<ExitCode> {
+    let request = |common: AnalyzeArgs, views| -> anyhow::Result<Request> {
+        let AnalyzeArgs { checkpoint, shards, endpoint } = common;
+        Ok(Request { checkpoint, storage: super::storage(endpoint)?, shards, views })
+    };
+    match command {
+        AnalyzeCommand::Nmi { common, views } => {
+            let (record, page) = nmi(&request(common, views)?, &Console::new())?;
+            print!("{}", record.text());
+            println!("{}", page.display());
+        }
+        AnalyzeCommand::Attention { common, views, layer, query } => {
+            let request = request(common, views)?;
+            let pictures = attention::draw(&request, layer, query, &Console::new())?;
+            println!("{}", pictures.png.display());
+            println!("{}", pictures.page.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

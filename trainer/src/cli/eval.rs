@@ -1,0 +1,95 @@
+//! The commands that judge an encoder.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use storage::Address;
+use trainer::device::{self, DeviceChoice};
+use trainer::eval::knn::KnnSettings;
+use trainer::eval::linear::LinearSettings;
+use trainer::eval::page::percent;
+use trainer::eval::record::Method;
+use trainer::eval::{self, Request};
+use trainer::progress::Console;
+
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Weighted nearest neighbours on frozen features
+    Knn {
+        #[command(flatten)]
+        common: EvalArgs,
+        #[command(flatten)]
+        settings: KnnSettings,
+    },
+    /// A linear classifier on frozen features
+    Linear {
+        #[command(flatten)]
+        common: EvalArgs,
+        #[command(flatten)]
+        settings: LinearSettings,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Runs' folders, for their newest checkpoints, or checkpoint files
+    #[arg(long, required = true, num_args = 1.., value_name = "RUN_OR_FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// Labelled train set: shards at any address, or a local folder of class folders or archive
+    #[arg(long)]
+    shards: Address,
+    /// Labelled test set, likewise [default: a part of --shards]
+    #[arg(long)]
+    test_shards: Option<Address>,
+    /// Share of the pictures that is the test set where --test-shards is not given
+    #[arg(long, default_value_t = 0.2)]
+    test_share: f64,
+    /// Seed of that part, and of the order of training rows
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// auto, cuda:N or cpu
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// URL of an S3-compatible store for s3:// addresses
+    #[arg(long)]
+    endpoint: Option<String>,
+}
+
+/// Judges each checkpoint; a line each on standard output.
+pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
+    let (args, method) = match command {
+        EvalCommand::Knn { common, settings } => (common, Method::Knn(settings)),
+        EvalCommand::Linear { common, settings } => (common, Method::Linear(settings)),
+    };
+    let (device, line) = device::choose(args.device)?;
+    eprintln!("{line}");
+    let storage = super::storage(args.endpoint)?;
+    let console = Console::new();
+    for checkpoint in args.checkpoint {
+        let request = Request {
+            checkpoint,
+            storage: storage.clone(),
+            train: args.shards.clone(),
+            test: args.test_shards.clone(),
+            test_share: args.test_share,
+            method: method.clone(),
+            seed: args.seed,
+        };
+        let done = eval::run(&request, device, &console)?;
+        let record = &done.record;
+        let top5 =
+            record.score.top5.map_or(String::new(), |top5| format!(", top-5 {}", percent(top5)));
+        println!(
+            "{} of step {}: top-1 {}{top5}; {} test rows, {} train rows, {} classes; {}",
+            record.method.name(),
+            record.step,
+            percent(record.score.top1),
+            record.test.rows,
+            record.train.rows,
+            record.score.classes.len(),
+            done.page.display()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

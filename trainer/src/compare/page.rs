@@ -1,0 +1,155 @@
+//! The page itself.
+
+use std::fmt::Write;
+
+use super::run::RunData;
+use super::{CompareError, Comparison, Kind, duration};
+use crate::eval::page::percent;
+use crate::html::{document, escape, table};
+use crate::plot::{Axes, Series, Shape, plot};
+
+/// Points of a line of losses; of more, neighbours are averaged.
+const LOSS_POINTS: usize = 600;
+
+/// The unit of a time axis.
+struct Unit {
+    name: &'static str,
+    seconds: f64,
+}
+
+impl Unit {
+    /// The largest unit of which the longest run takes several.
+    fn of(runs: &[RunData]) -> Self {
+        let last = runs.iter().filter_map(|run| run.logged.last());
+        match last.map(|logged| logged.seconds).fold(0.0, f64::max) {
+            s if s < 300.0 => Self { name: "seconds of training", seconds: 1.0 },
+            s if s < 3.0 * 3600.0 => Self { name: "minutes of training", seconds: 60.0 },
+            _ => Self { name: "hours of training", seconds: 3600.0 },
+        }
+    }
+}
+
+/// The comparison as HTML, with everything it shows inside it.
+pub fn page(comparison: &Comparison) -> Result<String, CompareError> {
+    let Comparison { runs, kinds } = comparison;
+    let unit = Unit::of(runs);
+    let title = format!("Comparison of {} runs", runs.len());
+    let mut body = format!("<h1>{title}</h1>");
+    body += &runs_table(runs);
+    if runs.iter().any(|run| run.reckoned) {
+        body +=
+            "<p>Where a run's records do not hold the time, it is reckoned from their rates.</p>";
+    }
+
+    for kind in kinds {
+        body += &kind_section(runs, kind, &unit)?;
+    }
+    if kinds.is_empty() {
+        body += "<p>No run has an evaluation; <code>trainer eval knn</code> makes one.</p>";
+    } else {
+        body += "<h2>Time to an accuracy</h2><p>It is taken on the line between the evaluations \
+                 before and after; ≤ stands where the first evaluation had reached it already. A \
+                 checkpoint's time is that of the training behind it, without evaluations and \
+                 pauses.</p>";
+        body += &table(&Comparison::HEADINGS, &comparison.rows());
+    }
+
+    body += "<h2>Loss</h2><p>Losses of different recipes can't be compared: they are of other \
+             targets, and sums over other numbers of taps. What can be compared is the shape of a \
+             line, and lines of one recipe.</p>";
+    let losses = |x: &dyn Fn(u64, f64) -> f64| -> Vec<Series> {
+        runs.iter()
+            .map(|run| {
+                let points = run.logged.iter();
+                let points = points.map(|logged| (x(logged.step, logged.seconds), logged.loss));
+                Series::line(&run.name, thinned(points.collect()))
+            })
+            .collect()
+    };
+    let by_step = losses(&|step, _| step as f64);
+    let by_time = losses(&|_, seconds| seconds / unit.seconds);
+    for (series, x) in [(by_step, "step"), (by_time, unit.name)] {
+        let axes = Axes { log_y: true, ..Axes::new(x, "loss (logarithmic)") };
+        let _ = write!(body, "<figure>{}</figure>", plot(&series, &axes)?);
+    }
+    Ok(document(&title, &body))
+}
+
+/// Neighbours averaged until at most [`LOSS_POINTS`] are left.
+fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let each = points.len().div_ceil(LOSS_POINTS).max(1);
+    let mean = |points: &[(f64, f64)]| {
+        let count = points.len() as f64;
+        let sum = points.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+        (sum.0 / count, sum.1 / count)
+    };
+    points.chunks(each).map(mean).collect()
+}
+
+fn runs_table(runs: &[RunData]) -> String {
+    let mut keys: Vec<&str> = Vec::new();
+    for (key, _) in runs.iter().flat_map(|run| &run.facts) {
+        if !keys.contains(&key.as_str()) {
+            keys.push(key);
+        }
+    }
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|run| {
+            let fact = |key: &&str| {
+                let fact = run.facts.iter().find(|(name, _)| name == key);
+                fact.map_or("–".to_owned(), |(_, value)| value.clone())
+            };
+            let mut row = vec![run.name.clone()];
+            row.extend(keys.iter().map(fact));
+            match run.logged.last() {
+                Some(last) => row.extend([last.step.to_string(), duration(last.seconds)]),
+                None => row.extend(["–".into(), "–".into()]),
+            }
+            row
+        })
+        .collect();
+    let mut headings = vec!["run"];
+    headings.extend(keys);
+    headings.extend(["steps", "time"]);
+    table(&headings, &rows)
+}
+
+fn kind_section(runs: &[RunData], kind: &Kind, unit: &Unit) -> Result<String, CompareError> {
+    let mut body = format!("<h2>Accuracy: {}</h2>", escape(&kind.name));
+    let _ = write!(
+        body,
+        "<p>Top-1 accuracy on frozen features. The dashed line is {}, to which the time is told \
+         below.</p>",
+        percent(kind.accuracy)
+    );
+    if kind.unlike {
+        body += "<p><strong>Not all of these evaluations have the same settings, train and test \
+                 rows; their accuracies can't be compared.</strong></p>";
+    }
+    let series = |x: &dyn Fn(f64, f64) -> f64| -> Vec<Series> {
+        runs.iter()
+            .zip(&kind.outcomes)
+            .map(|(run, outcome)| Series {
+                name: run.name.clone(),
+                points: outcome
+                    .points
+                    .iter()
+                    .map(|point| (x(point.step, point.seconds), 100.0 * point.accuracy))
+                    .collect(),
+                shape: Shape::DottedLine,
+            })
+            .collect()
+    };
+    let by_step = series(&|step, _| step);
+    let by_time = series(&|_, seconds| seconds / unit.seconds);
+    for (series, x) in [(by_step, "step"), (by_time, unit.name)] {
+        let axes = Axes {
+            level: Some(100.0 * kind.accuracy),
+            legend_below: true,
+            ..Axes::new(x, "top-1 accuracy, %")
+        };
+        let _ = write!(body, "<figure>{}</figure>", plot(&series, &axes)?);
+    }
+    Ok(body)
+}

@@ -1,0 +1,171 @@
+//! Weighted nearest neighbours on frozen features: no training, so that only the encoder counts.
+
+use burn::backend::Flex;
+use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::features::Features;
+use super::score;
+use crate::model::state::to_host;
+
+/// Test rows whose similarities are computed at once.
+const TEST_ROWS: usize = 64;
+/// Train rows they are compared with at once.
+const TRAIN_ROWS: usize = 4096;
+
+/// How neighbours vote; the defaults are those of the literature on self-supervised features.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
+pub struct KnnSettings {
+    /// Neighbours that vote
+    #[arg(long, default_value_t = 20)]
+    pub k: usize,
+    /// Temperature T of a vote's weight exp(cosine / T)
+    #[arg(long, default_value_t = 0.07)]
+    pub temperature: f64,
+}
+
+impl Default for KnnSettings {
+    fn default() -> Self {
+        Self { k: 20, temperature: 0.07 }
+    }
+}
+
+/// For each row of `test` the classes for which its `k` nearest rows of `train` by cosine
+/// similarity vote, the best first. Of rows that are equally near the earlier counts.
+///
+/// Both must have the same classes and width.
+pub fn predict(train: &Features, test: &Features, settings: &KnnSettings) -> Vec<Vec<u32>> {
+    let dim = train.dim;
+    let blocks: Vec<Tensor<Flex, 2>> = normalised(train)
+        .chunks(TRAIN_ROWS * dim.max(1))
+        .map(|rows| matrix(rows, dim).transpose())
+        .collect();
+    let queries = normalised(test);
+    queries
+        .par_chunks(TEST_ROWS * dim.max(1))
+        .flat_map_iter(|rows| {
+            let queries = matrix(rows, dim);
+            let mut nearest = vec![Nearest::default(); rows.len() / dim];
+            for (block, first) in blocks.iter().zip((0..).step_by(TRAIN_ROWS)) {
+                let similarities = to_host(queries.clone().matmul(block.clone()));
+                let columns = block.dims()[1];
+                for (nearest, row) in nearest.iter_mut().zip(similarities.chunks(columns)) {
+                    nearest.add(row, first, settings.k);
+                }
+            }
+            nearest
+                .into_iter()
+                .map(|nearest| nearest.vote(train, settings.temperature))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn matrix(rows: &[f32], dim: usize) -> Tensor<Flex, 2> {
+    Tensor::from_data(TensorData::new(rows.to_vec(), [rows.len() / dim, dim]), &Default::default())
+}
+
+/// The features, each of length 1.
+fn normalised(features: &Features) -> Vec<f32> {
+    let mut values = features.values.clone();
+    for row in values.chunks_mut(features.dim.max(1)) {
+        let squares: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
+        let scale = 1.0 / squares.sqrt().max(1e-12);
+        row.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
+    }
+    values
+}
+
+/// The rows nearest so far with their similarities, the nearest first.
+#[derive(Debug, Clone, Default)]
+struct Nearest(Vec<(f32, usize)>);
+
+impl Nearest {
+    /// Looks at rows from `first` on, which must follow those before.
+    fn add(&mut self, similarities: &[f32], first: usize, k: usize) {
+        let worst = if self.0.len() < k { f32::NEG_INFINITY } else { self.0[k - 1].0 };
+        let near = similarities.iter().zip(first..).filter(|(similarity, _)| **similarity > worst);
+        self.0.extend(near.map(|(&similarity, row)| (similarity, row)));
+        let order = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if self.0.len() > k {
+            self.0.select_nth_unstable_by(k, order);
+            self.0.truncate(k);
+        }
+        self.0.sort_by(order);
+    }
+
+    fn vote(&self, train: &Features, temperature: f64) -> Vec<u32> {
+        let Some(&(nearest, _)) = self.0.first() else { return vec![] };
+        let mut votes = vec![0f32; train.classes.len()];
+        for &(similarity, row) in &self.0 {
+            // Seen from the nearest, so that no temperature overflows.
+            let weight = (f64::from(similarity - nearest) / temperature).exp();
+            votes[train.labels[row] as usize] += weight as f32;
+        }
+        score::best(&votes, 0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::eval::features::tests::of_rows;
+
+    #[test]
+    fn the_nearer_neighbours_outvote_the_more() {
+        // Seen from (1, 0): one row of class 0 at cosine 1, three of class 1 at cosine 0.8.
+        let train = of_rows(
+            &[
+                (&[2.0, 0.0], 0),
+                (&[0.8, 0.6], 1),
+                (&[0.8, -0.6], 1),
+                (&[4.0, 3.0], 1),
+                (&[-1.0, 0.0], 2),
+            ],
+            3,
+        );
+        let test = of_rows(&[(&[5.0, 0.0], 0)], 3);
+        let first =
+            |k, temperature| predict(&train, &test, &KnnSettings { k, temperature })[0].clone();
+        // exp(-0.2 / T) · 3 against 1: equal at T = 0.182.
+        assert_eq!(first(4, 0.07), [0, 1]);
+        assert_eq!(first(4, 0.5), [1, 0]);
+        assert_eq!(first(1, 0.5), [0]);
+        assert_eq!(first(100, 0.5), [1, 0, 2], "there are only five rows");
+        assert_eq!(first(4, 1e-6)[0], 0, "no temperature overflows");
+    }
+
+    #[test]
+    fn neighbours_are_those_of_a_plain_search_over_all_rows() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let rows: Vec<([f32; 6], u32)> = (0..TRAIN_ROWS as u32 * 2 + 100)
+            .map(|i| (std::array::from_fn(|_| rng.random_range(-1.0..1.0)), i % 4))
+            .collect();
+        let rows: Vec<(&[f32], u32)> = rows.iter().map(|(row, label)| (&row[..], *label)).collect();
+        let (test, train) = rows.split_at(100);
+        let settings = KnnSettings { k: 7, temperature: 0.2 };
+        let found = predict(&of_rows(train, 4), &of_rows(test, 4), &settings);
+
+        let cosine = |a: &[f32], b: &[f32]| {
+            let dot = |a: &[f32], b: &[f32]| -> f64 {
+                a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+            };
+            dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+        };
+        for ((query, _), found) in test.iter().zip(found) {
+            let mut all: Vec<_> =
+                train.iter().map(|(row, label)| (cosine(query, row), *label as usize)).collect();
+            all.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let mut votes = [0.0; 4];
+            for (cosine, label) in &all[..7] {
+                votes[*label] += (cosine / 0.2).exp();
+            }
+            let best = (0..4).max_by(|&a, &b| votes[a].total_cmp(&votes[b])).unwrap();
+            assert_eq!(found[0] as usize, best);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! What a frozen encoder is worth: how well classes can be told by its features.
+//!
+//! In the order in which data flows: [`pictures`] (what was named → a shard set), [`encoder`] (the
+//! one touch with the network), [`spread`] (over the cores), [`features`] (a feature a view, on the
+//! host), [`knn`] and [`linear`] (features → predictions), [`score`] (predictions → accuracies),
+//! [`record`] and [`page`] (what is left in the run's folder).
+
+pub mod encoder;
+pub mod features;
+pub mod knn;
+pub mod linear;
+pub mod page;
+pub mod pictures;
+pub mod record;
+pub mod score;
+pub mod spread;
+
+use std::path::{Path, PathBuf};
+
+use burn::backend::cuda::CudaDevice;
+use burn::backend::{Cuda, Flex};
+use storage::{Address, Storage};
+
+use crate::checkpoint::Checkpoint;
+use crate::data::{DataError, Dataset};
+use crate::device::DeviceKind;
+use crate::export::{ExportError, find_checkpoint};
+use crate::html::write_whole;
+use crate::model::StateError;
+use crate::progress::Console;
+use encoder::{FEATURE, Frozen};
+use features::Features;
+use record::{EVAL_FOLDER, EvalRecord, Method, Side, Split};
+use score::Score;
+
+/// An evaluation that can't be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// The checkpoint.
+    #[error(transparent)]
+    Run(#[from] ExportError),
+    /// The checkpoint's parameters do not fit its own sizes.
+    #[error("checkpoint {}: {source}", path.display())]
+    State {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What does not fit.
+        source: StateError,
+    },
+    /// The shards.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The pictures.
+    #[error(transparent)]
+    Ingest(#[from] ingest::IngestError),
+    /// Views of another size than the encoder's.
+    #[error(
+        "{at}: views of {found} pixels, but the encoder takes {expected}; ingest with --size {expected}"
+    )]
+    Size {
+        /// The shards.
+        at: String,
+        /// The side of their views.
+        found: usize,
+        /// The side that the encoder takes.
+        expected: usize,
+    },
+    /// A row that does not fit its set.
+    #[error("{at}: {reason}; remake the set with ingest into an empty folder")]
+    Row {
+        /// The row group.
+        at: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A set without labels.
+    #[error(
+        "{at}: no row has a label ({unlabelled} have none); put the pictures of each class into a folder of its name and ingest them again"
+    )]
+    Unlabelled {
+        /// The shards.
+        at: String,
+        /// Its rows.
+        unlabelled: u64,
+    },
+    /// Classes of the test set that the train set lacks.
+    #[error(
+        "{at}: the classes {unknown:?} are not among those of the train set ({known}); give sets with the same classes"
+    )]
+    UnknownClasses {
+        /// The test shards.
+        at: String,
+        /// The classes that are missed.
+        unknown: Vec<String>,
+        /// The first of those that are there.
+        known: String,
+    },
+    /// A split that leaves nothing on one side.
+    #[error(
+        "{at}: {pictures} labelled pictures are too few to part {share} of them off; give --test-shards"
+    )]
+    TooFew {
+        /// The shards.
+        at: String,
+        /// Its pictures.
+        pictures: usize,
+        /// The share for the test.
+        share: f64,
+    },
+    /// A setting out of its range.
+    #[error("--{flag} {found} is out of range: {expected}")]
+    Range {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// The system gives no thread.
+    #[error("can't start a thread: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// Something could not be drawn.
+    #[error("the page can't be drawn: {0}")]
+    Draw(String),
+    /// A file can't be written.
+    #[error("{}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What is to be evaluated, and on what.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// A run's folder, for its newest checkpoint, or a checkpoint file.
+    pub checkpoint: PathBuf,
+    /// How shards are reached.
+    pub storage: Storage,
+    /// The train set: shards, or local pictures in class folders.
+    pub train: Address,
+    /// The test set; without one, the train set is parted.
+    pub test: Option<Address>,
+    /// The share of pictures that is parted off for the test.
+    pub test_share: f64,
+    /// How the encoder is judged.
+    pub method: Method,
+    /// The seed of the split and of the order of training rows.
+    pub seed: u64,
+}
+
+/// What an evaluation gave, and where it lies.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// The figures.
+    pub record: EvalRecord,
+    /// Their file.
+    pub json: PathBuf,
+    /// The page that shows them.
+    pub page: PathBuf,
+}
+
+/// Judges a checkpoint's encoder and writes what came out into the run's folder.
+///
+/// # Errors
+/// [`EvalError`]; nothing is written then.
+pub fn run(
+    request: &Request,
+    device: DeviceKind,
+    console: &Console,
+) -> Result<Evaluated, EvalError> {
+    check(request)?;
+    let (path, checkpoint) = find_checkpoint(&request.checkpoint)?;
+    let run = record::run_of(&path);
+    let cache = run.join(EVAL_FOLDER);
+    let header = &checkpoint.header;
+
+    let features = |at: &Address, what: &str| {
+        let dataset = pictures::open(&request.storage, at, &header.network, &cache, console)?;
+        let features = features_on(device, &checkpoint, &path, &dataset, what, console)?;
+        if features.unlabelled > 0 {
+            console.message(&format!(
+                "{at}: {} rows without a label are left out",
+                features.unlabelled
+            ));
+        }
+        if features.rows() == 0 {
+            return Err(EvalError::Unlabelled {
+                at: at.to_string(),
+                unlabelled: features.unlabelled,
+            });
+        }
+        Ok(features)
+    };
+    let all = features(&request.train, "train features")?;
+    let (train, test, split) = match &request.test {
+        Some(at) => (all.clone(), matched(features(at, "test features")?, at, &all)?, None),
+        None => {
+            let (train, test) = part(&all, request)?;
+            console.message(&format!(
+                "no --test-shards: {} of {} pictures are parted off for the test, by the hash of their content",
+                test.picture_count(),
+                all.picture_count()
+            ));
+            (train, test, Some(Split { test_share: request.test_share }))
+        }
+    };
+    let shared_pictures = test.shared_pictures(&train) as u64;
+    if shared_pictures > 0 {
+        console
+            .message(&format!("warning: {shared_pictures} test pictures are train pictures too"));
+    }
+
+    let predictions = match &request.method {
+        Method::Knn(settings) => knn::predict(&train, &test, settings),
+        Method::Linear(settings) => linear::predict(&train, &test, settings, request.seed),
+    };
+    let shards = |at: &Address| at.to_string();
+    let record = EvalRecord {
+        method: request.method.clone(),
+        step: header.step,
+        checkpoint: path,
+        recipe: header.settings.recipe.name().to_owned(),
+        model: header.settings.model.name().to_owned(),
+        feature: FEATURE.to_owned(),
+        dim: train.dim,
+        seed: request.seed,
+        train: Side::new(shards(&request.train), &train),
+        test: Side::new(shards(request.test.as_ref().unwrap_or(&request.train)), &test),
+        split,
+        shared_pictures,
+        score: Score::new(&test.labels, &predictions, &train.classes),
+    };
+    write(record, &run)
+}
+
+fn check(request: &Request) -> Result<(), EvalError> {
+    let range = |ok: bool, flag, found: String, expected| {
+        if ok { Ok(()) } else { Err(EvalError::Range { flag, found, expected }) }
+    };
+    let share = request.test_share;
+    range(share > 0.0 && share < 1.0, "test-share", share.to_string(), "it lies between 0 and 1")?;
+    let above = "it must be a finite number above 0";
+    let positive = |value: f64| value.is_finite() && value > 0.0;
+    match &request.method {
+        Method::Knn(knn) => {
+            range(knn.k >= 1, "k", knn.k.to_string(), "it must be at least 1")?;
+            range(positive(knn.temperature), "temperature", knn.temperature.to_string(), above)
+        }
+        Method::Linear(linear) => {
+            let counts = [("epochs", linear.epochs), ("batch-size", linear.batch_size as u64)];
+            for (flag, count) in counts {
+                let expected = "it must be at least 1 and fit 32 bits";
+                let fits = count >= 1 && u32::try_from(count).is_ok();
+                range(fits, flag, count.to_string(), expected)?;
+            }
+            range(positive(linear.lr), "lr", linear.lr.to_string(), above)?;
+            let decay = linear.weight_decay;
+            let expected = "it must be a finite number, not below 0";
+            range(decay.is_finite() && decay >= 0.0, "weight-decay", decay.to_string(), expected)
+        }
+    }
+}
+
+/// The features of a set, made on a device.
+fn features_on(
+    device: DeviceKind,
+    checkpoint: &Checkpoint,
+    path: &Path,
+    dataset: &Dataset,
+    what: &str,
+    console: &Console,
+) -> Result<Features, EvalError> {
+    match device {
+        DeviceKind::Cuda(index) => {
+            let encoder = Frozen::<Cuda>::new(checkpoint, path, &CudaDevice::new(index))?;
+            features::extract(vec![encoder], dataset, what, console)
+        }
+        DeviceKind::Cpu => {
+            let encoder = Frozen::<Flex>::new(checkpoint, path, &Default::default())?;
+            let workers = vec![encoder; rayon::current_num_threads()];
+            features::extract(workers, dataset, what, console)
+        }
+    }
+}
+
+fn matched(test: Features, at: &Address, train: &Features) -> Result<Features, EvalError> {
+    test.with_classes_of(&train.classes).map_err(|unknown| {
+        let known: Vec<_> = train.classes.iter().take(8).map(String::as_str).collect();
+        let more = if train.classes.len() > known.len() { ", …" } else { "" };
+        let known = format!("{}{more}", known.join(", "));
+        EvalError::UnknownClasses { at: at.to_string(), unknown, known }
+    })
+}
+
+fn part(all: &Features, request: &Request) -> Result<(Features, Features), EvalError> {
+    let (train, test) = all.split(request.test_share, request.seed);
+    if train.rows() == 0 || test.rows() == 0 {
+        return Err(EvalError::TooFew {
+            at: request.train.to_string(),
+            pictures: all.picture_count(),
+            share: request.test_share,
+        });
+    }
+    Ok((train, test))
+}
+
+fn write(record: EvalRecord, run: &Path) -> Result<Evaluated, EvalError> {
+    let stem = record.stem(run);
+    let (json, page) = (stem.with_extension("json"), stem.with_extension("html"));
+    let text = serde_json::to_vec_pretty(&record).expect("names and numbers are always JSON");
+    let html = page::page(&record)?;
+    for (path, bytes) in [(&page, html.as_bytes()), (&json, &text)] {
+        write_whole(path, bytes)
+            .map_err(|source| EvalError::Write { path: path.clone(), source })?;
+    }
+    Ok(Evaluated { record, json, page })
+}

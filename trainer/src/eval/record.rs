@@ -1,0 +1,164 @@
+//! What an evaluation leaves behind in a run's folder: `eval/KIND-step-N.json`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::features::Features;
+use super::knn::KnnSettings;
+use super::linear::LinearSettings;
+use super::score::Score;
+
+/// The folder of evaluations in a run's folder.
+pub const EVAL_FOLDER: &str = "eval";
+
+/// How the encoder was judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Method {
+    /// Weighted nearest neighbours.
+    Knn(KnnSettings),
+    /// A linear classifier.
+    Linear(LinearSettings),
+}
+
+impl Method {
+    /// The name as commands, files and messages spell it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Knn(_) => "knn",
+            Self::Linear(_) => "linear",
+        }
+    }
+}
+
+/// Rows on one side of an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// Where they lie.
+    pub shards: String,
+    /// Labelled views.
+    pub rows: u64,
+    /// Pictures of which they are views.
+    pub pictures: u64,
+    /// Rows of the set that were left out since they have no label.
+    pub unlabelled: u64,
+}
+
+impl Side {
+    /// What is told of features of the set at `shards`.
+    pub fn new(shards: String, features: &Features) -> Self {
+        Self {
+            shards,
+            rows: features.rows() as u64,
+            pictures: features.picture_count() as u64,
+            unlabelled: features.unlabelled,
+        }
+    }
+}
+
+/// How one set was parted into train and test.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// About which share of the pictures is for the test; their content decides.
+    pub test_share: f64,
+}
+
+/// One evaluation of one checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvalRecord {
+    /// How it was judged, with all settings.
+    #[serde(flatten)]
+    pub method: Method,
+    /// The checkpoint's step.
+    pub step: u64,
+    /// The checkpoint.
+    pub checkpoint: PathBuf,
+    /// The run's recipe.
+    pub recipe: String,
+    /// The run's encoder.
+    pub model: String,
+    /// What a feature is.
+    pub feature: String,
+    /// Numbers a feature.
+    pub dim: usize,
+    /// The seed of the split, and of the order of training rows.
+    pub seed: u64,
+    /// On what it was trained.
+    pub train: Side,
+    /// On what it was tested.
+    pub test: Side,
+    /// How one set was parted, if it was.
+    pub split: Option<Split>,
+    /// Test pictures whose bytes are those of a train picture.
+    pub shared_pictures: u64,
+    /// How well it did.
+    #[serde(flatten)]
+    pub score: Score,
+}
+
+impl EvalRecord {
+    /// The record's file without its extension: `eval/KIND-step-N` in the run's folder.
+    pub fn stem(&self, run: &Path) -> PathBuf {
+        run.join(EVAL_FOLDER).join(format!("{}-step-{:08}", self.method.name(), self.step))
+    }
+}
+
+/// The run's folder to which a checkpoint belongs, by the path it was given with.
+pub fn run_of(checkpoint: &Path) -> PathBuf {
+    let folder = checkpoint.parent().unwrap_or(Path::new(""));
+    let run = if folder.file_name().is_some_and(|name| name == "checkpoints") {
+        folder.parent().unwrap_or(Path::new(""))
+    } else {
+        folder
+    };
+    if run.as_os_str().is_empty() { PathBuf::from(".") } else { run.to_owned() }
+}
+
+/// The records in a run's folder, by kind and step. Files of other programs are passed over; a
+/// record that can't be read is an error.
+///
+/// # Errors
+/// What the system or the parser says, with the file's name.
+pub fn read_all(run: &Path) -> io::Result<Vec<EvalRecord>> {
+    let folder = run.join(EVAL_FOLDER);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(named(&folder, error)),
+    };
+    let mut records = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| named(&folder, error))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !(name.contains("-step-") && name.ends_with(".json")) {
+            continue;
+        }
+        let text = fs::read(&path).map_err(|error| named(&path, error))?;
+        let record: EvalRecord =
+            serde_json::from_slice(&text).map_err(|error| named(&path, error.into()))?;
+        records.push(record);
+    }
+    records.sort_by_key(|record| (record.method.name(), record.step));
+    Ok(records)
+}
+
+fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_belongs_to_the_run_in_whose_folder_it_lies() {
+        let run = |path: &str| run_of(Path::new(path));
+        assert_eq!(run("runs/a/checkpoints/step-1.safetensors"), Path::new("runs/a"));
+        assert_eq!(run("elsewhere/step-1.safetensors"), Path::new("elsewhere"));
+        assert_eq!(run("checkpoints/step-1.safetensors"), Path::new("."));
+        assert_eq!(run("step-1.safetensors"), Path::new("."));
+    }
+}

@@ -1,0 +1,191 @@
+//! Plots as SVG.
+
+use std::fmt::Display;
+
+use plotters::coord::ranged1d::ValueFormatter;
+use plotters::prelude::*;
+
+/// A plot that could not be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("a plot can't be drawn: {0}")]
+pub struct PlotError(String);
+
+fn fault(error: impl Display) -> PlotError {
+    PlotError(error.to_string())
+}
+
+/// How a series is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Its points are joined.
+    Line,
+    /// Each point is a dot.
+    Dots,
+    /// Both.
+    DottedLine,
+}
+
+/// A named series.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// What the legend says.
+    pub name: String,
+    /// Its points, x rising.
+    pub points: Vec<(f64, f64)>,
+    /// How it is drawn.
+    pub shape: Shape,
+}
+
+impl Series {
+    /// A line.
+    pub fn line(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Self { name: name.into(), points, shape: Shape::Line }
+    }
+}
+
+/// What stands around the series.
+#[derive(Debug, Clone, Copy)]
+pub struct Axes<'a> {
+    /// Below the plot.
+    pub x: &'a str,
+    /// Beside it.
+    pub y: &'a str,
+    /// The y axis is logarithmic; points that are not above 0 are left out.
+    pub log_y: bool,
+    /// A dashed line across.
+    pub level: Option<f64>,
+    /// The legend stands at the lower right, where rising lines leave room; else at the upper.
+    pub legend_below: bool,
+}
+
+impl<'a> Axes<'a> {
+    /// Plain axes with the legend at the upper right.
+    pub fn new(x: &'a str, y: &'a str) -> Self {
+        Self { x, y, log_y: false, level: None, legend_below: false }
+    }
+}
+
+/// Colours that differ in lightness too, so that they stay apart for every eye.
+pub const COLOURS: [RGBColor; 6] = [
+    RGBColor(31, 73, 125),
+    RGBColor(214, 96, 36),
+    RGBColor(46, 139, 87),
+    RGBColor(160, 60, 140),
+    RGBColor(120, 120, 120),
+    RGBColor(200, 160, 20),
+];
+
+/// An SVG of `series` over a common x, with axes and a legend.
+///
+/// # Errors
+/// [`PlotError`] if the drawing library refuses.
+pub fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
+    let mut series = series.to_vec();
+    for series in &mut series {
+        series.points.retain(|(x, y)| x.is_finite() && y.is_finite() && (!axes.log_y || *y > 0.0));
+    }
+    let points = || series.iter().flat_map(|series| &series.points);
+    let span = |values: &mut dyn Iterator<Item = f64>| {
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        })
+    };
+    if points().next().is_none() {
+        return Ok("<p>Nothing was logged.</p>".to_owned());
+    }
+    let (x_low, x_high) = span(&mut points().map(|point| point.0));
+    let (y_low, y_high) = span(&mut points().map(|point| point.1).chain(axes.level));
+    let x = x_low..x_high.max(x_low + 1e-9);
+
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (880, 360)).into_drawing_area();
+        area.fill(&WHITE).map_err(fault)?;
+        let mut builder = ChartBuilder::on(&area);
+        builder.margin(12).x_label_area_size(44).y_label_area_size(64);
+        if axes.log_y {
+            let margin = (y_high / y_low).powf(0.05).max(1.01);
+            let y = ((y_low / margin)..(y_high * margin)).log_scale();
+            let chart = builder.build_cartesian_2d(x, y).map_err(fault)?;
+            draw(chart, &series, axes, (x_low, x_high))?;
+        } else {
+            let margin = ((y_high - y_low) * 0.05).max(y_high.abs() * 1e-3).max(1e-9);
+            let y = (y_low - margin)..(y_high + margin);
+            let chart = builder.build_cartesian_2d(x, y).map_err(fault)?;
+            draw(chart, &series, axes, (x_low, x_high))?;
+        }
+        area.present().map_err(fault)?;
+    }
+    Ok(svg)
+}
+
+fn draw<'a, DB: DrawingBackend + 'a, Y: Ranged<ValueType = f64> + ValueFormatter<f64>>(
+    mut chart: ChartContext<'a, DB, Cartesian2d<plotters::coord::types::RangedCoordf64, Y>>,
+    series: &[Series],
+    axes: &Axes<'_>,
+    (x_low, x_high): (f64, f64),
+) -> Result<(), PlotError> {
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(RGBColor(225, 225, 225))
+        .label_style(("sans-serif", 14))
+        .axis_desc_style(("sans-serif", 15))
+        .x_desc(axes.x)
+        .y_desc(axes.y)
+        .draw()
+        .map_err(fault)?;
+    if let Some(level) = axes.level {
+        let style = RGBColor(90, 90, 90).stroke_width(1);
+        let line = DashedLineSeries::new([(x_low, level), (x_high, level)], 6, 4, style);
+        chart.draw_series(line).map_err(fault)?;
+    }
+    for (series, colour) in series.iter().zip(COLOURS.iter().cycle()) {
+        let style = colour.stroke_width(2);
+        let dots = || series.points.iter().map(|&point| Circle::new(point, 3, colour.filled()));
+        if series.shape == Shape::Dots {
+            chart
+                .draw_series(dots())
+                .map_err(fault)?
+                .label(&series.name)
+                .legend(move |(x, y)| Circle::new((x + 9, y), 3, colour.filled()));
+            continue;
+        }
+        chart
+            .draw_series(LineSeries::new(series.points.iter().copied(), style))
+            .map_err(fault)?
+            .label(&series.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        if series.shape == Shape::DottedLine {
+            chart.draw_series(dots()).map_err(fault)?;
+        }
+    }
+    let corner = if axes.legend_below {
+        SeriesLabelPosition::LowerRight
+    } else {
+        SeriesLabelPosition::UpperRight
+    };
+    chart
+        .configure_series_labels()
+        .position(corner)
+        .label_font(("sans-serif", 14))
+        .background_style(WHITE.mix(0.85))
+        .border_style(RGBColor(200, 200, 200))
+        .draw()
+        .map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logarithmic_axis_leaves_out_what_has_no_logarithm() {
+        let line = Series::line("a", vec![(0.0, 0.0), (1.0, -1.0), (2.0, f64::NAN)]);
+        let axes = Axes { log_y: true, ..Axes::new("step", "loss") };
+        assert!(plot(std::slice::from_ref(&line), &axes).unwrap().contains("Nothing"));
+        let good = Series::line("b", vec![(0.0, 1.0), (5.0, 0.01)]);
+        let svg = plot(&[line, good], &axes).unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains("loss") && svg.contains("step"));
+    }
+}
