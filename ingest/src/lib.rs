@@ -39,6 +39,7 @@ mod stream;
 pub mod terminal;
 pub mod verify;
 pub mod view;
+mod wide;
 
 pub use classes::Classes;
 pub use error::IngestError;
