@@ -131,9 +131,16 @@ pub fn export(checkpoint: &Checkpoint, out: &Path) -> Result<(), ExportError> {
         EncoderConfig::Vit { dim, depth, heads, .. } => (*dim, list(&[*depth]), list(&[*heads])),
         EncoderConfig::Swin { dim, depths, heads, .. } => (*dim, list(depths), list(heads)),
     };
+    // A name only for what the name stands for.
+    let named = header.settings.model;
+    let architecture = match &network.encoder {
+        encoder if *encoder == named.encoder() => named.name(),
+        EncoderConfig::Vit { .. } => "vit",
+        EncoderConfig::Swin { .. } => "swin",
+    };
     let mut metadata = HashMap::from([
         ("format".to_owned(), "pt".to_owned()),
-        ("architecture".to_owned(), header.settings.model.name().to_owned()),
+        ("architecture".to_owned(), architecture.to_owned()),
         ("img_size".to_owned(), network.size.to_string()),
         ("patch_size".to_owned(), network.encoder.patch().to_string()),
         ("embed_dim".to_owned(), dim.to_string()),

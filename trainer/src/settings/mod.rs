@@ -285,6 +285,13 @@ impl Settings {
     /// [`ConfigError`] if a size belongs to another family of encoders.
     pub fn encoder(&self) -> Result<EncoderConfig, ConfigError> {
         let mut encoder = self.model.encoder();
+        if self.recipe.needs_swin() && matches!(encoder, EncoderConfig::Vit { .. }) {
+            return Err(ConfigError(format!(
+                "{} is a method for Swin, and {} is a ViT; choose --model swin-tiny-7 or another Swin",
+                self.recipe.name(),
+                self.model.name()
+            )));
+        }
         let fail = |text: &str| Err(ConfigError(format!("{} {text}", self.model.name())));
         match &mut encoder {
             EncoderConfig::Vit { patch, dim, depth, heads } => {
@@ -468,6 +475,9 @@ mod tests {
         };
         assert!(refused("window = 7").contains("no windows"));
         assert!(refused("depths = [2, 2]").contains("--depths"));
+        assert!(
+            refused("recipe = \"simmim\"\nmodel = \"vit-base-16\"").contains("method for Swin")
+        );
         assert!(refused("input-size = 192").contains("--size 192"));
         assert!(refused("mask = \"block\"").contains("--masked token"));
     }
