@@ -34,6 +34,7 @@ mod stored;
 mod stream;
 pub mod verify;
 pub mod view;
+mod wide;
 
 pub use error::IngestError;
 pub use progress::{Bar, Progress, Silent};

@@ -1,7 +1,8 @@
 //! A picture of the stream → its views → its rows, with the targets as they are stored.
 
+use multiversion::multiversion;
 use schemas::{IngestSettings, Reject, code};
-use targets::{HogExtractor, View, patch_stats};
+use targets::{HogExtractor, View, patch_stats_of};
 
 use crate::IngestError;
 use crate::duplicates::perceptual_hash;
@@ -20,17 +21,9 @@ pub(crate) struct Row {
     pub view: u32,
     pub source_size: (u32, u32),
     pub crop: Crop,
-    pub picture: Vec<u8>,
-    pub cells: Vec<Cells>,
-}
-
-/// The columns that a row has once for every cell size.
-#[derive(Debug, Clone)]
-pub(crate) struct Cells {
-    pub hog: Vec<u8>,
-    pub ties: Vec<u8>,
-    pub mean: Vec<u8>,
-    pub inv_std: Vec<u8>,
+    /// The wide columns: the picture, then HOG and ties of each cell size, then the mean and the
+    /// inverse deviation of each.
+    pub wide: Vec<Vec<u8>>,
 }
 
 /// A picture from which its views are cut; of the rest there are only hashes.
@@ -112,6 +105,7 @@ impl<'a> Looker<'a> {
 #[derive(Debug)]
 pub(crate) struct RowMaker<'a> {
     settings: &'a IngestSettings,
+    cells: Vec<usize>,
     hog: HogExtractor,
 }
 
@@ -120,7 +114,7 @@ impl<'a> RowMaker<'a> {
         let layout = &settings.layout;
         let cells: Vec<_> = layout.cells.iter().map(|&cell| cell as usize).collect();
         let hog = HogExtractor::new(layout.size as usize, layout.bins as usize, &cells)?;
-        Ok(Self { settings, hog })
+        Ok(Self { settings, cells, hog })
     }
 
     /// The rows of the picture that has this number in the set.
@@ -130,7 +124,7 @@ impl<'a> RowMaker<'a> {
         (0..)
             .zip(views)
             .map(|(view, (crop, picture))| {
-                let cells = self.cells(&picture)?;
+                let wide = self.wide(picture)?;
                 Ok(Row {
                     id: first + u64::from(view),
                     source: name.clone(),
@@ -140,33 +134,37 @@ impl<'a> RowMaker<'a> {
                     view,
                     source_size,
                     crop,
-                    picture,
-                    cells,
+                    wide,
                 })
             })
             .collect()
     }
 
-    fn cells(&mut self, pixels: &[u8]) -> Result<Vec<Cells>, IngestError> {
+    fn wide(&mut self, picture: Vec<u8>) -> Result<Vec<Vec<u8>>, IngestError> {
         let layout = &self.settings.layout;
-        let view = View::new(pixels, layout.size as usize)?;
-        let hogs = self.hog.compute(view)?;
-        hogs.iter()
-            .map(|hog| {
-                let stats = patch_stats(view, hog.cell)?;
-                Ok(Cells {
-                    hog: codes(&hog.values),
-                    ties: codes(&hog.ties),
-                    mean: floats(&stats.mean),
-                    inv_std: floats(&stats.inv_std),
-                })
-            })
-            .collect()
+        let view = View::new(&picture, layout.size as usize)?;
+        let mut targets = Vec::with_capacity(4 * self.cells.len());
+        for hog in self.hog.compute(view)? {
+            targets.extend([codes(&hog.values), codes(&hog.ties)]);
+        }
+        for stats in patch_stats_of(view, &self.cells)? {
+            targets.extend([floats(&stats.mean), floats(&stats.inv_std)]);
+        }
+        let mut wide = vec![picture];
+        wide.append(&mut targets);
+        Ok(wide)
     }
 }
 
 fn codes(values: &[f32]) -> Vec<u8> {
-    values.iter().map(|&value| code::encode(value)).collect()
+    let mut codes = vec![0; values.len()];
+    encode(values, &mut codes);
+    codes
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn encode(values: &[f32], codes: &mut [u8]) {
+    codes.iter_mut().zip(values).for_each(|(code, &value)| *code = code::encode(value));
 }
 
 fn floats(values: &[f32]) -> Vec<u8> {

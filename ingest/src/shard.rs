@@ -1,7 +1,7 @@
 //! Rows → one Parquet file. The bytes follow from the rows and the settings alone.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, StringArray, UInt32Array, UInt64Array};
 use arrow::buffer::Buffer;
@@ -15,19 +15,18 @@ use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{ColumnChunkMetaData, KeyValue};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::ColumnPath;
+use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use rayon::prelude::*;
 use schemas::checksums::CHECKSUMS_KEY;
-use schemas::{ColumnChecksums, IngestSettings, Place, ShardEntry, ShardLayout, layout};
+use schemas::{ColumnChecksums, IngestSettings, Place, ShardEntry, layout};
 use storage::{Address, Storage};
 
 use crate::row::Row;
+use crate::wide::{Packer, WideColumn};
 use crate::{CREATED_BY, IngestError};
 
-/// Bytes at which a page ends. A reader has one page of each column in memory.
-const PAGE_BYTES: usize = 2 << 20;
-/// Rows after which the writer looks whether the page is full; wide rows need it to look often.
-const ROWS_PER_LOOK: usize = 8;
+/// Bytes that are hashed at once.
+const HASHED_AT_ONCE: usize = 128 << 10;
 /// Hexadecimal digits of a row group's hash.
 const GROUP_DIGITS: usize = 16;
 
@@ -39,51 +38,85 @@ pub(crate) fn file_name(number: u64) -> String {
 /// A row group that is encoded and compressed, but not yet in a file.
 pub(crate) struct Group {
     rows: u64,
-    columns: Vec<ArrowColumnChunk>,
+    narrow: Vec<ArrowColumnChunk>,
+    wide: Vec<WideColumn>,
 }
 
 /// Encodes row groups, for any shard and on many threads at once.
 pub(crate) struct Encoder {
     out: Address,
-    factory: ArrowRowGroupWriterFactory,
-    layout: ShardLayout,
     schema: SchemaRef,
     options: ArrowWriterOptions,
+    /// Of the columns before the first wide one.
+    narrow: SchemaRef,
+    factory: ArrowRowGroupWriterFactory,
+    wide: Vec<ColumnDescPtr>,
+    level: ZstdLevel,
+    packers: Mutex<Vec<Packer>>,
 }
 
 impl Encoder {
     /// An encoder of shards in `out`.
     pub fn new(out: &Address, settings: &IngestSettings) -> Result<Self, IngestError> {
+        Self::try_new(out, settings).map_err(IngestError::parquet(out))
+    }
+
+    fn try_new(out: &Address, settings: &IngestSettings) -> ParquetResult<Self> {
         let schema: SchemaRef = Arc::new(settings.layout.arrow_schema());
-        let properties = properties(settings).map_err(IngestError::parquet(out))?;
-        let options = ArrowWriterOptions::new().with_properties(properties);
-        let (_, factory) =
-            ArrowWriter::try_new_with_options(io::sink(), schema.clone(), options.clone())
-                .and_then(ArrowWriter::into_serialized_writer)
-                .map_err(IngestError::parquet(out))?;
-        let layout = settings.layout.clone();
-        Ok(Self { out: out.clone(), factory, layout, schema, options })
+        let level = ZstdLevel::try_new(settings.zstd_level)?;
+        let options = ArrowWriterOptions::new().with_properties(properties(level));
+        let writer = |schema: &SchemaRef| {
+            ArrowWriter::try_new_with_options(io::sink(), schema.clone(), options.clone())?
+                .into_serialized_writer()
+        };
+        let first_wide = schema.index_of(layout::PICTURE)?;
+        let narrow = Arc::new(schema.project(&(0..first_wide).collect::<Vec<_>>())?);
+        let (_, factory) = writer(&narrow)?;
+        let (whole, _) = writer(&schema)?;
+        let wide = whole.schema_descr().columns()[first_wide..].to_vec();
+        let (out, packers) = (out.clone(), Mutex::default());
+        Ok(Self { out, schema, options, narrow, factory, wide, level, packers })
     }
 
     /// Encodes and compresses rows into a group.
     pub fn encode(&self, rows: &[Row]) -> Result<Group, IngestError> {
-        let columns = self.encode_columns(rows).map_err(IngestError::parquet(&self.out))?;
-        Ok(Group { rows: rows.len() as u64, columns })
+        let (narrow, wide) = rayon::join(|| self.encode_narrow(rows), || self.encode_wide(rows));
+        let error = IngestError::parquet(&self.out);
+        let (narrow, wide) = narrow.and_then(|narrow| Ok((narrow, wide?))).map_err(error)?;
+        Ok(Group { rows: rows.len() as u64, narrow, wide })
     }
 
-    fn encode_columns(&self, rows: &[Row]) -> ParquetResult<Vec<ArrowColumnChunk>> {
+    fn encode_narrow(&self, rows: &[Row]) -> ParquetResult<Vec<ArrowColumnChunk>> {
         // The index matters to encrypted files only.
         let writers = self.factory.create_column_writers(0)?;
-        let arrays = columns(rows, &self.layout);
+        let columns = narrow_columns(rows);
         writers
-            .into_par_iter()
-            .zip(arrays)
-            .zip(self.schema.fields().par_iter())
-            .map(|((mut writer, array), field)| {
-                for leaf in compute_leaves(field, &array)? {
+            .into_iter()
+            .zip(columns)
+            .zip(self.narrow.fields())
+            .map(|((mut writer, column), field)| {
+                for leaf in compute_leaves(field, &column)? {
                     writer.write(&leaf)?;
                 }
                 writer.close()
+            })
+            .collect()
+    }
+
+    fn encode_wide(&self, rows: &[Row]) -> ParquetResult<Vec<WideColumn>> {
+        let packers = || self.packers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wide
+            .par_iter()
+            .enumerate()
+            .map(|(at, column)| {
+                let idle = packers().pop();
+                let mut packer = match idle {
+                    Some(packer) => packer,
+                    None => Packer::new(self.level)?,
+                };
+                let packed = packer.pack(column, rows.iter().map(|row| row.wide[at].as_slice()));
+                packers().push(packer);
+                packed
             })
             .collect()
     }
@@ -125,25 +158,32 @@ pub(crate) struct ShardWriter {
 impl ShardWriter {
     /// Appends a group to the file.
     pub fn append(&mut self, group: Group) -> Result<(), IngestError> {
-        self.append_columns(group.columns).map_err(IngestError::parquet(&self.at))?;
+        self.append_columns(group.narrow, group.wide).map_err(IngestError::parquet(&self.at))?;
         self.rows += group.rows;
         self.groups.push(group.rows as u32);
         Ok(())
     }
 
-    fn append_columns(&mut self, columns: Vec<ArrowColumnChunk>) -> ParquetResult<()> {
+    fn append_columns(
+        &mut self,
+        narrow: Vec<ArrowColumnChunk>,
+        wide: Vec<WideColumn>,
+    ) -> ParquetResult<()> {
         // What comes before the group has passed on, and so is in no group's hash.
         self.file.flush()?;
         self.file.inner_mut().begin_group();
         let mut writer = self.file.next_row_group()?;
-        for column in columns {
+        for column in narrow {
+            column.append_to_row_group(&mut writer)?;
+        }
+        for column in wide {
             column.append_to_row_group(&mut writer)?;
         }
         let metadata = writer.close()?;
         self.file.flush()?;
+        self.hashes.push(group_hash(&self.file.inner_mut().end_group()?));
         let Hashed { bytes: end, group, .. } = self.file.inner();
         self.ends.push(*end);
-        self.hashes.push(group_hash(&blake3::hash(group)));
         let begin = end - group.len() as u64;
         let checksum = |column: &ColumnChunkMetaData| {
             let (start, length) = column.byte_range();
@@ -195,15 +235,13 @@ impl ClosedShard {
     }
 }
 
-fn properties(settings: &IngestSettings) -> ParquetResult<WriterProperties> {
+fn properties(level: ZstdLevel) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(settings.zstd_level)?))
+        .set_compression(Compression::ZSTD(level))
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_offset_index_disabled(true)
-        .set_write_batch_size(ROWS_PER_LOOK)
-        .set_data_page_size_limit(PAGE_BYTES)
         .set_max_row_group_row_count(None);
     for name in [layout::SOURCE, layout::LABEL] {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), true);
@@ -212,18 +250,19 @@ fn properties(settings: &IngestSettings) -> ParquetResult<WriterProperties> {
         let column = ColumnPath::from(name);
         properties = properties.set_column_statistics_enabled(column, EnabledStatistics::Chunk);
     }
-    Ok(properties.build())
+    properties.build()
 }
 
-/// The columns in the order of the schema.
-fn columns(rows: &[Row], layout: &ShardLayout) -> Vec<ArrayRef> {
+/// The columns before the first wide one, in the order of the schema.
+fn narrow_columns(rows: &[Row]) -> Vec<ArrayRef> {
     let numbers = |of: fn(&Row) -> u32| -> ArrayRef {
         Arc::new(UInt32Array::from_iter_values(rows.iter().map(of)))
     };
-    let mut columns: Vec<ArrayRef> = vec![
+    let hashes = rows.iter().flat_map(|row| row.content_hash).collect();
+    vec![
         Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.id))),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.source))),
-        binary(rows, 32, |row| &row.content_hash),
+        Arc::new(FixedSizeBinaryArray::new(32, Buffer::from_vec::<u8>(hashes), None)),
         Arc::new(UInt64Array::from_iter(rows.iter().map(|row| row.perceptual_hash))),
         Arc::new(StringArray::from_iter(rows.iter().map(|row| row.label.as_ref()))),
         numbers(|row| row.view),
@@ -233,52 +272,54 @@ fn columns(rows: &[Row], layout: &ShardLayout) -> Vec<ArrayRef> {
         numbers(|row| row.crop.y),
         numbers(|row| row.crop.width),
         numbers(|row| row.crop.height),
-        binary(rows, layout.picture_bytes(), |row| &row.picture),
-    ];
-    for (i, &cell) in layout.cells.iter().enumerate() {
-        columns.push(binary(rows, layout.hog_bytes(cell), |row| &row.cells[i].hog));
-        columns.push(binary(rows, layout.tie_bytes(cell), |row| &row.cells[i].ties));
-    }
-    for (i, &patch) in layout.cells.iter().enumerate() {
-        columns.push(binary(rows, layout.stat_bytes(patch), |row| &row.cells[i].mean));
-        columns.push(binary(rows, layout.stat_bytes(patch), |row| &row.cells[i].inv_std));
-    }
-    columns
+    ]
 }
 
-fn binary(rows: &[Row], bytes: usize, of: impl Fn(&Row) -> &[u8]) -> ArrayRef {
-    let mut values = Vec::with_capacity(rows.len() * bytes);
-    for row in rows {
-        values.extend_from_slice(of(row));
-    }
-    let width = i32::try_from(bytes).expect("a view of at most 4096 pixels a side");
-    Arc::new(FixedSizeBinaryArray::new(width, Buffer::from_vec(values), None))
-}
-
-/// A writer that hashes what is written to it, and keeps one row group of it.
+/// A writer that hashes what is written to it. A row group is gathered first, so that its bytes are
+/// hashed and passed on in large pieces.
 struct Hashed<W> {
     writer: W,
     bytes: u64,
     hasher: blake3::Hasher,
-    /// What was written since the row group began.
+    in_group: bool,
+    /// The newest row group, whole or so far.
     group: Vec<u8>,
 }
 
-impl<W> Hashed<W> {
+impl<W: Write> Hashed<W> {
     fn new(writer: W) -> Self {
-        Self { writer, bytes: 0, hasher: blake3::Hasher::new(), group: vec![] }
+        Self { writer, bytes: 0, hasher: blake3::Hasher::new(), in_group: false, group: vec![] }
     }
 
     fn begin_group(&mut self) {
+        self.in_group = true;
         self.group.clear();
+    }
+
+    /// Passes the row group on; its hash.
+    fn end_group(&mut self) -> io::Result<blake3::Hash> {
+        self.in_group = false;
+        let mut of_group = blake3::Hasher::new();
+        // Both hashes of a piece are taken while it is in the processor's cache.
+        for piece in self.group.chunks(HASHED_AT_ONCE) {
+            of_group.update(piece);
+            self.hasher.update(piece);
+        }
+        self.writer.write_all(&self.group).map_err(told)?;
+        Ok(of_group.finalize())
     }
 }
 
 impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let written = self.writer.write(buffer).map_err(told)?;
-        self.hasher.update(&buffer[..written]);
-        self.group.extend_from_slice(&buffer[..written]);
+        let written = if self.in_group {
+            self.group.extend_from_slice(buffer);
+            buffer.len()
+        } else {
+            let written = self.writer.write(buffer).map_err(told)?;
+            self.hasher.update(&buffer[..written]);
+            written
+        };
         self.bytes += written as u64;
         Ok(written)
     }

@@ -43,11 +43,16 @@ impl Edge {
         Self { cos: f64::from(up).copysign(cos) as f32, sin: down as f32 }
     }
 
-    /// Positive if a gradient with gx > 0 is past this edge, negative if it is before, and zero
-    /// if it lies on it.
+    /// Whether a gradient with gx > 0 is before this edge.
     #[inline(always)]
-    pub fn side(self, gx: f32, gy: f32) -> f32 {
-        gx * self.cos - gy * self.sin
+    pub fn is_after(self, gx: f32, gy: f32) -> bool {
+        gx * self.cos < gy * self.sin
+    }
+
+    /// Whether a gradient lies on this edge.
+    #[inline(always)]
+    pub fn is_at(self, gx: f32, gy: f32) -> bool {
+        gx * self.cos == gy * self.sin
     }
 }
 

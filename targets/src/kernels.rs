@@ -117,7 +117,7 @@ pub(crate) fn sort_by_edge(
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
 fn take_ties(gx: &[f32], gy: &[f32], at_hand: &mut [f32], edge: Edge, slot: &mut [f32]) {
     for (((&gx, &gy), at_hand), slot) in gx.iter().zip(gy).zip(at_hand).zip(slot) {
-        let is_on = edge.side(gx, gy) == 0.0;
+        let is_on = edge.is_at(gx, gy);
         *slot += if is_on { *at_hand } else { 0.0 };
         *at_hand = if is_on { 0.0 } else { *at_hand };
     }
@@ -139,7 +139,7 @@ fn sort_by_three(
     let (gy, at_hand) = (&gy[..size], &mut at_hand[..size]);
     let (first, second, third) = (&mut first[..size], &mut second[..size], &mut third[..size]);
     let part = |edge: Edge, gx: f32, gy: f32, at_hand: f32| {
-        if edge.side(gx, gy) < 0.0 { (at_hand, 0.0) } else { (0.0, at_hand) }
+        if edge.is_after(gx, gy) { (at_hand, 0.0) } else { (0.0, at_hand) }
     };
     for x in 0..size {
         let (gx, gy) = (gx[x], gy[x]);

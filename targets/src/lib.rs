@@ -23,5 +23,7 @@ pub use biased::hog_biased;
 pub use direction::tie_edges;
 pub use hog::{Hog, HogExtractor};
 pub use mirror::{mirror_hog, mirror_picture};
-pub use pixel::{PatchStats, normalised_pixels, normalised_pixels_into, patch_stats};
+pub use pixel::{
+    PatchStats, normalised_pixels, normalised_pixels_into, patch_stats, patch_stats_of,
+};
 pub use view::{IMAGENET_MEAN, IMAGENET_STD, TargetError, View};

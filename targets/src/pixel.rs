@@ -23,54 +23,123 @@ pub struct PatchStats {
 /// # Errors
 /// [`TargetError::Cell`] if patches do not tile the view.
 pub fn patch_stats(view: View<'_>, patch: usize) -> Result<PatchStats, TargetError> {
-    let grid = view.grid(patch)?;
-    // Whole numbers keep the sums exact; a channel's normalisation is linear and follows after.
-    let mut cells = vec![[Moments::default(); 3]; grid * grid];
-    let width = view.size() * 3;
-    let (mut sums, mut squares) = (vec![0; width], vec![0; width]);
-    let rows = view.rgb().chunks_exact(patch * width);
-    for (rows, cells) in rows.zip(cells.chunks_exact_mut(grid)) {
-        sum_columns(rows, &mut sums, &mut squares);
-        let columns = sums.chunks_exact(patch * 3).zip(squares.chunks_exact(patch * 3));
-        for (cell, (sums, squares)) in cells.iter_mut().zip(columns) {
-            for (sums, squares) in sums.as_chunks::<3>().0.iter().zip(squares.as_chunks::<3>().0) {
-                for ((channel, &sum), &square) in cell.iter_mut().zip(sums).zip(squares) {
-                    channel.sum += u64::from(sum);
-                    channel.squares += u64::from(square);
+    Ok(Moments::of_pixels(view, patch)?.stats())
+}
+
+/// [`patch_stats`] of several patch sizes, in their order. The pixels are looked at anew only for a
+/// size that is no multiple of one before it.
+///
+/// # Errors
+/// [`TargetError::Cell`] if patches of a size do not tile the view.
+pub fn patch_stats_of(view: View<'_>, patches: &[usize]) -> Result<Vec<PatchStats>, TargetError> {
+    let mut moments: Vec<Moments> = Vec::with_capacity(patches.len());
+    for &patch in patches {
+        view.grid(patch)?;
+        let finer = moments.iter().rev().find(|finer| patch.is_multiple_of(finer.patch));
+        let next = match finer {
+            Some(finer) => finer.gathered(patch / finer.patch),
+            None => Moments::of_pixels(view, patch)?,
+        };
+        moments.push(next);
+    }
+    Ok(moments.iter().map(Moments::stats).collect())
+}
+
+/// The sums, and sums of squares, of each patch's bytes, by channel. Whole numbers below 2⁵³, so
+/// that they are exact and in no order; a channel's normalisation is linear and follows after.
+#[derive(Debug)]
+struct Moments {
+    patch: usize,
+    grid: usize,
+    sums: [Vec<f64>; 3],
+    squares: [Vec<f64>; 3],
+}
+
+impl Moments {
+    fn zeros(patch: usize, grid: usize) -> Self {
+        let planes = || std::array::from_fn(|_| vec![0.0; grid * grid]);
+        Self { patch, grid, sums: planes(), squares: planes() }
+    }
+
+    fn of_pixels(view: View<'_>, patch: usize) -> Result<Self, TargetError> {
+        let grid = view.grid(patch)?;
+        let mut moments = Self::zeros(patch, grid);
+        let width = view.size() * 3;
+        let (mut sums, mut squares) = (vec![0; width], vec![0; width]);
+        for (row, rows) in view.rgb().chunks_exact(patch * width).enumerate() {
+            sum_columns(rows, &mut sums, &mut squares);
+            for (columns, planes) in [(&sums, &mut moments.sums), (&squares, &mut moments.squares)]
+            {
+                for (cell, columns) in columns.chunks_exact(patch * 3).enumerate() {
+                    let mut of_cell = [0; 3];
+                    for column in columns.as_chunks::<3>().0 {
+                        for (sum, &value) in of_cell.iter_mut().zip(column) {
+                            *sum += u64::from(value);
+                        }
+                    }
+                    for (plane, sum) in planes.iter_mut().zip(of_cell) {
+                        plane[row * grid + cell] = sum as f64;
+                    }
                 }
             }
         }
+        Ok(moments)
     }
-    let pixels = (patch * patch) as f64;
-    let count = 3.0 * pixels;
-    let (mean, inv_std) = cells
-        .iter()
-        .map(|channels| {
-            let parts: [_; 3] = std::array::from_fn(|channel| {
-                let Moments { sum, squares } = channels[channel];
-                // A normalised pixel is (byte/255 − mean)/std.
-                let mean = f64::from(IMAGENET_MEAN[channel]);
-                let std = f64::from(IMAGENET_STD[channel]);
-                let byte_mean = sum as f64 / pixels;
-                let spread = squares as f64 - byte_mean * sum as f64;
-                ((byte_mean / 255.0 - mean) / std, spread / (255.0 * std).powi(2))
-            });
-            let mean = parts.iter().map(|(mean, _)| mean).sum::<f64>() / 3.0;
-            let around = |(of_channel, spread): &(f64, f64)| {
-                spread + pixels * (of_channel - mean) * (of_channel - mean)
-            };
-            let variance = parts.iter().map(around).sum::<f64>() / (count - 1.0);
-            (mean as f32, (variance + 1e-6).sqrt().recip() as f32)
-        })
-        .unzip();
-    Ok(PatchStats { patch, grid, mean, inv_std })
+
+    /// Those of patches `factor` times as large.
+    fn gathered(&self, factor: usize) -> Self {
+        let mut moments = Self::zeros(self.patch * factor, self.grid / factor);
+        let grid = moments.grid;
+        let planes = [(&self.sums, &mut moments.sums), (&self.squares, &mut moments.squares)];
+        for (fine, coarse) in planes.into_iter().flat_map(|(fine, coarse)| fine.iter().zip(coarse))
+        {
+            for (y, line) in fine.chunks_exact(self.grid).enumerate() {
+                let coarse = &mut coarse[y / factor * grid..][..grid];
+                for (sum, values) in coarse.iter_mut().zip(line.chunks_exact(factor)) {
+                    *sum += values.iter().sum::<f64>();
+                }
+            }
+        }
+        moments
+    }
+
+    fn stats(&self) -> PatchStats {
+        let Self { patch, grid, sums, squares } = self;
+        let (mut mean, mut inv_std) = (vec![0.0; grid * grid], vec![0.0; grid * grid]);
+        normalise(sums, squares, (patch * patch) as f64, &mut mean, &mut inv_std);
+        PatchStats { patch: *patch, grid: *grid, mean, inv_std }
+    }
 }
 
-/// Of one channel of a patch.
-#[derive(Debug, Clone, Copy, Default)]
-struct Moments {
-    sum: u64,
-    squares: u64,
+/// Mean and inverse deviation of patches of so many pixels from their moments.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+fn normalise(
+    sums: &[Vec<f64>; 3],
+    squares: &[Vec<f64>; 3],
+    pixels: f64,
+    means: &mut [f32],
+    inv_stds: &mut [f32],
+) {
+    let count = means.len();
+    let [sums, squares] = [sums, squares].map(|planes| planes.each_ref().map(|of| &of[..count]));
+    for (at, (mean_out, inv_std)) in means.iter_mut().zip(&mut inv_stds[..count]).enumerate() {
+        let parts: [_; 3] = std::array::from_fn(|channel| {
+            let (sum, squares) = (sums[channel][at], squares[channel][at]);
+            // A normalised pixel is (byte/255 − mean)/std.
+            let mean = f64::from(IMAGENET_MEAN[channel]);
+            let std = f64::from(IMAGENET_STD[channel]);
+            let byte_mean = sum / pixels;
+            let spread = squares - byte_mean * sum;
+            ((byte_mean / 255.0 - mean) / std, spread / (255.0 * std).powi(2))
+        });
+        let mean = parts.iter().map(|(mean, _)| mean).sum::<f64>() / 3.0;
+        let around = |(of_channel, spread): &(f64, f64)| {
+            spread + pixels * (of_channel - mean) * (of_channel - mean)
+        };
+        let variance = parts.iter().map(around).sum::<f64>() / (3.0 * pixels - 1.0);
+        *mean_out = mean as f32;
+        *inv_std = (variance + 1e-6).sqrt().recip() as f32;
+    }
 }
 
 /// The sums, and sums of squares, of each byte over `rows`, which are rows of `sums.len()` bytes.
@@ -160,9 +229,21 @@ mod tests {
     }
 
     #[test]
+    fn many_sizes_at_once_give_what_each_gives_alone() {
+        let rgb: Vec<u8> = (0..48 * 48 * 3u32).map(|i| (i * i / 7 + i * 31) as u8).collect();
+        let view = View::new(&rgb, 48).unwrap();
+        // 6 is gathered from no size before it, 12 from the nearest.
+        let patches = [4, 6, 12, 24, 48];
+        let alone = patches.map(|patch| patch_stats(view, patch).unwrap());
+        assert_eq!(patch_stats_of(view, &patches).unwrap(), alone);
+    }
+
+    #[test]
     fn patches_that_do_not_tile_are_refused() {
         let rgb = [0; 8 * 8 * 3];
         let view = View::new(&rgb, 8).unwrap();
-        assert_eq!(patch_stats(view, 3), Err(TargetError::Cell { cell: 3, size: 8 }));
+        let refused = TargetError::Cell { cell: 3, size: 8 };
+        assert_eq!(patch_stats(view, 3), Err(refused.clone()));
+        assert_eq!(patch_stats_of(view, &[4, 3]), Err(refused));
     }
 }
