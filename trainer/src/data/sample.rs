@@ -266,7 +266,7 @@ pub fn cut_patches(view: View<'_>, patch: usize, unit: usize, keep: &[i32], out:
     }
 }
 
-/// What [`gather`] undoes: values of group×group cells together → those of `grid`² cells.
+/// Values of group×group cells together, as samples have them → those of `grid`² cells, in rows.
 pub fn scatter(values: &[f32], grid: usize, group: usize) -> Vec<f32> {
     let channels = values.len() / (grid * grid);
     let coarse = grid / group;

@@ -142,7 +142,7 @@ mod tests {
     use crate::model::{HeadKind, MaskedInput, ModelName};
     use crate::settings::{Options, Settings};
 
-    const SIZE: usize = 32;
+    const SIZE: usize = 64;
 
     fn encoder(options: Options) -> Frozen<Flex> {
         let settings = Settings::resolve(options, DeviceKind::Cpu).unwrap();
@@ -206,8 +206,8 @@ mod tests {
         let blocks = encoder.attention(input).unwrap();
         assert_eq!(blocks.len(), 12);
         for block in blocks {
-            assert_eq!((block.heads, block.tokens), (3, 5));
-            for row in (0..3).flat_map(|head| block.head(head).chunks(5)) {
+            assert_eq!((block.heads, block.tokens), (3, 17));
+            for row in (0..3).flat_map(|head| block.head(head).chunks(17)) {
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{row:?}");
             }
         }

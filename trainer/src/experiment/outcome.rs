@@ -31,7 +31,7 @@ pub struct KindOutcome {
     pub kind: String,
     /// From the untrained encoder to the end.
     pub points: Vec<MeanPoint>,
-    /// When the line of means first reached [`Outcome::bar`], in minutes; none if it never did.
+    /// When the line of means first reached the family's [`Bar`], in minutes; none if it never did.
     pub minutes_to_bar: Option<f64>,
 }
 

@@ -150,7 +150,7 @@ pub fn predict<B: AutodiffBackend>(
     for epoch in 0..settings.epochs {
         let mut sum = 0.0;
         train.epoch(seed, epoch, batch_size, |views| {
-            let mut rng = stream_of(seed, step);
+            let mut rng = random("localmim fine-tuning step", seed, step);
             let sample = prepare(views, network, &augment, classes, &mut rng);
             let kept = draw_branches(depth, batch_size, settings.drop_path, &mut rng);
             let output = slices.spread(&model, batch_size, device, |model, range| {
@@ -183,11 +183,11 @@ pub fn predict<B: AutodiffBackend>(
     classify(&model.valid(), test, network, compute, console)
 }
 
-/// A random stream for each step.
-fn stream_of(seed: u64, step: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x66_69_6e_65);
-    rng.set_stream(step);
-    rng
+/// A random stream for each purpose, seed and number.
+fn random(purpose: &str, seed: u64, number: u64) -> ChaCha8Rng {
+    let mut hasher = blake3::Hasher::new_derive_key(purpose);
+    hasher.update(&seed.to_le_bytes()).update(&number.to_le_bytes());
+    ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
 }
 
 /// A batch as the network takes it, on the host.
@@ -222,8 +222,7 @@ fn prepare(
     let size = network.size;
     let base: u64 = rng.random();
     views.pictures.par_chunks_exact_mut(size * size * 3).enumerate().for_each(|(at, view)| {
-        let mut rng = ChaCha8Rng::seed_from_u64(base);
-        rng.set_stream(at as u64);
+        let mut rng = random("localmim fine-tuning view", base, at as u64);
         augment.alter(view, size, &mut rng);
     });
     let mix = augment.draw_mix(size, rng);

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use arrow::array::{Array, AsArray};
 use crossbeam_channel::bounded;
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use schemas::layout;
 
@@ -174,8 +172,7 @@ impl Labelled {
         batch_size: usize,
         mut take: impl FnMut(Views) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(epoch);
+        let mut rng = super::random("localmim fine-tuning order", seed, epoch);
         let mut order: Vec<&Group> = self.groups.iter().collect();
         order.shuffle(&mut rng);
         std::thread::scope(|scope| {
