@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use clap::Parser;
 use storage::{Address, Storage};
 use trainer::analyze::attention::{self, Query};
 use trainer::analyze::{self, views};
 use trainer::compare;
 use trainer::device::DeviceKind;
+use trainer::eval::finetune::FinetuneSettings;
 use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
 use trainer::eval::record::{self, EvalRecord, Method};
@@ -19,7 +21,11 @@ const CLASSES: u64 = 6;
 
 /// A case with a run of a few steps.
 fn trained() -> Case {
-    let case = Case::with_shards(60);
+    trained_on(60)
+}
+
+fn trained_on(pictures: usize) -> Case {
+    let case = Case::with_shards(pictures);
     case.train("run", &settings(|options| options.max_steps = Some(4)), false).unwrap();
     case
 }
@@ -119,6 +125,56 @@ fn pictures_in_class_folders_are_taken_as_they_are_and_only_once() {
     let again = judge(&case, knn(), case.path("raw"), Some(case.shards())).unwrap();
     assert_eq!(again.record, done.record);
     assert_eq!(cached(), 1);
+}
+
+#[test]
+fn fine_tuning_learns_the_train_rows() {
+    let case = trained_on(12);
+    let settings = FinetuneSettings {
+        epochs: 25,
+        warmup_epochs: 1.0,
+        batch_size: 8,
+        lr: 1e-2,
+        // The encoder has hardly been trained, and everything in it is to learn.
+        layer_decay: 1.0,
+        mixup: 0.0,
+        cutmix: 0.0,
+        smoothing: 0.0,
+        erase: 0.0,
+        // A sample scene's hue tells which way it is turned; that of its mirror image would not.
+        flip: false,
+        ..fine_tuning(&["--drop-path", "0.02"])
+    };
+    let tuned = Method::Finetune(settings);
+    let done = judge(&case, tuned.clone(), case.shards(), Some(case.shards())).unwrap();
+    check_sums(&done.record);
+    // Six classes; without learning it would be a sixth.
+    assert!(done.record.score.top1 > 0.5, "{}", done.record.score.top1);
+    let name = done.json.file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("finetune-step-"), "{name}");
+}
+
+#[test]
+fn fine_tuning_with_all_its_noise_gives_the_same_again() {
+    let case = trained();
+    let settings = FinetuneSettings { epochs: 1, batch_size: 12, ..fine_tuning(&[]) };
+    let tuned = Method::Finetune(settings);
+    let one = judge(&case, tuned.clone(), case.shards(), None).unwrap();
+    check_sums(&one.record);
+    let EvalRecord { train, test, .. } = &one.record;
+    assert_eq!((train.rows, test.rows), (2 * train.pictures, 2 * test.pictures));
+    assert_eq!(train.rows + test.rows, case.dataset().rows());
+    assert_eq!(judge(&case, tuned, case.shards(), None).unwrap().record, one.record);
+}
+
+/// The settings that these flags give.
+fn fine_tuning(flags: &[&str]) -> FinetuneSettings {
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        settings: FinetuneSettings,
+    }
+    Flags::parse_from(["tune"].iter().chain(flags)).settings
 }
 
 #[test]

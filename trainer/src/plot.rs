@@ -52,6 +52,8 @@ pub struct Axes<'a> {
     pub y: &'a str,
     /// The y axis is logarithmic; points that are not above 0 are left out.
     pub log_y: bool,
+    /// Where the x axis begins at the latest.
+    pub from: Option<f64>,
     /// A dashed line across.
     pub level: Option<f64>,
     /// The legend stands at the lower right, where rising lines leave room; else at the upper.
@@ -61,7 +63,7 @@ pub struct Axes<'a> {
 impl<'a> Axes<'a> {
     /// Plain axes with the legend at the upper right.
     pub fn new(x: &'a str, y: &'a str) -> Self {
-        Self { x, y, log_y: false, level: None, legend_below: false }
+        Self { x, y, log_y: false, from: None, level: None, legend_below: false }
     }
 }
 
@@ -93,7 +95,7 @@ pub fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
     if points().next().is_none() {
         return Ok("<p>Nothing was logged.</p>".to_owned());
     }
-    let (x_low, x_high) = span(&mut points().map(|point| point.0));
+    let (x_low, x_high) = span(&mut points().map(|point| point.0).chain(axes.from));
     let (y_low, y_high) = span(&mut points().map(|point| point.1).chain(axes.level));
     let x = x_low..x_high.max(x_low + 1e-9);
 
@@ -109,7 +111,11 @@ pub fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
             let chart = builder.build_cartesian_2d(x, y).map_err(fault)?;
             draw(chart, &series, axes, (x_low, x_high))?;
         } else {
-            let margin = ((y_high - y_low) * 0.05).max(y_high.abs() * 1e-3).max(1e-9);
+            let margin = if y_high > y_low {
+                0.05 * (y_high - y_low)
+            } else {
+                0.05 * y_high.abs().max(1e-9)
+            };
             let y = (y_low - margin)..(y_high + margin);
             let chart = builder.build_cartesian_2d(x, y).map_err(fault)?;
             draw(chart, &series, axes, (x_low, x_high))?;
@@ -117,6 +123,15 @@ pub fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
         area.present().map_err(fault)?;
     }
     Ok(svg)
+}
+
+/// A number beside an axis, no longer than it need be.
+fn tick(value: f64) -> String {
+    if value != 0.0 && !(1e-3..1e6).contains(&value.abs()) {
+        return format!("{value:.0e}");
+    }
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn draw<'a, DB: DrawingBackend + 'a, Y: Ranged<ValueType = f64> + ValueFormatter<f64>>(
@@ -128,6 +143,8 @@ fn draw<'a, DB: DrawingBackend + 'a, Y: Ranged<ValueType = f64> + ValueFormatter
     chart
         .configure_mesh()
         .light_line_style(WHITE)
+        .x_label_formatter(&|value| tick(*value))
+        .y_label_formatter(&|value| tick(*value))
         .bold_line_style(RGBColor(225, 225, 225))
         .label_style(("sans-serif", 14))
         .axis_desc_style(("sans-serif", 15))
@@ -178,6 +195,14 @@ fn draw<'a, DB: DrawingBackend + 'a, Y: Ranged<ValueType = f64> + ValueFormatter
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_are_as_short_as_they_can_be() {
+        for (value, text) in [(0.0, "0"), (200.0, "200"), (0.25, "0.25"), (-1.5, "-1.5")] {
+            assert_eq!(tick(value), text);
+        }
+        assert_eq!(tick(2e-5), "2e-5");
+    }
 
     #[test]
     fn a_logarithmic_axis_leaves_out_what_has_no_logarithm() {

@@ -18,6 +18,8 @@ use crate::progress::Console;
 
 /// The side of a panel in pixels.
 const PANEL: usize = 160;
+/// The colour of a patch that is looked at most.
+const HOT: [f32; 3] = [255.0, 176.0, 32.0];
 
 /// Whose attention is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +104,8 @@ pub fn draw(
     let mut body = format!("<h1>{}</h1>", escape(&title));
     let _ = write!(
         body,
-        "<p>Where {whose} looks in block {layer}: the view, then a panel a head. A patch is as \
-         bright as its weight over the head's largest on a patch.</p>"
+        "<p>Where {whose} looks in block {layer}: the view, then a panel a head. A patch is \
+         as orange as its weight over the head's largest on a patch; the rest is grey.</p>"
     );
     for (caption, panels) in captions.iter().zip(&panels) {
         let png = png(std::slice::from_ref(panels))?;
@@ -151,8 +153,12 @@ fn panels(
         let largest = weights.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
         let mut lit = row.picture.clone();
         for (pixel, rgb) in lit.chunks_exact_mut(3).enumerate() {
-            let light = 0.1 + 0.9 * weights[patch_of(pixel)] / largest;
-            rgb.iter_mut().for_each(|value| *value = (f32::from(*value) * light) as u8);
+            let share = weights[patch_of(pixel)] / largest;
+            let grey = rgb.iter().map(|&value| f32::from(value)).sum::<f32>() / (3.0 * 255.0);
+            for (value, hot) in rgb.iter_mut().zip(HOT) {
+                let lit = hot * (0.45 + 0.55 * grey);
+                *value = (120.0 * grey * (1.0 - share) + lit * share) as u8;
+            }
         }
         panels.push(Canvas::picture(&lit, size, PANEL));
     }

@@ -145,7 +145,7 @@ fn nmi_page(record: &NmiRecord, run: &str) -> Result<String, EvalError> {
         Series::line("mean over heads", mean),
         Series { name: "a head".into(), points: dots.collect(), shape: Shape::Dots },
     ];
-    let axes = Axes::new("layer", "normalised mutual information");
+    let axes = Axes { from: Some(0.0), ..Axes::new("layer", "normalised mutual information") };
     let svg = plot(&series, &axes).map_err(|error| EvalError::Draw(error.to_string()))?;
     let _ = write!(body, "<figure>{svg}</figure>");
     let heads = record.layers.first().map_or(0, |layer| layer.heads.len());

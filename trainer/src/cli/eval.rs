@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use storage::Address;
 use trainer::device::{self, DeviceChoice};
+use trainer::eval::finetune::FinetuneSettings;
 use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
 use trainer::eval::page::percent;
@@ -28,6 +29,13 @@ pub enum EvalCommand {
         common: EvalArgs,
         #[command(flatten)]
         settings: LinearSettings,
+    },
+    /// The encoder trained on with a linear head; views come from the shards as they are
+    Finetune {
+        #[command(flatten)]
+        common: EvalArgs,
+        #[command(flatten)]
+        settings: FinetuneSettings,
     },
 }
 
@@ -61,6 +69,7 @@ pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
     let (args, method) = match command {
         EvalCommand::Knn { common, settings } => (common, Method::Knn(settings)),
         EvalCommand::Linear { common, settings } => (common, Method::Linear(settings)),
+        EvalCommand::Finetune { common, settings } => (common, Method::Finetune(settings)),
     };
     let (device, line) = device::choose(args.device)?;
     eprintln!("{line}");

@@ -169,8 +169,15 @@ impl Comparison {
             text += cells.collect::<String>().trim_end();
             text.push('\n');
         }
+        for kind in self.kinds.iter().filter(|kind| kind.unlike) {
+            text += &format!("{}: {}\n", kind.name, Self::UNLIKE);
+        }
         text
     }
+
+    /// What is said of a kind whose evaluations are unlike.
+    pub const UNLIKE: &str = "not all of these evaluations have the same settings, train and test \
+                              rows; their accuracies can't be compared";
 }
 
 fn kind(runs: &[RunData], name: &str, accuracy: Option<f64>) -> Kind {
@@ -329,8 +336,9 @@ mod tests {
         let comparison = Comparison::new(vec![run("run", 1.0, &[(10, 0.1)]), other], None).unwrap();
         assert_eq!(comparison.runs[1].name, "elsewhere/run");
         assert!(comparison.kinds[0].unlike);
+        assert!(comparison.text().contains(Comparison::UNLIKE));
         let page = page::page(&comparison).unwrap();
-        assert!(page.contains("elsewhere/run") && page.contains("can't be compared"));
+        assert!(page.contains("elsewhere/run") && page.contains("Beware"));
     }
 
     #[test]

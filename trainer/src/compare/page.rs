@@ -33,7 +33,10 @@ impl Unit {
 pub fn page(comparison: &Comparison) -> Result<String, CompareError> {
     let Comparison { runs, kinds } = comparison;
     let unit = Unit::of(runs);
-    let title = format!("Comparison of {} runs", runs.len());
+    let title = match runs.len() {
+        1 => "One run".to_owned(),
+        count => format!("Comparison of {count} runs"),
+    };
     let mut body = format!("<h1>{title}</h1>");
     body += &runs_table(runs);
     if runs.iter().any(|run| run.reckoned) {
@@ -69,7 +72,7 @@ pub fn page(comparison: &Comparison) -> Result<String, CompareError> {
     let by_step = losses(&|step, _| step as f64);
     let by_time = losses(&|_, seconds| seconds / unit.seconds);
     for (series, x) in [(by_step, "step"), (by_time, unit.name)] {
-        let axes = Axes { log_y: true, ..Axes::new(x, "loss (logarithmic)") };
+        let axes = Axes { log_y: true, from: Some(0.0), ..Axes::new(x, "loss (logarithmic)") };
         let _ = write!(body, "<figure>{}</figure>", plot(&series, &axes)?);
     }
     Ok(document(&title, &body))
@@ -111,7 +114,7 @@ fn runs_table(runs: &[RunData]) -> String {
         .collect();
     let mut headings = vec!["run"];
     headings.extend(keys);
-    headings.extend(["steps", "time"]);
+    headings.extend(["last logged step", "time to it"]);
     table(&headings, &rows)
 }
 
@@ -119,13 +122,12 @@ fn kind_section(runs: &[RunData], kind: &Kind, unit: &Unit) -> Result<String, Co
     let mut body = format!("<h2>Accuracy: {}</h2>", escape(&kind.name));
     let _ = write!(
         body,
-        "<p>Top-1 accuracy on frozen features. The dashed line is {}, to which the time is told \
+        "<p>Top-1 accuracy. The dashed line is {}, to which the time is told \
          below.</p>",
         percent(kind.accuracy)
     );
     if kind.unlike {
-        body += "<p><strong>Not all of these evaluations have the same settings, train and test \
-                 rows; their accuracies can't be compared.</strong></p>";
+        let _ = write!(body, "<p><strong>Beware: {}.</strong></p>", Comparison::UNLIKE);
     }
     let series = |x: &dyn Fn(f64, f64) -> f64| -> Vec<Series> {
         runs.iter()
@@ -145,6 +147,7 @@ fn kind_section(runs: &[RunData], kind: &Kind, unit: &Unit) -> Result<String, Co
     let by_time = series(&|_, seconds| seconds / unit.seconds);
     for (series, x) in [(by_step, "step"), (by_time, unit.name)] {
         let axes = Axes {
+            from: Some(0.0),
             level: Some(100.0 * kind.accuracy),
             legend_below: true,
             ..Axes::new(x, "top-1 accuracy, %")

@@ -54,9 +54,8 @@ impl Features {
     /// Parts the rows in two, of which the second has about `share` of the pictures. A picture's
     /// content and the seed alone decide, so that all its views fall on one side.
     pub fn split(&self, share: f64, seed: u64) -> (Self, Self) {
-        let bound = (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
         let (second, first): (Vec<usize>, Vec<usize>) =
-            (0..self.rows()).partition(|&row| draw(&self.pictures[row], seed) < bound);
+            (0..self.rows()).partition(|&row| is_parted_off(&self.pictures[row], share, seed));
         (self.only(&first), self.only(&second))
     }
 
@@ -106,13 +105,14 @@ impl Features {
     }
 }
 
-/// A number for a picture, the same for all its views.
-fn draw(picture: &[u8; 32], seed: u64) -> u64 {
+/// Whether a picture belongs to a share that is parted off: its content and the seed decide, so
+/// that all its views are on one side.
+pub fn is_parted_off(picture: &[u8; 32], share: f64, seed: u64) -> bool {
     let mut hasher = blake3::Hasher::new_derive_key("localmim evaluation split");
     hasher.update(&seed.to_le_bytes()).update(picture);
     let mut word = [0; 8];
     hasher.finalize_xof().fill(&mut word);
-    u64::from_le_bytes(word)
+    u64::from_le_bytes(word) < (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64
 }
 
 /// The features of every labelled row of the set, in its order. They depend neither on the number
@@ -166,10 +166,7 @@ fn part<B: Backend>(
     batch: &RecordBatch,
     places: &HashMap<&str, u32>,
 ) -> Result<Part, EvalError> {
-    let fault = |reason: String| EvalError::Row {
-        at: format!("{}, row group {}", dataset.address(group.shard), group.group),
-        reason,
-    };
+    let fault = |reason: String| EvalError::row(dataset, group, reason);
     let column = |name: &str| {
         batch.column_by_name(name).ok_or_else(|| fault(format!("lacks column `{name}`")))
     };

@@ -2,11 +2,13 @@
 //!
 //! In the order in which data flows: [`pictures`] (what was named → a shard set), [`encoder`] (the
 //! one touch with the network), [`spread`] (over the cores), [`features`] (a feature a view, on the
-//! host), [`knn`] and [`linear`] (features → predictions), [`score`] (predictions → accuracies),
+//! host), [`knn`] and [`linear`] (features → predictions), [`finetune`] (views → predictions, the
+//! encoder trained with a head), [`score`] (predictions → accuracies),
 //! [`record`] and [`page`] (what is left in the run's folder).
 
 pub mod encoder;
 pub mod features;
+pub mod finetune;
 pub mod knn;
 pub mod linear;
 pub mod page;
@@ -18,18 +20,21 @@ pub mod spread;
 use std::path::{Path, PathBuf};
 
 use burn::backend::cuda::CudaDevice;
-use burn::backend::{Cuda, Flex};
+use burn::backend::{Autodiff, Cuda, Flex};
 use storage::{Address, Storage};
 
 use crate::checkpoint::Checkpoint;
+use crate::data::dataset::GroupRef;
 use crate::data::{DataError, Dataset};
 use crate::device::DeviceKind;
 use crate::export::{ExportError, find_checkpoint};
 use crate::html::write_whole;
-use crate::model::StateError;
+use crate::model::{Precision, StateError};
 use crate::progress::Console;
 use encoder::{FEATURE, Frozen};
 use features::Features;
+use finetune::stream::Labelled;
+use finetune::{Compute, FinetuneSettings};
 use record::{EVAL_FOLDER, EvalRecord, Method, Side, Split};
 use score::Score;
 
@@ -118,6 +123,14 @@ pub enum EvalError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A loss that is no number.
+    #[error("fine-tuning, step {step}: the loss is {value}; lower --lr")]
+    NotFinite {
+        /// The step, from 1.
+        step: u64,
+        /// The loss.
+        value: f64,
+    },
     /// The system gives no thread.
     #[error("can't start a thread: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -132,6 +145,14 @@ pub enum EvalError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl EvalError {
+    /// A fault in a row group.
+    fn row(dataset: &Dataset, group: GroupRef, reason: String) -> Self {
+        let at = format!("{}, row group {}", dataset.address(group.shard), group.group);
+        Self::Row { at, reason }
+    }
 }
 
 /// What is to be evaluated, and on what.
@@ -179,47 +200,22 @@ pub fn run(
     let cache = run.join(EVAL_FOLDER);
     let header = &checkpoint.header;
 
-    let features = |at: &Address, what: &str| {
-        let dataset = pictures::open(&request.storage, at, &header.network, &cache, console)?;
-        let features = features_on(device, &checkpoint, &path, &dataset, what, console)?;
-        if features.unlabelled > 0 {
-            console.message(&format!(
-                "{at}: {} rows without a label are left out",
-                features.unlabelled
-            ));
+    let open =
+        |at: &Address| pictures::open(&request.storage, at, &header.network, &cache, console);
+    let judged = match &request.method {
+        Method::Finetune(settings) => {
+            let from = (&checkpoint, path.as_path());
+            finetuned(request, settings, from, &open, device, console)?
         }
-        if features.rows() == 0 {
-            return Err(EvalError::Unlabelled {
-                at: at.to_string(),
-                unlabelled: features.unlabelled,
-            });
-        }
-        Ok(features)
+        _ => frozen(request, (&checkpoint, path.as_path()), &open, device, console)?,
     };
-    let all = features(&request.train, "train features")?;
-    let (train, test, split) = match &request.test {
-        Some(at) => (all.clone(), matched(features(at, "test features")?, at, &all)?, None),
-        None => {
-            let (train, test) = part(&all, request)?;
-            console.message(&format!(
-                "no --test-shards: {} of {} pictures are parted off for the test, by the hash of their content",
-                test.picture_count(),
-                all.picture_count()
-            ));
-            (train, test, Some(Split { test_share: request.test_share }))
-        }
-    };
+    let Judged { train, test, predictions } = judged;
     let shared_pictures = test.shared_pictures(&train) as u64;
     if shared_pictures > 0 {
-        console
-            .message(&format!("warning: {shared_pictures} test pictures are train pictures too"));
+        let text = format!("warning: {shared_pictures} test pictures are train pictures too");
+        console.message(&text);
     }
-
-    let predictions = match &request.method {
-        Method::Knn(settings) => knn::predict(&train, &test, settings),
-        Method::Linear(settings) => linear::predict(&train, &test, settings, request.seed),
-    };
-    let shards = |at: &Address| at.to_string();
+    let test_at = request.test.as_ref().unwrap_or(&request.train);
     let record = EvalRecord {
         method: request.method.clone(),
         step: header.step,
@@ -227,15 +223,126 @@ pub fn run(
         recipe: header.settings.recipe.name().to_owned(),
         model: header.settings.model.name().to_owned(),
         feature: FEATURE.to_owned(),
-        dim: train.dim,
+        dim: header.network.dim,
         seed: request.seed,
-        train: Side::new(shards(&request.train), &train),
-        test: Side::new(shards(request.test.as_ref().unwrap_or(&request.train)), &test),
-        split,
+        train: Side::new(request.train.to_string(), &train),
+        test: Side::new(test_at.to_string(), &test),
+        split: request.test.is_none().then_some(Split { test_share: request.test_share }),
         shared_pictures,
         score: Score::new(&test.labels, &predictions, &train.classes),
     };
     write(record, &run)
+}
+
+/// Both sides, and the predictions for the test rows.
+struct Judged {
+    train: Features,
+    test: Features,
+    predictions: Vec<Vec<u32>>,
+}
+
+/// Opens the set at an address.
+type Open<'a> = dyn Fn(&Address) -> Result<Dataset, EvalError> + 'a;
+
+/// Judges by frozen features.
+fn frozen(
+    request: &Request,
+    (checkpoint, path): (&Checkpoint, &Path),
+    open: &Open<'_>,
+    device: DeviceKind,
+    console: &Console,
+) -> Result<Judged, EvalError> {
+    let features = |at: &Address, what: &str| {
+        let features = features_on(device, checkpoint, path, &open(at)?, what, console)?;
+        labelled(at, features, console)
+    };
+    let all = features(&request.train, "train features")?;
+    let (train, test) = match &request.test {
+        Some(at) => {
+            let test = matched(features(at, "test features")?, at, &all)?;
+            (all, test)
+        }
+        None => {
+            let (train, test) = all.split(request.test_share, request.seed);
+            parted(request, &train, &test, console)?;
+            (train, test)
+        }
+    };
+    let predictions = match &request.method {
+        Method::Linear(settings) => linear::predict(&train, &test, settings, request.seed),
+        Method::Knn(settings) => knn::predict(&train, &test, settings),
+        Method::Finetune(_) => vec![],
+    };
+    Ok(Judged { train, test, predictions })
+}
+
+/// Judges by fine-tuning.
+fn finetuned(
+    request: &Request,
+    settings: &FinetuneSettings,
+    from: (&Checkpoint, &Path),
+    open: &Open<'_>,
+    device: DeviceKind,
+    console: &Console,
+) -> Result<Judged, EvalError> {
+    let rows = |at: &Address| -> Result<(Labelled, Features), EvalError> {
+        let rows = Labelled::open(open(at)?)?;
+        let index = labelled(at, rows.index(), console)?;
+        Ok((rows, index))
+    };
+    let (all, all_index) = rows(&request.train)?;
+    let (train, test) = match &request.test {
+        Some(at) => {
+            let (test, index) = rows(at)?;
+            (all, test.with_index(&matched(index, at, &all_index)?))
+        }
+        None => {
+            let (train, test) = all.split(request.test_share, request.seed);
+            parted(request, &train.index(), &test.index(), console)?;
+            (train, test)
+        }
+    };
+    let sides = (&train, &test);
+    let predictions = match device {
+        DeviceKind::Cuda(index) => {
+            let device = CudaDevice::new(index);
+            let compute = Compute { device, precision: Precision::Bf16, threads: 0 };
+            finetune::predict::<Autodiff<Cuda>>(
+                from,
+                sides,
+                settings,
+                request.seed,
+                &compute,
+                console,
+            )
+        }
+        DeviceKind::Cpu => {
+            let threads = rayon::current_num_threads();
+            let device = Default::default();
+            let compute = Compute { device, precision: Precision::F32, threads };
+            finetune::predict::<Autodiff<Flex>>(
+                from,
+                sides,
+                settings,
+                request.seed,
+                &compute,
+                console,
+            )
+        }
+    }?;
+    Ok(Judged { train: train.index(), test: test.index(), predictions })
+}
+
+/// Says what was left out; an error where nothing is left.
+fn labelled(at: &Address, rows: Features, console: &Console) -> Result<Features, EvalError> {
+    let unlabelled = rows.unlabelled;
+    if unlabelled > 0 {
+        console.message(&format!("{at}: {unlabelled} rows without a label are left out"));
+    }
+    if rows.rows() == 0 {
+        return Err(EvalError::Unlabelled { at: at.to_string(), unlabelled });
+    }
+    Ok(rows)
 }
 
 fn check(request: &Request) -> Result<(), EvalError> {
@@ -251,6 +358,7 @@ fn check(request: &Request) -> Result<(), EvalError> {
             range(knn.k >= 1, "k", knn.k.to_string(), "it must be at least 1")?;
             range(positive(knn.temperature), "temperature", knn.temperature.to_string(), above)
         }
+        Method::Finetune(tune) => check_finetune(tune, &range),
         Method::Linear(linear) => {
             let counts = [("epochs", linear.epochs), ("batch-size", linear.batch_size as u64)];
             for (flag, count) in counts {
@@ -264,6 +372,35 @@ fn check(request: &Request) -> Result<(), EvalError> {
             range(decay.is_finite() && decay >= 0.0, "weight-decay", decay.to_string(), expected)
         }
     }
+}
+
+fn check_finetune(
+    tune: &FinetuneSettings,
+    range: &dyn Fn(bool, &'static str, String, &'static str) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
+    for (flag, count) in [("epochs", tune.epochs), ("batch-size", tune.batch_size as u64)] {
+        let fits = count >= 1 && u32::try_from(count).is_ok();
+        range(fits, flag, count.to_string(), "it must be at least 1 and fit 32 bits")?;
+    }
+    let numbers = [
+        ("lr", tune.lr),
+        ("min-lr", tune.min_lr),
+        ("warmup-epochs", tune.warmup_epochs),
+        ("weight-decay", tune.weight_decay),
+        ("mixup", tune.mixup),
+        ("cutmix", tune.cutmix),
+    ];
+    for (flag, value) in numbers {
+        let fits = value.is_finite() && value >= 0.0;
+        range(fits, flag, value.to_string(), "it must be a finite number, not below 0")?;
+    }
+    for (flag, value) in
+        [("drop-path", tune.drop_path), ("smoothing", tune.smoothing), ("erase", tune.erase)]
+    {
+        range((0.0..1.0).contains(&value), flag, value.to_string(), "it lies in [0, 1)")?;
+    }
+    let decay = tune.layer_decay;
+    range(decay > 0.0 && decay <= 1.0, "layer-decay", decay.to_string(), "it lies in (0, 1]")
 }
 
 /// The features of a set, made on a device.
@@ -297,16 +434,23 @@ fn matched(test: Features, at: &Address, train: &Features) -> Result<Features, E
     })
 }
 
-fn part(all: &Features, request: &Request) -> Result<(Features, Features), EvalError> {
-    let (train, test) = all.split(request.test_share, request.seed);
+/// Says how one set was parted; an error where a side is empty.
+fn parted(
+    request: &Request,
+    train: &Features,
+    test: &Features,
+    console: &Console,
+) -> Result<(), EvalError> {
+    let pictures = train.picture_count() + test.picture_count();
     if train.rows() == 0 || test.rows() == 0 {
-        return Err(EvalError::TooFew {
-            at: request.train.to_string(),
-            pictures: all.picture_count(),
-            share: request.test_share,
-        });
+        let share = request.test_share;
+        return Err(EvalError::TooFew { at: request.train.to_string(), pictures, share });
     }
-    Ok((train, test))
+    console.message(&format!(
+        "no --test-shards: {} of {pictures} pictures are parted off for the test, by the hash of their content",
+        test.picture_count(),
+    ));
+    Ok(())
 }
 
 fn write(record: EvalRecord, run: &Path) -> Result<Evaluated, EvalError> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::features::Features;
+use super::finetune::FinetuneSettings;
 use super::knn::KnnSettings;
 use super::linear::LinearSettings;
 use super::score::Score;
@@ -22,6 +23,8 @@ pub enum Method {
     Knn(KnnSettings),
     /// A linear classifier.
     Linear(LinearSettings),
+    /// The encoder trained with a linear head.
+    Finetune(FinetuneSettings),
 }
 
 impl Method {
@@ -30,6 +33,7 @@ impl Method {
         match self {
             Self::Knn(_) => "knn",
             Self::Linear(_) => "linear",
+            Self::Finetune(_) => "finetune",
         }
     }
 }

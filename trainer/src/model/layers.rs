@@ -169,9 +169,19 @@ impl<B: Backend> Block<B> {
 
     /// `[batch, tokens, width]` → the same, f32.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let x = x.clone() + to_f32(self.attn.forward(self.norm1.forward(x)));
-        let hidden = gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone())));
-        x + to_f32(self.mlp.fc2.forward(hidden))
+        let x = x.clone() + self.attend(x);
+        x.clone() + self.mix(x)
+    }
+
+    /// What attention adds to the residual stream.
+    pub fn attend(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        to_f32(self.attn.forward(self.norm1.forward(x)))
+    }
+
+    /// What the MLP adds to the residual stream.
+    pub fn mix(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let hidden = gelu(self.mlp.fc1.forward(self.norm2.forward(x)));
+        to_f32(self.mlp.fc2.forward(hidden))
     }
 
     /// The attention of the block that [`forward`](Self::forward) makes of `x`: the softmax

@@ -68,9 +68,9 @@ impl<B: Backend> Vit<B> {
     /// over the tokens of [`forward`](Self::forward), class token first.
     pub fn attention(&self, visible: Tensor<B, 3>, keep: Tensor<B, 2, Int>) -> Vec<Tensor<B, 4>> {
         let mut x = self.embed(visible, keep);
-        let top = self.taps.last().copied().unwrap_or(0);
-        let blocks = self.blocks.iter().take(top);
+        let (blocks, _) = self.to_top();
         blocks
+            .iter()
             .map(|block| {
                 let weights = block.attention(x.clone());
                 x = block.forward(x.clone());
@@ -79,8 +79,14 @@ impl<B: Backend> Vit<B> {
             .collect()
     }
 
+    /// The blocks up to the topmost tap, and that tap's norm.
+    pub fn to_top(&self) -> (&[Block<B>], &LayerNorm<B>) {
+        let top = self.taps.len() - 1;
+        (&self.blocks[..self.taps[top]], &self.norm[top])
+    }
+
     /// Visible patches → tokens with their positions, class token first.
-    fn embed(&self, visible: Tensor<B, 3>, keep: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+    pub fn embed(&self, visible: Tensor<B, 3>, keep: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [batch, count, _] = visible.dims();
         let patches = to_f32(self.patch_embed.forward(visible));
         let [_, _, width] = patches.dims();

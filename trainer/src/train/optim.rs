@@ -32,6 +32,11 @@ impl<B: AutodiffBackend> Gradients<B> {
         self
     }
 
+    /// Each parameter's, flat, in the order in which the module was visited.
+    pub fn into_flat(self) -> Vec<Option<Flat<B>>> {
+        self.0
+    }
+
     /// Adds another step's gradients.
     pub fn plus(self, other: Self) -> Self {
         let sum = |pair| match pair {
