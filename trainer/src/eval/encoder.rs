@@ -172,6 +172,7 @@ mod tests {
             width: Some(16),
             depths: Some(vec![1; 4]),
             heads: Some(vec![1, 2, 2, 2]),
+            mask_ratio: Some(0.5),
             ..Options::default()
         };
         let tokens = Options {
