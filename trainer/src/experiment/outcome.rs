@@ -205,8 +205,9 @@ impl KindOutcome {
         }
     }
 
+    /// The best mean of a trained encoder; the first point is the untrained one's.
     fn best(&self) -> Option<f64> {
-        self.points.iter().map(|point| point.mean).reduce(f64::max)
+        self.points.iter().skip(1).map(|point| point.mean).reduce(f64::max)
     }
 }
 
@@ -223,10 +224,13 @@ fn deviation(values: &[f64]) -> f64 {
     (squares / (values.len() - 1) as f64).sqrt()
 }
 
-/// When a line of means first reached an accuracy.
+/// When training first reached an accuracy. An untrained encoder that is as good is passed over, for
+/// that is none of training's doing.
 fn minutes_to(points: &[MeanPoint], accuracy: f64) -> Option<f64> {
+    let untrained = usize::from(points.first().is_some_and(|point| point.mean >= accuracy));
     let points: Vec<_> = points
         .iter()
+        .skip(untrained)
         .map(|point| crate::compare::run::Point {
             step: 0.0,
             seconds: 60.0 * point.minutes,
@@ -267,6 +271,15 @@ mod tests {
         assert!((minutes(1) - 2.0).abs() < 1e-9);
         let table = outcome.text();
         assert!(table.contains("| vit-mae | 2.0 | 9 |"), "{table}");
+    }
+
+    #[test]
+    fn an_untrained_encoder_reaches_nothing() {
+        let arms = vec![arm(Recipe::LocalmimHog, &[0.5, 0.1, 0.3])];
+        let outcome = Outcome::new(Scale::SMALL, arms);
+        assert_eq!(outcome.bars[0].accuracy, 0.3);
+        let minutes = outcome.arms[0].kinds[0].minutes_to_bar.unwrap();
+        assert!((minutes - 2.0).abs() < 1e-9, "{minutes}");
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ExperimentError> {
          over the seeds, ± the standard deviation.</p>"
     );
     body += &table(&Outcome::HEADINGS, &outcome.rows());
-    body += "<p>A bar is the best accuracy of the arm of a family that did worst, so that every arm \
-             reached it: ";
+    body += "<p>A bar is the best accuracy of a trained encoder of the arm of a family that did worst, \
+             so that every arm reached it: ";
     let bars: Vec<_> = outcome
         .bars
         .iter()
