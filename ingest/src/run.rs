@@ -247,19 +247,20 @@ fn manifest(work: &Work, tally: &Tally, given: Option<&Classes>) -> Result<Manif
         });
         class_pictures[index] += pictures;
     }
-    Ok(Manifest {
+    let manifest = Manifest {
         schema_version: SCHEMA_VERSION,
         created_by: work.plan.created_by.clone(),
         version: *version,
         settings: settings.clone(),
-        accepted: parts.iter().map(|part| part.accepted).sum(),
-        cut_short: parts.iter().map(|part| part.cut_short).sum(),
-        rejected: parts.iter().flat_map(|part| part.rejected.values()).sum(),
+        accepted: 0,
+        cut_short: 0,
+        rejected: 0,
         parts,
         classes,
         class_pictures,
-        rows: shards.iter().map(|shard| shard.rows).sum(),
-        bytes: shards.iter().map(|shard| shard.bytes).sum(),
+        rows: 0,
+        bytes: 0,
         shards,
-    })
+    };
+    Ok(manifest.with_totals())
 }

@@ -262,6 +262,19 @@ impl Manifest {
         self.check_sums()
     }
 
+    /// This manifest with its totals summed up over its parts and shards.
+    #[must_use]
+    pub fn with_totals(self) -> Self {
+        Self {
+            accepted: self.parts.iter().map(|part| part.accepted).sum(),
+            cut_short: self.parts.iter().map(|part| part.cut_short).sum(),
+            rejected: self.parts.iter().flat_map(|part| part.rejected.values()).sum(),
+            rows: self.shards.iter().map(|shard| shard.rows).sum(),
+            bytes: self.shards.iter().map(|shard| shard.bytes).sum(),
+            ..self
+        }
+    }
+
     /// Whether every total is the sum of what it is made of. Sums can't overflow in 128 bits.
     fn check_sums(&self) -> Result<(), ManifestError> {
         let contradiction = |text: String| Err(ManifestError::Contradiction(text));

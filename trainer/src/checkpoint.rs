@@ -45,6 +45,21 @@ pub struct Header {
     pub dataset: String,
 }
 
+impl Header {
+    /// That of a network that has made no step on the shards that `dataset` identifies.
+    pub fn untrained(settings: &Settings, network: ModelConfig, dataset: String) -> Self {
+        Self {
+            version: CHECKPOINT_VERSION,
+            step: 0,
+            optimizer_steps: 0,
+            position: Position { epoch: 0, batch: 0 },
+            settings: settings.clone(),
+            network,
+            dataset,
+        }
+    }
+}
+
 /// A checkpoint in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
@@ -140,14 +155,8 @@ impl Checkpoint {
             SafeTensors::deserialize(&bytes).map_err(|source| broken(source.to_string()))?;
         let (mut model, mut moments) = (State::new(), State::new());
         for (name, view) in tensors.iter() {
-            if view.dtype() != Dtype::F32 {
-                return Err(broken(format!("`{name}` is {:?}", view.dtype())));
-            }
-            let words = view.data().as_chunks().0.iter();
-            let tensor = HostTensor {
-                shape: view.shape().to_vec(),
-                data: words.map(|&word| f32::from_le_bytes(word)).collect(),
-            };
+            let tensor = HostTensor::of_view(&view)
+                .ok_or_else(|| broken(format!("`{name}` is {:?}", view.dtype())))?;
             if let Some(name) = name.strip_prefix(MODEL) {
                 model.insert(name.to_owned(), tensor);
             } else if let Some(name) = name.strip_prefix(OPTIM) {

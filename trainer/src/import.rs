@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 use burn_store::pytorch::PytorchReader;
 use safetensors::SafeTensors;
 
-use crate::checkpoint::{
-    CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header,
-};
-use crate::data::Position;
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Header};
 use crate::model::init::init;
 use crate::model::state::{HostTensor, State, StateError};
 use crate::model::{EncoderConfig, LocalMim, MaskedInput, ModelConfig, Precision, positions};
@@ -109,15 +106,8 @@ pub fn import(
     let device = Default::default();
     LocalMim::<burn::backend::Flex>::from_state(&network, Precision::F32, &model, &device)
         .map_err(|source| ImportError::Parameter { path: file.to_owned(), source })?;
-    let header = Header {
-        version: CHECKPOINT_VERSION,
-        step: 0,
-        optimizer_steps: 0,
-        position: Position { epoch: 0, batch: 0 },
-        settings: settings.clone(),
-        network,
-        dataset: format!("imported from {}", file.display()),
-    };
+    let dataset = format!("imported from {}", file.display());
+    let header = Header::untrained(settings, network, dataset);
     let checkpoint =
         folder.save(&Checkpoint { header, model, moments: State::new() }, settings.keep)?;
     Ok(Imported { checkpoint, found, fresh })
@@ -139,15 +129,8 @@ fn read(file: &Path) -> Result<State, ImportError> {
         return tensors
             .iter()
             .map(|(name, view)| {
-                if view.dtype() != safetensors::Dtype::F32 {
-                    return Err(fail(format!(
-                        "`{name}` is {:?}; save it as float32",
-                        view.dtype()
-                    )));
-                }
-                let words = view.data().as_chunks().0.iter();
-                let data = words.map(|&word| f32::from_le_bytes(word)).collect();
-                Ok((name.to_owned(), HostTensor { shape: view.shape().to_vec(), data }))
+                let fault = || fail(format!("`{name}` is {:?}; save it as float32", view.dtype()));
+                Ok((name.to_owned(), HostTensor::of_view(&view).ok_or_else(fault)?))
             })
             .collect();
     }

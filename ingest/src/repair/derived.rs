@@ -61,17 +61,6 @@ fn earlier(
     let classes = manifest.classes.iter().filter(|class| all || counts.contains_key(*class));
     let (classes, class_pictures) =
         classes.map(|class| (class.clone(), counts.get(class).copied().unwrap_or(0))).unzip();
-    Ok(Manifest {
-        version,
-        accepted: parts.iter().map(|part| part.accepted).sum(),
-        cut_short: parts.iter().map(|part| part.cut_short).sum(),
-        rejected: parts.iter().flat_map(|part| part.rejected.values()).sum(),
-        parts,
-        classes,
-        class_pictures,
-        rows: shards.iter().map(|shard| shard.rows).sum(),
-        bytes: shards.iter().map(|shard| shard.bytes).sum(),
-        shards,
-        ..manifest.clone()
-    })
+    let earlier = Manifest { version, parts, classes, class_pictures, shards, ..manifest.clone() };
+    Ok(earlier.with_totals())
 }

@@ -1,5 +1,6 @@
 //! The commands that look into an encoder.
 
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,14 +59,13 @@ pub fn run(command: AnalyzeCommand) -> anyhow::Result<ExitCode> {
     match command {
         AnalyzeCommand::Nmi { common, views } => {
             let (record, page) = nmi(&request(common, views)?, &Console::new())?;
-            print!("{}", record.text());
-            println!("{}", page.display());
+            writeln!(stdout(), "{}{}", record.text(), page.display())?;
         }
         AnalyzeCommand::Attention { common, views, layer, query } => {
             let request = request(common, views)?;
             let pictures = attention::draw(&request, layer, query, &Console::new())?;
-            println!("{}", pictures.png.display());
-            println!("{}", pictures.page.display());
+            let (png, page) = (pictures.png.display(), pictures.page.display());
+            writeln!(stdout(), "{png}\n{page}")?;
         }
     }
     Ok(ExitCode::SUCCESS)

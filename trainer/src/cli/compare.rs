@@ -1,5 +1,6 @@
 //! The command that sets runs beside each other.
 
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,7 +24,6 @@ pub struct CompareArgs {
 /// Writes the page, and the table on standard output.
 pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
     let comparison = compare::write(&args.runs, &args.out, args.accuracy)?;
-    print!("{}", comparison.text());
-    println!("{}", args.out.display());
+    writeln!(stdout(), "{}{}", comparison.text(), args.out.display())?;
     Ok(ExitCode::SUCCESS)
 }

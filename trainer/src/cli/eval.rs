@@ -73,7 +73,7 @@ pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
         EvalCommand::Finetune { common, settings } => (common, Method::Finetune(settings)),
     };
     let (device, line) = device::choose(args.device)?;
-    eprintln!("{line}");
+    super::tell(line);
     let storage = super::storage(args.endpoint)?;
     let console = Console::new();
     for checkpoint in args.checkpoint {

@@ -135,8 +135,7 @@ mod tests {
     use burn::backend::Flex;
 
     use super::*;
-    use crate::checkpoint::{CHECKPOINT_VERSION, Header};
-    use crate::data::Position;
+    use crate::checkpoint::Header;
     use crate::device::DeviceKind;
     use crate::model::init::init;
     use crate::model::{HeadKind, MaskedInput, ModelName};
@@ -148,15 +147,7 @@ mod tests {
         let settings = Settings::resolve(options, DeviceKind::Cpu).unwrap();
         let network = settings.network(SIZE, 9).unwrap();
         let model = init(&network, 3);
-        let header = Header {
-            version: CHECKPOINT_VERSION,
-            step: 0,
-            optimizer_steps: 0,
-            position: Position { epoch: 0, batch: 0 },
-            settings,
-            network,
-            dataset: String::new(),
-        };
+        let header = Header::untrained(&settings, network, String::new());
         let checkpoint = Checkpoint { header, model, moments: Default::default() };
         Frozen::new(&checkpoint, Path::new("x"), &Default::default()).unwrap()
     }

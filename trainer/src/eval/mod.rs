@@ -219,30 +219,27 @@ pub fn run(
     let open =
         |at: &Address| pictures::open(&request.storage, at, &header.network, &cache, console);
     // Features are made once, whatever is made of them.
-    let mut known: Option<(Features, Features)> = None;
+    let mut known: Option<Sides> = None;
     let mut done = vec![];
     for method in &request.methods {
-        let Judged { train, test, predictions } = match method {
-            Method::Finetune(settings) => {
-                finetuned(request, settings, from, &open, device, console)?
+        let tuned: Sides;
+        let make = || frozen(request, from, &open, device, console);
+        let ((train, test), predictions) = match method {
+            Method::Knn(settings) => {
+                let sides = once(&mut known, make)?;
+                (sides, knn::predict(&sides.0, &sides.1, settings))
             }
-            _ => {
-                let (train, test) = match known.take() {
-                    Some(known) => known,
-                    None => frozen(request, from, &open, device, console)?,
-                };
-                known = Some((train.clone(), test.clone()));
-                let predictions = match method {
-                    Method::Knn(settings) => knn::predict(&train, &test, settings),
-                    Method::Linear(settings) => {
-                        linear::predict(&train, &test, settings, request.seed)
-                    }
-                    Method::Finetune(_) => vec![],
-                };
-                Judged { train, test, predictions }
+            Method::Linear(settings) => {
+                let sides = once(&mut known, make)?;
+                (sides, linear::predict(&sides.0, &sides.1, settings, request.seed))
+            }
+            Method::Finetune(settings) => {
+                let judged = finetuned(request, settings, from, &open, device, console)?;
+                tuned = (judged.train, judged.test);
+                (&tuned, judged.predictions)
             }
         };
-        let shared_pictures = test.shared_pictures(&train) as u64;
+        let shared_pictures = test.shared_pictures(train) as u64;
         if shared_pictures > 0 {
             let text = format!("warning: {shared_pictures} test pictures are train pictures too");
             console.message(&text);
@@ -257,8 +254,8 @@ pub fn run(
             feature: FEATURE.to_owned(),
             dim: alone::width(&header.network),
             seed: request.seed,
-            train: Side::new(request.train.to_string(), &train),
-            test: Side::new(test_at.to_string(), &test),
+            train: Side::new(request.train.to_string(), train),
+            test: Side::new(test_at.to_string(), test),
             split: request.test.is_none().then_some(Split { test_share: request.test_share }),
             shared_pictures,
             score: Score::new(&test.labels, &predictions, &train.classes),
@@ -275,8 +272,23 @@ struct Judged {
     predictions: Vec<Vec<u32>>,
 }
 
+/// The features of the train and of the test rows.
+type Sides = (Features, Features);
+
 /// Opens the set at an address.
 type Open<'a> = dyn Fn(&Address) -> Result<Dataset, EvalError> + 'a;
+
+/// What is kept, made if it is not there yet.
+fn once(
+    kept: &mut Option<Sides>,
+    make: impl FnOnce() -> Result<Sides, EvalError>,
+) -> Result<&Sides, EvalError> {
+    let sides = match kept.take() {
+        Some(sides) => sides,
+        None => make()?,
+    };
+    Ok(kept.insert(sides))
+}
 
 /// The frozen features of both sides.
 fn frozen(
@@ -285,7 +297,7 @@ fn frozen(
     open: &Open<'_>,
     device: DeviceKind,
     console: &Console,
-) -> Result<(Features, Features), EvalError> {
+) -> Result<Sides, EvalError> {
     let features = |at: &Address, what: &str, most: Option<u64>| {
         let features = features_on(device, checkpoint, path, &open(at)?, what, most, console)?;
         labelled(at, features, console)

@@ -17,11 +17,9 @@ use schemas::ShardLayout;
 use serde::{Deserialize, Serialize};
 use storage::{Address, Storage};
 
-use crate::checkpoint::{
-    CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header,
-};
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Header};
 use crate::compare::CompareError;
-use crate::data::{DataError, Dataset, Position, ShardSource};
+use crate::data::{DataError, Dataset, ShardSource};
 use crate::device::DeviceKind;
 use crate::eval::knn::KnnSettings;
 use crate::eval::linear::LinearSettings;
@@ -175,8 +173,7 @@ pub fn run(
         for arm in &request.arms {
             number += 1;
             let steps = settled.steps(*arm);
-            let per_epoch = dataset.batches_per_epoch(1)?;
-            let settings = settings(*arm, steps, per_epoch, seed, device)?;
+            let settings = arm.settings(steps, dataset.rows(), seed, device)?;
             let run = run_folder(&request.out, *arm, seed);
             console.message(&format!("run {number} of {runs}: {}, seed {seed}", arm.name()));
             train_one(&run, &settings, &dataset, device, console, stop)?;
@@ -188,19 +185,6 @@ pub fn run(
     write(&request.out.join("experiment.json"), &json)?;
     write(&request.out.join("experiment.html"), page::page(&outcome)?.as_bytes())?;
     Ok(outcome)
-}
-
-/// An arm's settings on a set with so many rows an epoch.
-fn settings(
-    arm: Arm,
-    steps: u64,
-    rows: u64,
-    seed: u64,
-    device: DeviceKind,
-) -> Result<Settings, SettingsError> {
-    let of = |per_epoch| arm.settings(steps, per_epoch, seed, device);
-    let batch = of(1)?.batch_size as u64;
-    of((rows / batch).max(1))
 }
 
 /// The folder of a run.
@@ -283,7 +267,7 @@ fn settle(
         let folder = request.out.join("pace").join(arm.name());
         // A pace that was begun says nothing.
         let _ = fs::remove_dir_all(&folder);
-        let mut settings = settings(*arm, PACE_STEPS, dataset.batches_per_epoch(1)?, 0, device)?;
+        let mut settings = arm.settings(PACE_STEPS, dataset.rows(), 0, device)?;
         settings.log_every = PACE_STEPS / 2;
         let paths = RunPaths { shards: dataset.source().clone(), out: folder.clone() };
         train::run_on(device, &paths, &settings, None, console, stop)?;
@@ -325,15 +309,7 @@ fn train_one(
             let checkpoint = Checkpoint {
                 model: init(&network, settings.seed),
                 moments: State::new(),
-                header: Header {
-                    version: CHECKPOINT_VERSION,
-                    step: 0,
-                    optimizer_steps: 0,
-                    position: Position { epoch: 0, batch: 0 },
-                    settings: settings.clone(),
-                    network,
-                    dataset: dataset.fingerprint(),
-                },
+                header: Header::untrained(settings, network, dataset.fingerprint()),
             };
             let path = folder.save(&checkpoint, settings.keep)?;
             Resume { path, checkpoint }

@@ -60,7 +60,7 @@ impl Arm {
         format!("{family}-{}", self.recipe.name())
     }
 
-    /// The settings of a run of `steps` steps.
+    /// The settings of a run of `steps` steps on a set of `rows` rows.
     ///
     /// Recipes keep what makes them: targets, masks, taps, AdamW's betas and decay. Decoders are
     /// narrowed as the encoder is against the paper's. Batch, rate, warm-up and clipping are the
@@ -71,7 +71,7 @@ impl Arm {
     pub fn settings(
         self,
         steps: u64,
-        batches_per_epoch: u64,
+        rows: u64,
         seed: u64,
         device: DeviceKind,
     ) -> Result<Settings, SettingsError> {
@@ -81,7 +81,7 @@ impl Arm {
             steps: Some(steps),
             batch_size: Some(BATCH),
             lr: Some(6e-3),
-            warmup_epochs: Some(0.1 * steps as f64 / batches_per_epoch.max(1) as f64),
+            warmup_epochs: Some(0.1 * steps as f64 / (rows / BATCH as u64).max(1) as f64),
             clip_grad: Some(1.0),
             seed: Some(seed),
             log_every: Some((steps / 50).max(1)),

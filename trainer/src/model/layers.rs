@@ -113,6 +113,26 @@ impl<B: Backend> LayerNorm<B> {
     }
 }
 
+/// What comes after layer `layer`, counted from 1, of an encoder whose taps sit after the layers
+/// `taps`: at a tap, `x` normed is one of the latents. Gives what the next layer is given, cut off
+/// from the gradient at a tap where each layer learns from its own; none after the last tap, for
+/// layers above it would have no gradient.
+pub fn after_layer<B: Backend>(
+    x: Tensor<B, 3>,
+    layer: usize,
+    (taps, norms): (&[usize], &[LayerNorm<B>]),
+    local_gradients: bool,
+    latents: &mut Vec<Tensor<B, 3>>,
+) -> Option<Tensor<B, 3>> {
+    let Some(tap) = taps.iter().position(|&after| after == layer) else { return Some(x) };
+    latents.push(norms[tap].forward(x.clone()));
+    match latents.len() == taps.len() {
+        true => None,
+        false if local_gradients => Some(x.detach()),
+        false => Some(x),
+    }
+}
+
 /// Multi-head self-attention.
 #[derive(Module, Debug)]
 pub struct Attention<B: Backend> {

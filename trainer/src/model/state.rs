@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
+use safetensors::tensor::{Dtype, TensorView};
 
 use super::ModelConfig;
 use super::config::{EncoderConfig, HeadKind, Scale};
@@ -19,6 +20,15 @@ pub struct HostTensor {
     pub shape: Vec<usize>,
     /// The values.
     pub data: Vec<f32>,
+}
+
+impl HostTensor {
+    /// A tensor of a safetensors file; none if it is of another type than f32.
+    pub fn of_view(view: &TensorView<'_>) -> Option<Self> {
+        let words = (view.dtype() == Dtype::F32).then(|| view.data().as_chunks().0.iter())?;
+        let data = words.map(|&word| f32::from_le_bytes(word)).collect();
+        Some(Self { shape: view.shape().to_vec(), data })
+    }
 }
 
 /// Parameters by name.

@@ -11,7 +11,9 @@ use burn::tensor::backend::Backend;
 
 use super::config::EncoderConfig;
 use super::input::{DeviceGrouping, EncoderInput, select_rows};
-use super::layers::{Branches, LayerNorm, Linear, Mlp, replace_masked, scaled, to_f32};
+use super::layers::{
+    Branches, LayerNorm, Linear, Mlp, after_layer, replace_masked, scaled, to_f32,
+};
 use super::windows::window_of;
 use super::{MaskedInput, ModelConfig, Precision};
 
@@ -208,15 +210,10 @@ impl<B: Backend> Swin<B> {
             if let Some(merging) = &layer.downsample {
                 x = merging.forward(x);
             }
-            if let Some(tap) = self.taps.iter().position(|&after| after == stage + 1) {
-                latents.push(self.norm[tap].forward(x.clone()));
-                if latents.len() == self.taps.len() {
-                    // Stages above the last tap would have no gradient.
-                    break;
-                }
-                if self.local_gradients {
-                    x = x.detach();
-                }
+            let taps = (self.taps.as_slice(), self.norm.as_slice());
+            match after_layer(x, stage + 1, taps, self.local_gradients, &mut latents) {
+                Some(next) => x = next,
+                None => break,
             }
         }
         latents

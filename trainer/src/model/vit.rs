@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::config::EncoderConfig;
 use super::input::EncoderInput;
-use super::layers::{Block, Branches, LayerNorm, Linear, replace_masked, to_f32};
+use super::layers::{Block, Branches, LayerNorm, Linear, after_layer, replace_masked, to_f32};
 use super::{MaskedInput, ModelConfig, Precision, positions};
 
 /// A ViT whose taps have a norm each. The last tap's norm is the one that is exported.
@@ -72,15 +72,10 @@ impl<B: Backend> Vit<B> {
         let mut latents = Vec::with_capacity(self.taps.len());
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(x, Branches::of_block(branches.as_ref(), i));
-            if let Some(tap) = self.taps.iter().position(|&after| after == i + 1) {
-                latents.push(self.norm[tap].forward(x.clone()));
-                if latents.len() == self.taps.len() {
-                    // Blocks above the last tap would have no gradient.
-                    break;
-                }
-                if self.local_gradients {
-                    x = x.detach();
-                }
+            let taps = (self.taps.as_slice(), self.norm.as_slice());
+            match after_layer(x, i + 1, taps, self.local_gradients, &mut latents) {
+                Some(next) => x = next,
+                None => break,
             }
         }
         latents

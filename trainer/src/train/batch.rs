@@ -31,10 +31,25 @@ pub struct DeviceTarget<B: Backend> {
     pub weights: Tensor<B, 2>,
 }
 
+/// The windows of a batch, which all its views share, on the device.
+pub fn windows_to_device<B: Backend>(batch: &Batch, device: &B::Device) -> Option<DevicePlan<B>> {
+    batch.windows.as_ref().map(|plan| DevicePlan::new(plan, device))
+}
+
 /// The views `views` of a batch, on the device.
 pub fn to_device<B: Backend>(
     batch: &Batch,
     views: Range<usize>,
+    device: &B::Device,
+) -> DeviceBatch<B> {
+    part_to_device(batch, views, windows_to_device(batch, device), device)
+}
+
+/// As [`to_device`], with the batch's windows there already.
+pub fn part_to_device<B: Backend>(
+    batch: &Batch,
+    views: Range<usize>,
+    windows: Option<DevicePlan<B>>,
     device: &B::Device,
 ) -> DeviceBatch<B> {
     let count = views.len();
@@ -47,9 +62,8 @@ pub fn to_device<B: Backend>(
     let floats = |values: &[f32]| part(values, batch.views, &views).to_vec();
     let grid = units.isqrt();
 
-    let windows = batch.windows.as_ref();
     // A Swin has no position a token, and its patches outnumber the units.
-    let inner = match windows {
+    let inner = match &batch.windows {
         Some(plan) => (plan.stages[0].plain.place.len() / kept).isqrt(),
         None => 1,
     };
@@ -64,7 +78,7 @@ pub fn to_device<B: Backend>(
         patches: upload(floats(&batch.patches), [count, tokens, channels], device),
         units: ints(part(&batch.keep, batch.views, &views).to_vec()),
         masked,
-        windows: windows.map(|plan| DevicePlan::new(plan, device)),
+        windows,
         branches: None,
     };
 

@@ -16,7 +16,7 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use super::batch::to_device;
+use super::batch::{part_to_device, windows_to_device};
 use super::step::{StepOutput, forward_backward};
 use crate::data::Batch;
 use crate::model::{LocalMim, LossKind};
@@ -58,9 +58,10 @@ impl Slices {
         batch: &Batch,
         device: &B::Device,
     ) -> StepOutput<B> {
+        let windows = windows_to_device(batch, device);
         self.spread(model, batch.views, device, |model, views| {
             let start = Instant::now();
-            let slice = to_device(batch, views, device);
+            let slice = part_to_device(batch, views, windows.clone(), device);
             let upload = start.elapsed();
             let mut output = forward_backward(model, loss, slice);
             output.times.upload = upload;
