@@ -80,7 +80,7 @@ impl Arm {
             recipe: Some(self.recipe),
             steps: Some(steps),
             batch_size: Some(BATCH),
-            lr: Some(6e-3),
+            lr: Some(1.5e-3),
             warmup_epochs: Some(0.1 * steps as f64 / (rows / BATCH as u64).max(1) as f64),
             clip_grad: Some(1.0),
             seed: Some(seed),
