@@ -2,13 +2,14 @@
 //! same shards, from several seeds, and its encoder is judged as it goes.
 //!
 //! In the order in which data flows: [`plan`] (what is compared), this file (pictures → shards →
-//! runs → evaluations), [`outcome`] (evaluations → means, spreads, times), [`page`].
+//! runs → evaluations), [`settle`] (shards → steps and rates), [`outcome`] (evaluations → means,
+//! spreads, times), [`page`].
 
 pub mod outcome;
 pub mod page;
 pub mod plan;
+pub mod settle;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +27,7 @@ use crate::eval::linear::LinearSettings;
 use crate::eval::record::{self, Method};
 use crate::eval::{self, EvalError};
 use crate::html::write_whole;
-use crate::metrics::{self, MetricsError};
+use crate::metrics::MetricsError;
 use crate::model::init::init;
 use crate::model::state::State;
 use crate::plot::PlotError;
@@ -35,12 +36,10 @@ use crate::settings::{Settings, SettingsError};
 use crate::train;
 use crate::train::run::{Resume, RunPaths, TrainError};
 use outcome::Outcome;
-use plan::{Arm, CELLS, SIZE};
+use plan::{Arm, CELLS, Plan, SIZE};
 
 /// The folder of the sets that encoders are judged on.
 const JUDGED_ON: &str = "judged-on";
-/// Steps of the run that tells how fast an arm is.
-const PACE_STEPS: u64 = 12;
 
 /// An experiment that can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -136,21 +135,6 @@ impl Scale {
         Self { minutes: 25.0, seeds: 3, train_pictures: 20_000, test_pictures: 10_000 };
 }
 
-/// What an experiment has settled before its first run; kept, so that it can be taken up.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Settled {
-    scale: Scale,
-    paces: Vec<Pace>,
-}
-
-/// How fast an arm is here.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Pace {
-    arm: String,
-    views_per_s: f64,
-    steps: u64,
-}
-
 /// Makes an experiment, or goes on with it: what is finished is not made again.
 ///
 /// # Errors
@@ -164,7 +148,7 @@ pub fn run(
     let shards = request.out.join("shards");
     ingest_pictures(request, &shards, console)?;
     let dataset = Dataset::open(ShardSource::local(shards.as_path()))?;
-    let settled = settle(request, &dataset, device, console, stop)?;
+    let settled = settle::settle(request, &dataset, device, console, stop)?;
 
     let runs = request.arms.len() as u64 * request.scale.seeds;
     let mut number = 0;
@@ -172,15 +156,17 @@ pub fn run(
     for seed in 0..request.scale.seeds {
         for arm in &request.arms {
             number += 1;
-            let steps = settled.steps(*arm);
-            let settings = arm.settings(steps, dataset.rows(), seed, device)?;
+            let settled = settled.of(*arm);
+            let plan =
+                Plan { steps: settled.steps, rate: settled.rate(), rows: dataset.rows(), seed };
+            let settings = arm.settings(plan, device)?;
             let run = run_folder(&request.out, *arm, seed);
             console.message(&format!("run {number} of {runs}: {}, seed {seed}", arm.name()));
             train_one(&run, &settings, &dataset, device, console, stop)?;
             judge(request, &run, device, console, stop)?;
         }
     }
-    let outcome = Outcome::read(&request.out, &request.arms, request.scale)?;
+    let outcome = Outcome::read(&request.out, &settled, request.scale)?;
     let json = serde_json::to_vec_pretty(&outcome).expect("names and numbers are always JSON");
     write(&request.out.join("experiment.json"), &json)?;
     write(&request.out.join("experiment.html"), page::page(&outcome)?.as_bytes())?;
@@ -221,74 +207,6 @@ fn ingest_pictures(
         shards.display()
     ));
     Ok(())
-}
-
-impl Settled {
-    fn steps(&self, arm: Arm) -> u64 {
-        let name = arm.name();
-        self.paces.iter().find(|pace| pace.arm == name).map_or(1, |pace| pace.steps)
-    }
-}
-
-/// How many steps each arm makes in the time there is: measured once, kept with the experiment.
-fn settle(
-    request: &Request,
-    dataset: &Dataset,
-    device: DeviceKind,
-    console: &Console,
-    stop: &AtomicBool,
-) -> Result<Settled, ExperimentError> {
-    let path = request.out.join("settled.json");
-    let mut settled = match fs::read(&path) {
-        Ok(bytes) => {
-            let found: Settled = serde_json::from_slice(&bytes).map_err(|source| {
-                ExperimentError::Io { path: path.clone(), source: io::Error::other(source) }
-            })?;
-            if found.scale != request.scale {
-                let Scale { minutes, seeds, train_pictures, test_pictures } = found.scale;
-                return Err(ExperimentError::Other {
-                    out: request.out.clone(),
-                    found: format!(
-                        "{minutes} minutes, {seeds} seeds, {train_pictures} and {test_pictures} pictures to judge on"
-                    ),
-                });
-            }
-            found
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Settled { scale: request.scale, paces: vec![] }
-        }
-        Err(source) => return Err(ExperimentError::Io { path, source }),
-    };
-    for arm in &request.arms {
-        if settled.paces.iter().any(|pace| pace.arm == arm.name()) {
-            continue;
-        }
-        let folder = request.out.join("pace").join(arm.name());
-        // A pace that was begun says nothing.
-        let _ = fs::remove_dir_all(&folder);
-        let mut settings = arm.settings(PACE_STEPS, dataset.rows(), 0, device)?;
-        settings.log_every = PACE_STEPS / 2;
-        let paths = RunPaths { shards: dataset.source().clone(), out: folder.clone() };
-        train::run_on(device, &paths, &settings, None, console, stop)?;
-        if stop.load(Ordering::Relaxed) {
-            return Err(ExperimentError::Stopped);
-        }
-        let records = metrics::read(&folder)?;
-        // The first half warms up.
-        let views_per_s = records.last().map_or(1.0, |record| record.views_per_s);
-        let views = request.scale.minutes * 60.0 * views_per_s;
-        let steps = ((views / settings.batch_size as f64) as u64).max(plan::POINTS);
-        console.message(&format!(
-            "{}: {views_per_s:.0} views/s, so {steps} steps in {} minutes",
-            arm.name(),
-            request.scale.minutes
-        ));
-        settled.paces.push(Pace { arm: arm.name(), views_per_s, steps });
-        let text = serde_json::to_vec_pretty(&settled).expect("numbers are always JSON");
-        write(&path, &text)?;
-    }
-    Ok(settled)
 }
 
 /// Trains a run to its end, from a checkpoint of the untrained network on.

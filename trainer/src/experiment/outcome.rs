@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Arm, Family};
+use super::settle::{ArmSettled, Settled, Trial};
 use super::{ExperimentError, Scale, run_folder};
 use crate::compare::run::{Reached, RunData, reached};
 use crate::eval::page::percent;
@@ -20,6 +21,10 @@ pub struct ArmOutcome {
     pub minutes: f64,
     /// Optimizer steps.
     pub steps: u64,
+    /// The learning rates that were tried before, and the k-NN accuracy after each.
+    pub tried: Vec<Trial>,
+    /// The rate that it trained at.
+    pub rate: f64,
     /// Accuracies over time, by kind of evaluation.
     pub kinds: Vec<KindOutcome>,
 }
@@ -59,11 +64,13 @@ pub struct Outcome {
     pub scale: Scale,
     /// What each arm gave.
     pub arms: Vec<ArmOutcome>,
-    /// For each kind and family, the accuracy to which times are told: the least of the arms' best.
+    /// For each kind and family, the accuracy to which times are told.
     pub bars: Vec<Bar>,
 }
 
-/// An accuracy that every arm of a family reached.
+/// The accuracy to which a family's times are told: the best of a trained encoder of the arm that
+/// did worst, so that every arm reached it; but no less than the untrained encoder's, for training
+/// has brought nothing below it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bar {
     /// The arms it is for.
@@ -72,18 +79,24 @@ pub struct Bar {
     pub kind: String,
     /// The accuracy.
     pub accuracy: f64,
+    /// It is the untrained encoder's, which not every arm has gone beyond.
+    pub by_untrained: bool,
 }
 
 impl Outcome {
     /// Reads the runs of an experiment.
-    pub(super) fn read(out: &Path, arms: &[Arm], scale: Scale) -> Result<Self, ExperimentError> {
-        let read = |arm: &Arm| -> Result<ArmOutcome, ExperimentError> {
+    pub(super) fn read(
+        out: &Path,
+        settled: &Settled,
+        scale: Scale,
+    ) -> Result<Self, ExperimentError> {
+        let read = |arm: &ArmSettled| -> Result<ArmOutcome, ExperimentError> {
             let runs: Vec<RunData> = (0..scale.seeds)
-                .map(|seed| RunData::read(&run_folder(out, *arm, seed)))
+                .map(|seed| RunData::read(&run_folder(out, arm.arm, seed)))
                 .collect::<Result<_, _>>()?;
-            Ok(ArmOutcome::new(*arm, &runs))
+            Ok(ArmOutcome::new(arm, &runs))
         };
-        let arms = arms.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let arms = settled.arms.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         Ok(Self::new(scale, arms))
     }
 
@@ -91,13 +104,18 @@ impl Outcome {
         let mut bars = vec![];
         for family in [Family::Vit, Family::Swin] {
             for kind in ["knn", "linear"] {
-                let best = arms
-                    .iter()
-                    .filter(|arm| arm.arm.family == family)
-                    .filter_map(|arm| arm.of(kind).and_then(KindOutcome::best));
-                if let Some(accuracy) = best.reduce(f64::min) {
-                    bars.push(Bar { family, kind: kind.to_owned(), accuracy });
-                }
+                let of = || arms.iter().filter(|arm| arm.arm.family == family);
+                let kinds = || of().filter_map(|arm| arm.of(kind));
+                let Some(least) = kinds().filter_map(KindOutcome::best).reduce(f64::min) else {
+                    continue;
+                };
+                let untrained = kinds().filter_map(KindOutcome::untrained).reduce(f64::max);
+                bars.push(Bar {
+                    family,
+                    kind: kind.to_owned(),
+                    accuracy: untrained.map_or(least, |untrained| least.max(untrained)),
+                    by_untrained: untrained.is_some_and(|untrained| untrained >= least),
+                });
             }
         }
         for arm in &mut arms {
@@ -110,13 +128,15 @@ impl Outcome {
     }
 
     /// The headings of [`Outcome::rows`].
-    pub const HEADINGS: [&'static str; 8] = [
+    pub const HEADINGS: [&'static str; 10] = [
         "arm",
+        "rate",
         "minutes",
         "steps",
         "k-NN, untrained",
         "k-NN",
         "minutes to the bar",
+        "linear, untrained",
         "linear",
         "minutes to the bar",
     ];
@@ -124,23 +144,23 @@ impl Outcome {
     /// A row an arm.
     pub fn rows(&self) -> Vec<Vec<String>> {
         let row = |arm: &ArmOutcome| {
-            let end = |kind: &str| {
-                let last = arm.of(kind).and_then(|kind| kind.points.last());
-                last.map_or("–".to_owned(), MeanPoint::text)
-            };
-            let bar = |kind: &str| {
+            let point = |point: Option<&MeanPoint>| point.map_or("–".to_owned(), MeanPoint::text);
+            let first = |kind| point(arm.of(kind).and_then(|kind| kind.points.first()));
+            let last = |kind| point(arm.of(kind).and_then(|kind| kind.points.last()));
+            let bar = |kind| {
                 let minutes = arm.of(kind).and_then(|kind| kind.minutes_to_bar);
                 minutes.map_or("–".to_owned(), |minutes| format!("{minutes:.1}"))
             };
-            let first = arm.of("knn").and_then(|kind| kind.points.first());
             vec![
                 arm.name.clone(),
+                format!("{:e}", arm.rate),
                 format!("{:.1}", arm.minutes),
                 arm.steps.to_string(),
-                first.map_or("–".to_owned(), MeanPoint::text),
-                end("knn"),
+                first("knn"),
+                last("knn"),
                 bar("knn"),
-                end("linear"),
+                first("linear"),
+                last("linear"),
                 bar("linear"),
             ]
         };
@@ -160,19 +180,31 @@ impl Outcome {
 }
 
 impl MeanPoint {
-    /// Mean ± deviation in per cent.
+    /// Mean ± deviation in per cent; of one seed, its accuracy alone.
     pub fn text(&self) -> String {
+        if self.seeds < 2 {
+            return percent(self.mean);
+        }
         format!("{} ± {:.1}", percent(self.mean), 100.0 * self.deviation)
     }
 }
 
 impl ArmOutcome {
-    fn new(arm: Arm, runs: &[RunData]) -> Self {
+    fn new(settled: &ArmSettled, runs: &[RunData]) -> Self {
+        let arm = settled.arm;
         let last: Vec<_> = runs.iter().filter_map(|run| run.logged.last()).collect();
         let minutes = mean(&last.iter().map(|logged| logged.seconds / 60.0).collect::<Vec<_>>());
         let steps = last.iter().map(|logged| logged.step).max().unwrap_or(0);
         let kinds = ["knn", "linear"].into_iter().map(|kind| KindOutcome::new(kind, runs));
-        Self { arm, name: arm.name(), minutes, steps, kinds: kinds.collect() }
+        Self {
+            arm,
+            name: arm.name(),
+            minutes,
+            steps,
+            tried: settled.trials.clone(),
+            rate: settled.rate(),
+            kinds: kinds.collect(),
+        }
     }
 
     /// What one kind of evaluation gave.
@@ -205,7 +237,12 @@ impl KindOutcome {
         }
     }
 
-    /// The best mean of a trained encoder; the first point is the untrained one's.
+    /// The mean of the untrained encoders, which is the first point.
+    fn untrained(&self) -> Option<f64> {
+        self.points.first().map(|point| point.mean)
+    }
+
+    /// The best mean of a trained encoder.
     fn best(&self) -> Option<f64> {
         self.points.iter().skip(1).map(|point| point.mean).reduce(f64::max)
     }
@@ -224,20 +261,22 @@ fn deviation(values: &[f64]) -> f64 {
     (squares / (values.len() - 1) as f64).sqrt()
 }
 
-/// When training first reached an accuracy. An untrained encoder that is as good is passed over, for
-/// that is none of training's doing.
+/// When training first reached an accuracy that is no less than the untrained encoder's: an encoder
+/// that only is no worse than untrained has reached nothing.
 fn minutes_to(points: &[MeanPoint], accuracy: f64) -> Option<f64> {
-    let untrained = usize::from(points.first().is_some_and(|point| point.mean >= accuracy));
+    let untrained = points.first()?.mean;
     let points: Vec<_> = points
         .iter()
-        .skip(untrained)
         .map(|point| crate::compare::run::Point {
             step: 0.0,
             seconds: 60.0 * point.minutes,
             accuracy: point.mean,
         })
         .collect();
-    reached(&points, accuracy).map(|Reached { seconds, .. }| seconds / 60.0)
+    // Where the bar is the untrained encoder's, it is crossed for the first time after the start.
+    let from = usize::from(untrained >= accuracy);
+    let Reached { seconds, .. } = reached(&points[from..], accuracy)?;
+    Some(seconds / 60.0)
 }
 
 #[cfg(test)]
@@ -257,7 +296,15 @@ mod tests {
         };
         let points = accuracies.iter().enumerate().map(point).collect();
         let knn = KindOutcome { kind: "knn".into(), points, minutes_to_bar: None };
-        ArmOutcome { arm, name: arm.name(), minutes: 2.0, steps: 9, kinds: vec![knn] }
+        ArmOutcome {
+            arm,
+            name: arm.name(),
+            minutes: 2.0,
+            steps: 9,
+            tried: vec![],
+            rate: 1e-3,
+            kinds: vec![knn],
+        }
     }
 
     #[test]
@@ -274,12 +321,15 @@ mod tests {
     }
 
     #[test]
-    fn an_untrained_encoder_reaches_nothing() {
-        let arms = vec![arm(Recipe::LocalmimHog, &[0.5, 0.1, 0.3])];
+    fn no_bar_lies_below_the_untrained_encoder() {
+        let arms =
+            vec![arm(Recipe::LocalmimHog, &[0.5, 0.4, 0.6]), arm(Recipe::Mae, &[0.5, 0.1, 0.3])];
         let outcome = Outcome::new(Scale::SMALL, arms);
-        assert_eq!(outcome.bars[0].accuracy, 0.3);
+        assert_eq!(outcome.bars[0].accuracy, 0.5);
+        assert!(outcome.bars[0].by_untrained);
         let minutes = outcome.arms[0].kinds[0].minutes_to_bar.unwrap();
-        assert!((minutes - 2.0).abs() < 1e-9, "{minutes}");
+        assert!((minutes - 1.5).abs() < 1e-9, "{minutes}");
+        assert_eq!(outcome.arms[1].kinds[0].minutes_to_bar, None);
     }
 
     #[test]

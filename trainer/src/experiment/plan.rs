@@ -17,7 +17,13 @@ pub const SIZE: u32 = 64;
 pub const CELLS: [u32; 3] = [4, 8, 16];
 
 /// Views a batch.
-const BATCH: usize = 64;
+pub const BATCH: usize = 64;
+
+/// The learning rates that are tried for each arm.
+pub const RATES: [f64; 3] = [5e-4, 1.5e-3, 4.5e-3];
+
+/// The part of a run's steps that a rate is tried for.
+pub const TRIAL: f64 = 1.0 / 6.0;
 
 /// The kinds of encoders that are compared among themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +33,19 @@ pub enum Family {
     Vit,
     /// Pyramidal: patches of 2 pixels, 2, 2, 2, 2 blocks of width 32 to 256.
     Swin,
+}
+
+/// What a run of an arm is given.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// The learning rate after the warm-up.
+    pub rate: f64,
+    /// Rows of the shard set.
+    pub rows: u64,
+    /// The seed.
+    pub seed: u64,
 }
 
 /// A recipe on an encoder.
@@ -60,27 +79,23 @@ impl Arm {
         format!("{family}-{}", self.recipe.name())
     }
 
-    /// The settings of a run of `steps` steps on a set of `rows` rows.
+    /// The settings of a run.
     ///
     /// Recipes keep what makes them: targets, masks, taps, AdamW's betas and decay. Decoders are
-    /// narrowed as the encoder is against the paper's. Batch, rate, warm-up and clipping are the
-    /// same for all, for the papers' are for hundreds of epochs of large batches.
+    /// narrowed as the encoder is against the paper's. Batch, warm-up and clipping are the same for
+    /// all, for the papers' are for hundreds of epochs of large batches; the rate is each arm's own,
+    /// of [`RATES`].
     ///
     /// # Errors
     /// [`SettingsError`] only if these constants do not fit a recipe.
-    pub fn settings(
-        self,
-        steps: u64,
-        rows: u64,
-        seed: u64,
-        device: DeviceKind,
-    ) -> Result<Settings, SettingsError> {
+    pub fn settings(self, plan: Plan, device: DeviceKind) -> Result<Settings, SettingsError> {
+        let Plan { steps, rate, rows, seed } = plan;
         let local = matches!(self.recipe, Recipe::LocalmimHog | Recipe::LocalmimPixel);
         let mut options = Options {
             recipe: Some(self.recipe),
             steps: Some(steps),
             batch_size: Some(BATCH),
-            lr: Some(1.5e-3),
+            lr: Some(rate),
             warmup_epochs: Some(0.1 * steps as f64 / (rows / BATCH as u64).max(1) as f64),
             clip_grad: Some(1.0),
             seed: Some(seed),
@@ -135,7 +150,8 @@ mod tests {
     #[test]
     fn every_arm_fits_the_shards() {
         for arm in Arm::all() {
-            let settings = arm.settings(100, 50, 0, DeviceKind::Cpu).unwrap();
+            let plan = Plan { steps: 100, rate: RATES[0], rows: 50, seed: 0 };
+            let settings = arm.settings(plan, DeviceKind::Cpu).unwrap();
             let network = settings.network(SIZE as usize, 9).unwrap();
             for tap in &network.taps {
                 assert!(CELLS.contains(&(tap.cell as u32)), "{}: {}", arm.name(), tap.cell);

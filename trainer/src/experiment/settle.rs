@@ -1,0 +1,235 @@
+//! Shards → what is settled before the first run: how many steps each arm makes in the time there
+//! is, and at which learning rate.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{self, Arm, Plan, RATES};
+use super::{ExperimentError, JUDGED_ON, Request, Scale, write};
+use crate::checkpoint::CheckpointFolder;
+use crate::data::Dataset;
+use crate::device::DeviceKind;
+use crate::eval;
+use crate::eval::knn::KnnSettings;
+use crate::eval::record::Method;
+use crate::metrics;
+use crate::progress::Console;
+use crate::train;
+use crate::train::run::RunPaths;
+
+/// Steps of the run that tells how fast an arm is.
+const PACE_STEPS: u64 = 12;
+
+/// What an experiment has settled before its first run; kept, so that it can be taken up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settled {
+    scale: Scale,
+    pub(super) arms: Vec<ArmSettled>,
+}
+
+/// What is settled for an arm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ArmSettled {
+    pub(super) arm: Arm,
+    /// How fast it is here.
+    views_per_s: f64,
+    /// The steps it makes in the time of a run.
+    pub(super) steps: u64,
+    /// One for each of the [`RATES`] so far, in their order.
+    pub(super) trials: Vec<Trial>,
+}
+
+/// What a learning rate gave.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The learning rate after the warm-up.
+    pub rate: f64,
+    /// Top-1 accuracy by k-NN on pictures held out from those to train on.
+    pub accuracy: f64,
+}
+
+impl Settled {
+    pub(super) fn of(&self, arm: Arm) -> &ArmSettled {
+        self.arms.iter().find(|settled| settled.arm == arm).expect("every arm is settled first")
+    }
+}
+
+impl ArmSettled {
+    /// The rate that did best; the lower of two that did equally well.
+    pub(super) fn rate(&self) -> f64 {
+        let better = |a: Trial, b: Trial| if b.accuracy > a.accuracy { b } else { a };
+        self.trials.iter().copied().reduce(better).map_or(RATES[0], |trial| trial.rate)
+    }
+}
+
+/// Settles steps and rates of each arm: measured once, kept with the experiment.
+pub(super) fn settle(
+    request: &Request,
+    dataset: &Dataset,
+    device: DeviceKind,
+    console: &Console,
+    stop: &AtomicBool,
+) -> Result<Settled, ExperimentError> {
+    let path = request.out.join("settled.json");
+    let mut settled = read(request, &path)?;
+    let keep = |settled: &Settled| {
+        let text = serde_json::to_vec_pretty(settled).expect("numbers are always JSON");
+        write(&path, &text)
+    };
+    for &arm in &request.arms {
+        if settled.arms.iter().any(|settled| settled.arm == arm) {
+            continue;
+        }
+        let views_per_s = pace(request, arm, dataset, device, console, stop)?;
+        let views = request.scale.minutes * 60.0 * views_per_s;
+        let steps = ((views / plan::BATCH as f64) as u64).max(plan::POINTS);
+        console.message(&format!(
+            "{}: {views_per_s:.0} views/s, so {steps} steps in {} minutes",
+            arm.name(),
+            request.scale.minutes
+        ));
+        settled.arms.push(ArmSettled { arm, views_per_s, steps, trials: vec![] });
+        keep(&settled)?;
+    }
+    for at in 0..settled.arms.len() {
+        let ArmSettled { arm, steps, ref trials, .. } = settled.arms[at];
+        if !request.arms.contains(&arm) {
+            continue;
+        }
+        let tried = trials.len();
+        for &rate in &RATES[tried..] {
+            let plan = Plan {
+                steps: ((steps as f64 * plan::TRIAL) as u64).max(1),
+                rate,
+                rows: dataset.rows(),
+                // One that no run has.
+                seed: request.scale.seeds,
+            };
+            let accuracy = try_rate(request, arm, plan, dataset, device, console, stop)?;
+            console.message(&format!(
+                "{} at a rate of {rate:e}: knn {} on held-out pictures",
+                arm.name(),
+                eval::page::percent(accuracy)
+            ));
+            settled.arms[at].trials.push(Trial { rate, accuracy });
+            keep(&settled)?;
+        }
+    }
+    // Those that were asked for, in that order, whatever else the folder holds.
+    let place = |settled: &ArmSettled| request.arms.iter().position(|arm| *arm == settled.arm);
+    settled.arms.retain(|settled| place(settled).is_some());
+    settled.arms.sort_by_key(place);
+    Ok(settled)
+}
+
+/// What was settled before in the folder, if anything.
+fn read(request: &Request, path: &Path) -> Result<Settled, ExperimentError> {
+    let io = |source| ExperimentError::Io { path: path.to_owned(), source };
+    let found = match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice::<Settled>(&bytes)
+            .map_err(|source| io(io::Error::other(source)))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Settled { scale: request.scale, arms: vec![] });
+        }
+        Err(source) => return Err(io(source)),
+    };
+    if found.scale == request.scale {
+        return Ok(found);
+    }
+    let Scale { minutes, seeds, train_pictures, test_pictures } = found.scale;
+    Err(ExperimentError::Other {
+        out: request.out.clone(),
+        found: format!(
+            "{minutes} minutes, {seeds} seeds, {train_pictures} and {test_pictures} pictures to judge on"
+        ),
+    })
+}
+
+/// How many views an arm trains on in a second.
+fn pace(
+    request: &Request,
+    arm: Arm,
+    dataset: &Dataset,
+    device: DeviceKind,
+    console: &Console,
+    stop: &AtomicBool,
+) -> Result<f64, ExperimentError> {
+    let plan = Plan { steps: PACE_STEPS, rate: RATES[0], rows: dataset.rows(), seed: 0 };
+    let mut settings = arm.settings(plan, device)?;
+    settings.log_every = PACE_STEPS / 2;
+    let paths = fresh(dataset, &request.out.join("pace").join(arm.name()));
+    train::run_on(device, &paths, &settings, None, console, stop)?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(ExperimentError::Stopped);
+    }
+    // The first half warms up.
+    Ok(metrics::read(&paths.out)?.last().map_or(1.0, |record| record.views_per_s))
+}
+
+/// What k-NN makes of an arm's features after a short run at a rate. Both its parts are of the
+/// pictures to train on; those to be judged on stay unseen.
+fn try_rate(
+    request: &Request,
+    arm: Arm,
+    plan: Plan,
+    dataset: &Dataset,
+    device: DeviceKind,
+    console: &Console,
+    stop: &AtomicBool,
+) -> Result<f64, ExperimentError> {
+    let mut settings = arm.settings(plan, device)?;
+    settings.checkpoint_every = plan.steps;
+    settings.keep = 1;
+    let folder = request.out.join("rates").join(format!("{}-{:e}", arm.name(), plan.rate));
+    let paths = fresh(dataset, &folder);
+    train::run_on(device, &paths, &settings, None, console, stop)?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(ExperimentError::Stopped);
+    }
+    let evaluation = eval::Request {
+        checkpoint: CheckpointFolder::of_run(&folder).path(plan.steps),
+        storage: request.storage.clone(),
+        train: request.pictures.clone(),
+        test: None,
+        test_share: 0.2,
+        methods: vec![Method::Knn(KnnSettings::default())],
+        seed: 1,
+        cache: Some(request.out.join(JUDGED_ON)),
+        most: Some((request.scale.train_pictures, request.scale.test_pictures)),
+    };
+    let done = eval::run(&evaluation, device, &Console::quiet())?;
+    Ok(done.first().map_or(0.0, |done| done.record.score.top1))
+}
+
+/// A run from its first step: one that was begun says nothing of its pace, and is short.
+fn fresh(dataset: &Dataset, folder: &Path) -> RunPaths {
+    let _ = fs::remove_dir_all(folder);
+    RunPaths { shards: dataset.source().clone(), out: folder.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::plan::Arm;
+
+    #[test]
+    fn the_rate_is_the_one_that_did_best() {
+        let trials = |accuracies: &[f64]| ArmSettled {
+            arm: Arm::all()[0],
+            views_per_s: 1.0,
+            steps: 1,
+            trials: RATES
+                .iter()
+                .zip(accuracies)
+                .map(|(&rate, &accuracy)| Trial { rate, accuracy })
+                .collect(),
+        };
+        assert_eq!(trials(&[0.2, 0.4, 0.3]).rate(), RATES[1]);
+        assert_eq!(trials(&[0.4, 0.4, 0.3]).rate(), RATES[0]);
+    }
+}
