@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use ingest::repair::Repair;
 use ingest::terminal::{tell, visible};
-use ingest::{Classes, Settings};
+use ingest::{Classes, Codebook, Settings};
 use schemas::{IngestSettings, ShardLayout};
 use storage::{Address, Notice, StorageOptions};
 
@@ -129,6 +129,11 @@ pub struct IngestArgs {
     /// less memory, and views differ a little.
     #[arg(long, help_heading = "Views and targets")]
     pub scaled_decode: bool,
+    /// Codebook, of which the nearest code of each patch is stored as a target: a safetensors file
+    /// with `codes` [codes, dim] and, for codes that are no patches themselves, `weight` and `bias`
+    /// of a linear map. May be given more than once, for other patches.
+    #[arg(long, value_name = "FILE", value_parser = codebook, help_heading = "Views and targets")]
+    pub codebook: Vec<Codebook>,
 
     /// Classes and their indices, so that several sets share them: the classes.json of another set,
     /// or a text with a class a line. Pictures of other classes are rejected as `unknown_class`,
@@ -223,6 +228,9 @@ pub struct RepairArgs {
     /// order in which they were given.
     #[arg(long, num_args = 1..)]
     pub from: Vec<Address>,
+    /// The codebooks with which the set was made, if it was made with any.
+    #[arg(long, value_name = "FILE", value_parser = codebook)]
+    pub codebook: Vec<Codebook>,
     #[command(flatten)]
     pub store: StoreArgs,
     #[command(flatten)]
@@ -245,7 +253,13 @@ impl IngestArgs {
     /// What a run is asked to do; none where a subcommand is.
     pub fn settings(self) -> Option<Settings> {
         let args = self;
-        let layout = ShardLayout { size: args.size, cells: args.cells, bins: args.bins };
+        let codebooks = Codebook::by_patch(args.codebook);
+        let layout = ShardLayout {
+            size: args.size,
+            cells: args.cells,
+            bins: args.bins,
+            codebooks: codebooks.iter().map(|codebook| codebook.layout().clone()).collect(),
+        };
         let pictures_per_shard = args
             .shard_pictures
             .unwrap_or_else(|| ingest::default_pictures_per_shard(&layout, args.views));
@@ -260,6 +274,7 @@ impl IngestArgs {
             image_column: args.image_column,
             label_column: args.label_column,
             classes: None,
+            codebooks: vec![],
             ingest: IngestSettings {
                 layout,
                 views: args.views,
@@ -282,7 +297,7 @@ impl IngestArgs {
                 classes: None,
             },
         };
-        Some(settings.with_classes(args.classes))
+        Some(settings.with_classes(args.classes).with_codebooks(codebooks))
     }
 }
 
@@ -290,7 +305,9 @@ impl RepairArgs {
     /// What to repair, and how the storage is reached.
     pub fn settings(self) -> (Repair, StorageOptions) {
         let MachineArgs { threads, memory_limit } = self.machine;
-        let repair = Repair { out: self.shards, from: self.from, threads, memory: memory_limit };
+        let codebooks = Codebook::by_patch(self.codebook);
+        let repair =
+            Repair { out: self.shards, from: self.from, codebooks, threads, memory: memory_limit };
         (repair, self.store.into())
     }
 }
@@ -298,6 +315,11 @@ impl RepairArgs {
 /// The classes of a file.
 fn classes(path: &str) -> Result<Classes, String> {
     Classes::read(Path::new(path))
+}
+
+/// The codebook of a file.
+fn codebook(path: &str) -> Result<Codebook, String> {
+    Codebook::read(Path::new(path))
 }
 
 /// Six hexadecimal digits, red first.

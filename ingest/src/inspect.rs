@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use schemas::{IngestSettings, Manifest, Reject, code};
+use schemas::{CodebookLayout, IngestSettings, Manifest, Reject, code};
 
 use crate::IngestError;
 use crate::draw::Canvas;
@@ -56,6 +56,14 @@ fn describe_to(
         "HOG            cells of {:?} pixels, {} bins a channel",
         layout.cells, layout.bins
     )?;
+    for CodebookLayout { cell, codes, blake3 } in &layout.codebooks {
+        let hash = blake3.get(..16).unwrap_or(blake3);
+        writeln!(
+            text,
+            "codebook       {codes} codes of patches of {cell} pixels, {}…",
+            name(hash)
+        )?;
+    }
     writeln!(
         text,
         "settings       seed {}, zstd level {}, {}",

@@ -13,6 +13,7 @@
 
 mod caught;
 mod classes;
+mod codebook;
 pub mod container;
 pub mod draw;
 pub mod duplicates;
@@ -42,6 +43,7 @@ pub mod view;
 mod wide;
 
 pub use classes::Classes;
+pub use codebook::Codebook;
 pub use error::IngestError;
 pub use progress::{Bar, Progress, Silent};
 pub use run::{Summary, run};

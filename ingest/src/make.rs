@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use schemas::{IngestSettings, Place, Reject, ShardEntry};
 use storage::{Address, Storage};
 
+use crate::codebook::Codebook;
 use crate::container::Limits;
 use crate::known::{Known, Names, Twin};
 use crate::picture::MemoryBudget;
@@ -43,6 +44,7 @@ pub(crate) struct Start {
 pub(crate) struct Maker<'a> {
     storage: &'a Storage,
     settings: &'a IngestSettings,
+    codebooks: &'a [Codebook],
     threads: &'a rayon::ThreadPool,
     progress: &'a dyn Progress,
     encoder: Encoder,
@@ -71,7 +73,7 @@ impl<'a> Maker<'a> {
     pub fn new(
         storage: &'a Storage,
         out: &Address,
-        settings: &'a IngestSettings,
+        (settings, codebooks): (&'a IngestSettings, &'a [Codebook]),
         memory: u64,
         threads: &'a rayon::ThreadPool,
         progress: &'a dyn Progress,
@@ -81,6 +83,7 @@ impl<'a> Maker<'a> {
         Ok(Self {
             storage,
             settings,
+            codebooks,
             threads,
             progress,
             encoder: Encoder::new(out, settings)?,
@@ -300,7 +303,7 @@ impl<'a> Maker<'a> {
                         .map(|(number, cut)| {
                             let mut maker = match pop(&idle.makers) {
                                 Some(maker) => maker,
-                                None => RowMaker::new(self.settings)?,
+                                None => RowMaker::new(self.settings, self.codebooks)?,
                             };
                             let rows = maker.rows(number, cut);
                             push(&idle.makers, maker);

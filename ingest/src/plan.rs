@@ -92,6 +92,15 @@ fn flags(settings: &IngestSettings) -> BTreeMap<String, String> {
     if let Some(serde_json::Value::Object(layout)) = fields.remove("layout") {
         fields.extend(layout);
     }
+    // Where there is none, the field is not there.
+    fields.remove("codebooks");
+    let codebooks: Vec<_> =
+        settings.layout.codebooks.iter().map(|codebook| codebook.blake3.as_str()).collect();
+    let codebooks = match codebooks.as_slice() {
+        [] => "not given".to_owned(),
+        hashes => format!("the file with BLAKE3 {}", hashes.join(" and ")),
+    };
+    flags.insert("--codebook".to_owned(), codebooks);
     for (field, value) in fields {
         let field = field.as_str();
         let flag = match field {

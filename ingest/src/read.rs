@@ -5,7 +5,7 @@ use std::path::Path;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{UInt32Type, UInt64Type};
 use parquet::errors::ParquetError;
-use schemas::{FileEntry, Manifest, Reject, ShardEntry, ShardLayout, layout};
+use schemas::{CodebookLayout, FileEntry, Manifest, Reject, ShardEntry, ShardLayout, layout};
 use storage::{Address, Storage};
 
 use crate::stored::ShardFile;
@@ -43,6 +43,19 @@ pub struct StoredRow {
     pub picture: Vec<u8>,
     /// The targets, one entry a cell size.
     pub cells: Vec<StoredCells>,
+    /// The codes, one entry a codebook.
+    pub codes: Vec<StoredCodes>,
+}
+
+/// What a row holds for one codebook.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredCodes {
+    /// The patch's side in pixels.
+    pub cell: u32,
+    /// Each patch's nearest code, `[grid²]`.
+    pub codes: Vec<u16>,
+    /// Those of the mirrored view, `[grid²]`, patches in its own rows.
+    pub mirrored: Vec<u16>,
 }
 
 /// What a row holds for one cell size.
@@ -185,6 +198,11 @@ fn stored(
         let (values, _) = bytes.as_chunks();
         Ok(values.iter().map(|&value| f32::from_le_bytes(value)).collect())
     };
+    let words = |name: &str| -> Result<Vec<u16>, IngestError> {
+        let bytes = bytes(name)?;
+        let (values, _) = bytes.as_chunks();
+        Ok(values.iter().map(|&value| u16::from_le_bytes(value)).collect())
+    };
     let label = column(layout::LABEL)?.as_string::<i32>();
     let perceptual = column(layout::PERCEPTUAL_HASH)?.as_primitive::<UInt64Type>();
     let cells = layout
@@ -197,6 +215,17 @@ fn stored(
                 ties: bytes(&layout::hog_ties(cell))?,
                 mean: floats(&layout::mean(cell))?,
                 inv_std: floats(&layout::inv_std(cell))?,
+            })
+        })
+        .collect::<Result<_, IngestError>>()?;
+    let codes = layout
+        .codebooks
+        .iter()
+        .map(|&CodebookLayout { cell, .. }| {
+            Ok(StoredCodes {
+                cell,
+                codes: words(&layout::code(cell))?,
+                mirrored: words(&layout::code_mirrored(cell))?,
             })
         })
         .collect::<Result<_, IngestError>>()?;
@@ -216,5 +245,6 @@ fn stored(
         },
         picture: bytes(layout::PICTURE)?,
         cells,
+        codes,
     })
 }

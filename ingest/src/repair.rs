@@ -12,10 +12,11 @@ mod rejects;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use schemas::{MANIFEST_FILE, Manifest, Part, ShardEntry};
+use schemas::{CodebookLayout, IngestSettings, MANIFEST_FILE, Manifest, Part, ShardEntry};
 use storage::{Address, Lock, Storage};
 
 use crate::classes::Classes;
+use crate::codebook::Codebook;
 use crate::container::Limits;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
@@ -36,6 +37,8 @@ pub struct Repair {
     /// Where the sources lie now, in the order in which the manifest tells those of the parts that
     /// have damaged shards or lists of rejects; empty if they lie where they were.
     pub from: Vec<Address>,
+    /// The codebooks with which the set was made; needed where shards of such a set are damaged.
+    pub codebooks: Vec<Codebook>,
     /// Worker threads; 0 takes one a core.
     pub threads: usize,
     /// About how many bytes pictures and rows in work may take.
@@ -104,7 +107,11 @@ fn mend(
         .map_err(|error| IngestError::Threads(error.to_string()))?;
     let (settings, shards) = (&manifest.settings, &manifest.shards);
     let counted = Counted { progress, done: AtomicU64::new(0) };
-    let maker = Maker::new(storage, out, settings, repair.memory, &threads, &counted)?;
+    if let Some(&first) = damaged.first() {
+        refuse_other_codebooks(settings, &repair.codebooks, &shards[first].file)?;
+    }
+    let codebooks = &repair.codebooks;
+    let maker = Maker::new(storage, out, (settings, codebooks), repair.memory, &threads, &counted)?;
     let of_shards = damaged
         .iter()
         .map(|&index| part_index(&manifest, &shards[index]))
@@ -143,6 +150,8 @@ fn mend(
     derive(&mut repaired)?;
     for part in lists {
         let list = &manifest.parts[part];
+        refuse_other_codebooks(settings, codebooks, &list.rejects.file)
+            .map_err(|error| rejects::with_loss(list, error))?;
         let (_, listing) = sources
             .listing(part, &list.rejects.file)
             .map_err(|error| rejects::with_loss(list, error))?;
@@ -150,6 +159,7 @@ fn mend(
             storage,
             out,
             manifest: &manifest,
+            codebooks,
             threads: &threads,
             progress: &counted,
         };
@@ -160,6 +170,31 @@ fn mend(
         repaired.files.push(list.rejects.file.clone());
     }
     Ok(repaired)
+}
+
+/// Refuses codebooks that are not those with which the set, of which `file` is to be made again,
+/// was made.
+fn refuse_other_codebooks(
+    settings: &IngestSettings,
+    codebooks: &[Codebook],
+    file: &str,
+) -> Result<(), IngestError> {
+    let made_with = &settings.layout.codebooks;
+    if codebooks.iter().map(Codebook::layout).eq(made_with) {
+        return Ok(());
+    }
+    let needed: Vec<_> = made_with
+        .iter()
+        .map(|CodebookLayout { cell, codes, blake3 }| {
+            format!("{codes} codes for patches of {cell} pixels, BLAKE3 {blake3}")
+        })
+        .collect();
+    let problem = if needed.is_empty() {
+        "was made without a codebook; leave out --codebook".to_owned()
+    } else {
+        format!("was made with codebooks; give their files with --codebook: {}", needed.join("; "))
+    };
+    Err(IngestError::Repair { file: file.to_owned(), problem })
 }
 
 /// Damaged files, by what they are made of.

@@ -2,9 +2,10 @@
 
 use multiversion::multiversion;
 use schemas::{IngestSettings, Reject, code};
-use targets::{HogExtractor, View, patch_stats_of};
+use targets::{HogExtractor, View, mirror_picture, patch_stats_of};
 
 use crate::IngestError;
+use crate::codebook::Codebook;
 use crate::duplicates::perceptual_hash;
 use crate::picture::{Decoder, Fault, MemoryBudget};
 use crate::stream::{Body, Loaded};
@@ -22,7 +23,7 @@ pub(crate) struct Row {
     pub source_size: (u32, u32),
     pub crop: Crop,
     /// The wide columns: the picture, then HOG and ties of each cell size, then the mean and the
-    /// inverse deviation of each.
+    /// inverse deviation of each, then the codes of each codebook and those of the mirrored view.
     pub wide: Vec<Vec<u8>>,
 }
 
@@ -107,14 +108,18 @@ pub(crate) struct RowMaker<'a> {
     settings: &'a IngestSettings,
     cells: Vec<usize>,
     hog: HogExtractor,
+    codebooks: &'a [Codebook],
 }
 
 impl<'a> RowMaker<'a> {
-    pub fn new(settings: &'a IngestSettings) -> Result<Self, IngestError> {
+    pub fn new(
+        settings: &'a IngestSettings,
+        codebooks: &'a [Codebook],
+    ) -> Result<Self, IngestError> {
         let layout = &settings.layout;
         let cells: Vec<_> = layout.cells.iter().map(|&cell| cell as usize).collect();
         let hog = HogExtractor::new(layout.size as usize, layout.bins as usize, &cells)?;
-        Ok(Self { settings, cells, hog })
+        Ok(Self { settings, cells, hog, codebooks })
     }
 
     /// The rows of the picture that has this number in the set.
@@ -150,6 +155,15 @@ impl<'a> RowMaker<'a> {
         for stats in patch_stats_of(view, &self.cells)? {
             targets.extend([floats(&stats.mean), floats(&stats.inv_std)]);
         }
+        if !self.codebooks.is_empty() {
+            let mut mirrored = vec![0; picture.len()];
+            mirror_picture(&picture, view.size(), &mut mirrored)?;
+            let mirrored = View::new(&mirrored, view.size())?;
+            for codebook in self.codebooks {
+                targets
+                    .extend([words(&codebook.nearest(view)?), words(&codebook.nearest(mirrored)?)]);
+            }
+        }
         let mut wide = vec![picture];
         wide.append(&mut targets);
         Ok(wide)
@@ -165,6 +179,10 @@ fn codes(values: &[f32]) -> Vec<u8> {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 fn encode(values: &[f32], codes: &mut [u8]) {
     codes.iter_mut().zip(values).for_each(|(code, &value)| *code = code::encode(value));
+}
+
+fn words(values: &[u16]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 fn floats(values: &[f32]) -> Vec<u8> {

@@ -171,8 +171,14 @@ fn make_shards(
     threads.install(|| known.learn(storage, &settings.out, &finished, views))?;
     let mut names = Names::new(storage, &settings.out, views, finished);
 
-    let maker =
-        Maker::new(storage, &settings.out, &settings.ingest, settings.memory, &threads, progress)?;
+    let maker = Maker::new(
+        storage,
+        &settings.out,
+        (&settings.ingest, &settings.codebooks),
+        settings.memory,
+        &threads,
+        progress,
+    )?;
     let columns = (settings.image_column.clone(), settings.label_column.clone());
     let limits = limits(&settings.ingest, columns, settings.classes.clone());
     progress.begin(listing.weight(), listing.weight_before(start.place.unit));

@@ -7,6 +7,7 @@ use storage::{Address, Storage, StorageOptions};
 
 use crate::IngestError;
 use crate::classes::Classes;
+use crate::codebook::Codebook;
 use crate::duplicates::MOST_RADIUS;
 use crate::make::run_bytes;
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub label_column: Option<String>,
     /// The only classes that there may be, with their indices; set by [`Self::with_classes`].
     pub classes: Option<Classes>,
+    /// The codebooks whose codes are stored, by rising patch; set by [`Self::with_codebooks`].
+    pub codebooks: Vec<Codebook>,
     /// What decides the bytes, besides the pictures.
     pub ingest: IngestSettings,
 }
@@ -47,7 +50,8 @@ pub struct Settings {
 impl Settings {
     /// The settings of a run without flags: views of 224 pixels, cells of 4, 8, 16 and 32, 9 bins.
     pub fn new(root: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
-        let layout = ShardLayout { size: 224, cells: vec![4, 8, 16, 32], bins: 9 };
+        let layout =
+            ShardLayout { size: 224, cells: vec![4, 8, 16, 32], bins: 9, codebooks: vec![] };
         let views = 1;
         Self {
             sources: vec![Address::from(root.into())],
@@ -60,6 +64,7 @@ impl Settings {
             image_column: None,
             label_column: None,
             classes: None,
+            codebooks: vec![],
             ingest: IngestSettings {
                 views,
                 seed: 0,
@@ -93,6 +98,16 @@ impl Settings {
         self
     }
 
+    /// These settings with codebooks, of which the nearest code of each patch is stored.
+    #[must_use]
+    pub fn with_codebooks(mut self, codebooks: Vec<Codebook>) -> Self {
+        let codebooks = Codebook::by_patch(codebooks);
+        self.ingest.layout.codebooks =
+            codebooks.iter().map(|codebook| codebook.layout().clone()).collect();
+        self.codebooks = codebooks;
+        self
+    }
+
     /// Whether every number is in its range.
     ///
     /// # Errors
@@ -107,8 +122,16 @@ impl Settings {
             );
             return invalid("--out", problem);
         }
-        if let Err(error) = ShardLayout::new(layout.size, layout.cells.clone(), layout.bins) {
-            return invalid("--size, --cells, --bins", error.to_string());
+        let without = ShardLayout { codebooks: vec![], ..layout.clone() };
+        for (layout, flags) in
+            [(&without, "--size, --cells, --bins"), (layout, "--codebook, --size")]
+        {
+            if let Err(error) = layout.check() {
+                return invalid(flags, error.to_string());
+            }
+        }
+        if !self.codebooks.iter().map(Codebook::layout).eq(&layout.codebooks) {
+            return invalid("--codebook", "must be set together with what tells them".into());
         }
         if self.threads > 1024 {
             return invalid("--threads", format!("must be at most 1024, not {}", self.threads));
@@ -180,9 +203,9 @@ impl Settings {
 /// Pictures a shard such that it has about 320 MiB before compression: a power of two, at most
 /// 8192. A layout out of its range gives 1; [`Settings::check`] names what is wrong with it.
 pub fn default_pictures_per_shard(layout: &ShardLayout, views: u32) -> u32 {
-    let Ok(layout) = ShardLayout::new(layout.size, layout.cells.clone(), layout.bins) else {
+    if layout.check().is_err() {
         return 1;
-    };
+    }
     let picture = layout.row_bytes() * views.max(1) as usize;
     let pictures = (SHARD_BYTES / picture).clamp(1, 8192);
     1 << pictures.ilog2()

@@ -65,7 +65,29 @@ pub fn inv_std(patch: u32) -> String {
     format!("inv_std_{patch}")
 }
 
-/// The three numbers that fix a shard's columns.
+/// (size/cell)² little-endian u16: the codebook's nearest code of each patch, patches in rows.
+pub fn code(cell: u32) -> String {
+    format!("code_{cell}")
+}
+
+/// As [`code`], of the view's left-right mirror image, patches in its own rows.
+pub fn code_mirrored(cell: u32) -> String {
+    format!("code_{cell}_mirrored")
+}
+
+/// A codebook whose nearest codes a shard holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodebookLayout {
+    /// The side in pixels of the patch that a code stands for.
+    pub cell: u32,
+    /// How many codes there are.
+    pub codes: u32,
+    /// BLAKE3 of the codebook's file, 64 hexadecimal digits.
+    pub blake3: String,
+}
+
+/// What fixes a shard's columns.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardLayout {
@@ -75,6 +97,9 @@ pub struct ShardLayout {
     pub cells: Vec<u32>,
     /// Orientation bins a channel.
     pub bins: u32,
+    /// The codebooks, by rising cell; usually none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codebooks: Vec<CodebookLayout>,
 }
 
 /// What is wrong with a layout, or with a file that should have one.
@@ -111,12 +136,24 @@ pub enum LayoutError {
 }
 
 impl ShardLayout {
-    /// A layout whose numbers fit together.
+    /// A layout whose numbers fit together, without codebooks.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn new(size: u32, cells: Vec<u32>, bins: u32) -> Result<Self, LayoutError> {
+        let layout = Self { size, cells, bins, codebooks: vec![] };
+        layout.check()?;
+        Ok(layout)
+    }
+
+    /// Checks that the numbers fit together.
     ///
     /// # Errors
     /// [`LayoutError::Invalid`] if the size is 0 or over 4096, there is no cell, the cells do not
-    /// rise or do not divide the size, or bins is not in 1..=64.
-    pub fn new(size: u32, cells: Vec<u32>, bins: u32) -> Result<Self, LayoutError> {
+    /// rise or do not divide the size, bins is not in 1..=64, or a codebook's cell does not divide
+    /// the size, its codes are not 2 to 65,536, or two have one cell.
+    pub fn check(&self) -> Result<(), LayoutError> {
+        let Self { size, ref cells, bins, ref codebooks } = *self;
         let invalid = |text: String| Err(LayoutError::Invalid(text));
         if size == 0 || size > 4096 {
             return invalid(format!("the size of a view must be in 1..=4096, not {size}"));
@@ -135,7 +172,26 @@ impl ShardLayout {
         if !(1..=64).contains(&bins) {
             return invalid(format!("bins must be in 1..=64, not {bins}"));
         }
-        Ok(Self { size, cells, bins })
+        if !codebooks.windows(2).all(|pair| pair[0].cell < pair[1].cell) {
+            let cells: Vec<_> = codebooks.iter().map(|codebook| codebook.cell).collect();
+            return invalid(format!(
+                "codebooks must be given by rising patch, one for each, but theirs are {cells:?}"
+            ));
+        }
+        for &CodebookLayout { cell, codes, ref blake3 } in codebooks {
+            if cell < 2 || !size.is_multiple_of(cell) {
+                return invalid(format!(
+                    "a codebook's patch must be at least 2 pixels and divide the view's {size} pixels; {cell} does not"
+                ));
+            }
+            if !(2..=1 << 16).contains(&codes) {
+                return invalid(format!("a codebook has 2 to 65536 codes, not {codes}"));
+            }
+            if blake3.len() != 64 || !blake3.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return invalid(format!("`{blake3}` is no BLAKE3 of a codebook"));
+            }
+        }
+        Ok(())
     }
 
     /// Cells along a side.
@@ -163,6 +219,11 @@ impl ShardLayout {
         self.grid(patch).pow(2) * 4
     }
 
+    /// Bytes of a code column: grid²·2.
+    pub fn code_bytes(&self, cell: u32) -> usize {
+        self.grid(cell).pow(2) * 2
+    }
+
     /// The bin edges (edge k lies at k·π/bins) on which a gradient of whole numbers can lie
     /// exactly: those at 0, 45, 90 and 135 degrees, by Niven's theorem no others.
     ///
@@ -176,7 +237,10 @@ impl ShardLayout {
     pub fn row_bytes(&self) -> usize {
         let of_cell =
             |&cell: &u32| self.hog_bytes(cell) + self.tie_bytes(cell) + 2 * self.stat_bytes(cell);
-        self.picture_bytes() + self.cells.iter().map(of_cell).sum::<usize>()
+        let of_codebook = |codebook: &CodebookLayout| 2 * self.code_bytes(codebook.cell);
+        self.picture_bytes()
+            + self.cells.iter().map(of_cell).sum::<usize>()
+            + self.codebooks.iter().map(of_codebook).sum::<usize>()
     }
 
     /// The Arrow schema of a shard, with version and layout in its metadata.
@@ -205,6 +269,10 @@ impl ShardLayout {
             fields.push(binary(mean(patch), self.stat_bytes(patch)));
             fields.push(binary(inv_std(patch), self.stat_bytes(patch)));
         }
+        for &CodebookLayout { cell, .. } in &self.codebooks {
+            fields.push(binary(code(cell), self.code_bytes(cell)));
+            fields.push(binary(code_mirrored(cell), self.code_bytes(cell)));
+        }
         let layout = serde_json::to_string(self).expect("numbers are always JSON");
         Schema::new_with_metadata(
             fields,
@@ -226,9 +294,9 @@ impl ShardLayout {
         if version != SCHEMA_VERSION.to_string() {
             return Err(LayoutError::Version { found: version.to_owned() });
         }
-        let raw: Self = serde_json::from_str(layout)
+        let layout: Self = serde_json::from_str(layout)
             .map_err(|error| LayoutError::Unreadable(error.to_string()))?;
-        let layout = Self::new(raw.size, raw.cells, raw.bins)?;
+        layout.check()?;
         for expected in layout.arrow_schema().fields() {
             let found = schema.field_with_name(expected.name()).ok();
             if found.map(Field::data_type) != Some(expected.data_type()) {
@@ -251,6 +319,27 @@ mod tests {
     fn a_schema_gives_its_layout_back() {
         let layout = ShardLayout::new(224, vec![4, 8, 16, 32], 9).unwrap();
         assert_eq!(ShardLayout::of_schema(&layout.arrow_schema()), Ok(layout));
+    }
+
+    #[test]
+    fn codebooks_have_two_columns_each_and_no_trace_where_there_are_none() {
+        let plain = ShardLayout::new(32, vec![4], 9).unwrap();
+        assert!(!serde_json::to_string(&plain).unwrap().contains("codebook"));
+        let codebook = CodebookLayout { cell: 16, codes: 512, blake3: "0f".repeat(32) };
+        let layout = ShardLayout { codebooks: vec![codebook.clone()], ..plain.clone() };
+        assert_eq!(ShardLayout::of_schema(&layout.arrow_schema()), Ok(layout.clone()));
+        assert_eq!(layout.row_bytes(), plain.row_bytes() + 2 * 4 * 2);
+        for wrong in [
+            CodebookLayout { cell: 5, ..codebook.clone() },
+            CodebookLayout { codes: 1, ..codebook.clone() },
+            CodebookLayout { codes: 65_537, ..codebook.clone() },
+            CodebookLayout { blake3: "0f".into(), ..codebook.clone() },
+        ] {
+            let layout = ShardLayout { codebooks: vec![wrong.clone()], ..plain.clone() };
+            assert!(layout.check().is_err(), "{wrong:?}");
+        }
+        let twice = ShardLayout { codebooks: vec![codebook; 2], ..plain };
+        assert!(twice.check().is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub mod manifest;
 pub mod reject;
 
 pub use checksums::ColumnChecksums;
-pub use layout::{LayoutError, ShardLayout};
+pub use layout::{CodebookLayout, LayoutError, ShardLayout};
 pub use manifest::{
     FileEntry, IngestSettings, Manifest, ManifestError, Part, Place, ShardEntry, code_of_classes,
 };

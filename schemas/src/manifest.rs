@@ -219,8 +219,7 @@ impl Manifest {
             return Err(ManifestError::Version(schema_version));
         }
         let manifest: Self = serde_json::from_str(text)?;
-        let ShardLayout { size, cells, bins } = manifest.settings.layout.clone();
-        ShardLayout::new(size, cells, bins)?;
+        manifest.settings.layout.check()?;
         let files = manifest.shards.iter().map(|shard| &shard.file);
         let lists = manifest.parts.iter().map(|part| &part.rejects.file);
         if let Some(file) = files.chain(lists).find(|file| {

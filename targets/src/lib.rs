@@ -7,11 +7,13 @@
 //!   the last tie ([`hog`] says how);
 //! - [`mirror_hog`]: the HOG of the mirrored view from that of the view;
 //! - [`hog_biased`]: the published variant with a bias on the gradients, in floats;
+//! - [`Codebook`]: the nearest code of each patch;
 //! - [`patch_stats`] and [`normalised_pixels`]: pixels less their patch's mean, over its deviation.
 
 #![forbid(unsafe_code)]
 
 mod biased;
+mod codebook;
 mod direction;
 pub mod hog;
 mod kernels;
@@ -20,6 +22,7 @@ mod pixel;
 mod view;
 
 pub use biased::hog_biased;
+pub use codebook::{Codebook, PatchInput, Projection};
 pub use direction::tie_edges;
 pub use hog::{Hog, HogExtractor};
 pub use mirror::{mirror_hog, mirror_picture};

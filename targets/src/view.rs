@@ -48,6 +48,12 @@ pub enum TargetError {
     /// A view too small for a 3×3 gradient with reflected borders.
     #[error("a view must be at least 2 pixels a side, not {0}")]
     Size(usize),
+    /// A codebook with no choice between codes, or more than 16 bits can tell.
+    #[error("a codebook has 2 to 65536 codes, not {0}")]
+    Codes(usize),
+    /// A number that is infinite or none.
+    #[error("{0} has a value that is no finite number")]
+    NotFinite(&'static str),
     /// Bins out of range.
     #[error("bins must be in 1..=64, not {0}")]
     Bins(usize),

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ingest::Silent;
+use ingest::{Codebook, Silent};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use schemas::ShardLayout;
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, CheckpointFolder};
@@ -31,16 +33,31 @@ impl Case {
     pub fn with_shards(pictures: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let case = Self { folder };
-        case.ingest("raw", pictures, 1, false);
+        case.ingest("raw", pictures, 1, false, vec![]);
+        case
+    }
+
+    /// As [`Self::with_shards`], with the codes of a codebook for patches of 16 pixels.
+    pub fn with_codes(pictures: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let case = Self { folder };
+        case.ingest("raw", pictures, 1, false, vec![codebook()]);
         case
     }
 
     /// Adds as many other pictures to the set.
     pub fn append(&self, pictures: usize) {
-        self.ingest("more", pictures, 2, true);
+        self.ingest("more", pictures, 2, true, vec![]);
     }
 
-    fn ingest(&self, raw: &str, pictures: usize, seed: u64, append: bool) {
+    fn ingest(
+        &self,
+        raw: &str,
+        pictures: usize,
+        seed: u64,
+        append: bool,
+        codebooks: Vec<Codebook>,
+    ) {
         let raw = self.path(raw);
         ingest::sample::write(&raw, pictures, seed).unwrap();
         let mut settings = ingest::Settings::new(raw, self.shards());
@@ -49,7 +66,7 @@ impl Case {
         settings.ingest.views = 2;
         settings.ingest.pictures_per_shard = 10;
         settings.ingest.rows_per_group = 6;
-        ingest::run(&settings, &Silent).unwrap();
+        ingest::run(&settings.with_codebooks(codebooks), &Silent).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -110,6 +127,15 @@ impl Case {
 }
 
 /// Settings of a small run; `change` closes what a test is about.
+/// 32 colours, as flat patches of 16 pixels.
+fn codebook() -> Codebook {
+    let level = |code: usize, channel: usize| [-1.5f32, -0.5, 0.5, 1.5][(code >> channel) % 4];
+    let value = |i: usize| level(i / (3 * 16 * 16), i % 3);
+    let bytes: Vec<u8> = (0..32 * 3 * 16 * 16).flat_map(|i| value(i).to_le_bytes()).collect();
+    let codes = TensorView::new(Dtype::F32, vec![32, 3 * 16 * 16], &bytes).unwrap();
+    Codebook::parse(&safetensors::serialize([("codes", codes)], None).unwrap()).unwrap()
+}
+
 pub fn settings(change: impl FnOnce(&mut Options)) -> Settings {
     settings_of(Recipe::LocalmimHog, change)
 }

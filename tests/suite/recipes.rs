@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use trainer::data::ShardSource;
 use trainer::export;
+use trainer::model::TargetKind;
 use trainer::report;
 use trainer::settings::{Options, Recipe, Settings};
 
@@ -72,6 +73,49 @@ fn every_recipe_lowers_its_loss() {
         let (first, last) = (mean(&losses[..4]), mean(&losses[losses.len() - 4..]));
         assert!(last < first, "{}: {first} became {last}", recipe.name());
     }
+}
+
+#[test]
+fn codes_of_a_codebook_are_learned_by_every_tap() {
+    let case = Case::with_codes(20);
+    for recipe in [Recipe::LocalmimHog, Recipe::Mae, Recipe::Maskfeat, Recipe::Greenmim] {
+        let name = recipe.name();
+        let with = |change: &dyn Fn(&mut Options)| {
+            small(recipe, |options| {
+                options.target = Some(TargetKind::Code);
+                if recipe.needs_swin() {
+                    // Where its tokens are as large as the codebook's patches.
+                    options.taps = Some("2".parse().unwrap());
+                }
+                options.max_steps = Some(8);
+                change(options);
+            })
+        };
+        let whole = case.train(&format!("{name}-whole"), &with(&|_| ()), false).unwrap();
+        case.train(&format!("{name}-part"), &with(&|o| o.max_steps = Some(3)), false).unwrap();
+        let resumed = case.train(&format!("{name}-part"), &with(&|_| ()), true).unwrap();
+        let (whole, resumed) = (case.checkpoint(&whole), case.checkpoint(&resumed));
+        assert!(whole.model == resumed.model, "{name}: a resumed run should end the same");
+        assert!(export::to_timm(&whole).unwrap().contains_key("norm.weight"), "{name}");
+
+        let records = case.records(&format!("{name}-whole"));
+        let (first, last) = (&records[0], &records[records.len() - 1]);
+        for (&first, &last) in first.tap_losses.iter().zip(&last.tap_losses) {
+            // A head of small weights finds every one of 32 codes about equally likely.
+            assert!((first - 32f64.ln()).abs() < 0.5, "{name}: {first}");
+            assert!(last < first, "{name}: {first} became {last}");
+        }
+        let page = case.path("report.html");
+        let shards = ShardSource::local(case.shards());
+        report::write(&case.path(&format!("{name}-whole")), &shards, &page, 2).unwrap();
+        let html = std::fs::read_to_string(&page).unwrap();
+        assert!(html.contains("the likeliest code"), "{name}");
+    }
+
+    let plain = Case::with_shards(20);
+    let settings = small(Recipe::Mae, |options| options.target = Some(TargetKind::Code));
+    let error = plain.train("plain", &settings, false).unwrap_err().to_string();
+    assert!(error.contains("--codebook"), "{error}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use trainer::data::{Loader, Position};
 use trainer::model::{LocalMim, Precision, init, state};
 use trainer::train::slices::Slices;
 
-use crate::case::{Case, SIZE, loader_settings, settings};
+use crate::case::{Case, loader_settings, settings};
 
 type B = Autodiff<Flex>;
 
@@ -16,7 +16,7 @@ fn slices_give_the_whole_batchs_gradients_whatever_the_thread_count() {
     asked.batch_size = 20;
     let start = Position { epoch: 0, batch: 0 };
     let batch = Loader::start(case.dataset(), asked, start).unwrap().next().unwrap();
-    let network = settings(|_| ()).network(SIZE as usize, 9).unwrap();
+    let network = settings(|_| ()).network(case.dataset().layout()).unwrap();
     let device = Default::default();
     let initial = init::init(&network, 0);
     let model = LocalMim::<B>::from_state(&network, Precision::F32, &initial, &device).unwrap();

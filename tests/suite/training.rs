@@ -15,7 +15,7 @@ use trainer::train::slices::Slices;
 
 use burn::backend::{Autodiff, Flex};
 
-use crate::case::{Case, SIZE, loader_settings, settings, settings_of};
+use crate::case::{Case, loader_settings, settings, settings_of};
 
 /// What two runs must share: everything but the clock's figures.
 fn course(case: &Case, out: &str) -> Vec<(u64, Vec<f64>, f64, f64)> {
@@ -181,7 +181,7 @@ fn bfloat16_products_give_nearly_the_same_losses() {
     let start = Position { epoch: 0, batch: 0 };
     let mut loader = Loader::start(case.dataset(), loader_settings(), start).unwrap();
     let batch = loader.next().unwrap();
-    let network = settings(|_| ()).network(SIZE as usize, 9).unwrap();
+    let network = settings(|_| ()).network(case.dataset().layout()).unwrap();
     let device = Default::default();
     let losses = |precision| {
         let initial = init::init(&network, 0);

@@ -284,13 +284,15 @@ impl CheckpointFolder {
 
 #[cfg(test)]
 mod tests {
+    use schemas::ShardLayout;
+
     use super::*;
     use crate::device::DeviceKind;
     use crate::settings::Options;
 
     fn checkpoint(step: u64) -> Checkpoint {
         let settings = Settings::resolve(Options::default(), DeviceKind::Cpu).unwrap();
-        let network = settings.network(224, 9).unwrap();
+        let network = settings.network(&ShardLayout::new(224, vec![4], 9).unwrap()).unwrap();
         let tensor =
             HostTensor { shape: vec![2, 2], data: vec![1.5, -2.0, f32::MIN_POSITIVE, 0.1] };
         Checkpoint {

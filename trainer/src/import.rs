@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use burn_store::pytorch::PytorchReader;
 use safetensors::SafeTensors;
+use schemas::ShardLayout;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Header};
 use crate::model::init::init;
@@ -90,7 +91,10 @@ pub fn import(
     if !folder.steps()?.is_empty() {
         return Err(ImportError::Occupied(out.to_owned()));
     }
-    let network = settings.network(size, bins)?;
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let layout =
+        ShardLayout { size: number(size), cells: vec![], bins: number(bins), codebooks: vec![] };
+    let network = settings.network(&layout)?;
     let given = authors_names(read(file)?, &network, file)?;
     let found = given.len();
     let mut model = given;

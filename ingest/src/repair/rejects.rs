@@ -9,6 +9,7 @@ use schemas::{FileEntry, Manifest, Part, ShardEntry};
 use storage::{Address, Storage};
 
 use super::limits_of;
+use crate::codebook::Codebook;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
 use crate::shard::ClosedShard;
@@ -22,6 +23,7 @@ pub(super) struct Remake<'a> {
     pub storage: &'a Storage,
     pub out: &'a Address,
     pub manifest: &'a Manifest,
+    pub codebooks: &'a [Codebook],
     pub threads: &'a rayon::ThreadPool,
     pub progress: &'a dyn Progress,
 }
@@ -29,7 +31,7 @@ pub(super) struct Remake<'a> {
 impl Remake<'_> {
     /// Publishes the list of the part at `index`, if it has the bytes that it had.
     pub fn list(&self, index: usize, listing: &Listing, memory: u64) -> Result<(), IngestError> {
-        let Self { storage, out, manifest, threads, progress } = *self;
+        let Self { storage, out, manifest, codebooks, threads, progress } = *self;
         let (part, settings) = (&manifest.parts[index], &manifest.settings);
         let (before, shards): (Vec<_>, Vec<_>) = manifest
             .shards_of(index as u32 + 1)
@@ -48,7 +50,7 @@ impl Remake<'_> {
         let maker = Maker::new(
             storage,
             aside.as_ref().unwrap_or(out),
-            settings,
+            (settings, codebooks),
             memory,
             threads,
             progress,

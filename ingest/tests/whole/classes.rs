@@ -71,8 +71,13 @@ fn a_set_stays_with_its_classes_when_it_grows_and_when_it_is_repaired() {
     );
 
     let whole = case.files("out");
-    let settings =
-        Repair { out: case.path("out").into(), from: vec![], threads: 2, memory: LEAST_MEMORY };
+    let settings = Repair {
+        out: case.path("out").into(),
+        from: vec![],
+        codebooks: vec![],
+        threads: 2,
+        memory: LEAST_MEMORY,
+    };
     for file in whole.keys().filter(|name| *name != "manifest.json") {
         fs::remove_file(case.path("out").join(file)).unwrap();
         repair(&Storage::local(), &settings, &Silent).unwrap();

@@ -6,6 +6,7 @@
 mod append;
 mod case;
 mod classes;
+mod codebook;
 mod failing;
 mod killed;
 mod mended;

@@ -33,6 +33,7 @@ fn settings(case: &Case, from: &[&str]) -> Repair {
     Repair {
         out: case.path("out").into(),
         from: from.iter().map(|name| Address::from(case.path(name))).collect(),
+        codebooks: vec![],
         threads: 2,
         memory: LEAST_MEMORY,
     }

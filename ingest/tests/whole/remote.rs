@@ -89,7 +89,13 @@ fn a_run_between_buckets_gives_the_same_bytes_though_the_network_fails() {
     storage.put(&shard, bytes).unwrap();
     let damages = verify(&storage, &settings.out, &whole.manifest, &Silent).unwrap();
     assert_eq!(damages.len(), 1, "{damages:?}");
-    let mend = Repair { out: settings.out.clone(), from: vec![], threads: 2, memory: LEAST_MEMORY };
+    let mend = Repair {
+        out: settings.out.clone(),
+        from: vec![],
+        codebooks: vec![],
+        threads: 2,
+        memory: LEAST_MEMORY,
+    };
     repair(&storage, &mend, &Silent).unwrap();
     same_as_local(&storage, &settings.out, &case.path("local"));
 }

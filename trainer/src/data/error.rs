@@ -36,7 +36,7 @@ pub enum DataError {
     },
     /// A target cell that the shards do not hold.
     #[error(
-        "{at}: the shards hold cells of {found:?} pixels, but a tap needs {cell}; choose other --cells, or ingest with --cells that include it"
+        "{at}: the shards hold {what} of {found:?} pixels, but a tap needs {cell}; choose other --cells, or ingest with {flag} for it"
     )]
     Cell {
         /// The folder.
@@ -45,6 +45,10 @@ pub enum DataError {
         cell: usize,
         /// The cells in the shards.
         found: Vec<u32>,
+        /// What the shards hold of cells.
+        what: &'static str,
+        /// The flag of `ingest` that makes it.
+        flag: &'static str,
     },
     /// Fewer rows than a batch.
     #[error(

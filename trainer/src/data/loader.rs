@@ -206,14 +206,20 @@ impl Loader {
         from: Position,
     ) -> Result<Self, DataError> {
         let layout = dataset.layout();
+        let (found, what, flag) = match settings.sample.target {
+            TargetKind::RawPixel => (None, "", ""),
+            TargetKind::Hog | TargetKind::Pixel => (Some(layout.cells.clone()), "cells", "--cells"),
+            TargetKind::Code => {
+                let cells = layout.codebooks.iter().map(|codebook| codebook.cell).collect();
+                (Some(cells), "codes of cells", "a --codebook")
+            }
+        };
         for &sample::TapSpec { cell, .. } in &settings.sample.taps {
-            let stored = layout.cells.iter().any(|&stored| stored as usize == cell);
-            if !stored && settings.sample.target != TargetKind::RawPixel {
-                return Err(DataError::Cell {
-                    at: dataset.source().folder().to_string(),
-                    cell,
-                    found: layout.cells.clone(),
-                });
+            if let Some(found) = &found
+                && !found.iter().any(|&stored| stored as usize == cell)
+            {
+                let at = dataset.source().folder().to_string();
+                return Err(DataError::Cell { at, cell, found: found.clone(), what, flag });
             }
         }
         // Without dropped units every batch has the same windows.
@@ -305,6 +311,7 @@ fn target_columns(target: TargetKind, cell: usize) -> Option<[String; 2]> {
         TargetKind::Hog => Some([layout::hog(cell), layout::hog_ties(cell)]),
         TargetKind::Pixel => Some([layout::mean(cell), layout::inv_std(cell)]),
         TargetKind::RawPixel => None,
+        TargetKind::Code => Some([layout::code(cell), layout::code_mirrored(cell)]),
     }
 }
 
@@ -450,6 +457,10 @@ impl Coordinator {
             let words = bytes(name)?.as_chunks().0;
             Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect())
         };
+        let words = |name: &str| -> Result<Vec<u16>, DataError> {
+            let words = bytes(name)?.as_chunks().0;
+            Ok(words.iter().map(|&word| u16::from_le_bytes(word)).collect())
+        };
         let stored = |tap: &sample::TapSpec| -> Result<StoredTarget<'_>, DataError> {
             let Some([first, second]) = target_columns(spec.target, tap.cell) else {
                 return Ok(StoredTarget::RawPixel);
@@ -457,6 +468,9 @@ impl Coordinator {
             Ok(match spec.target {
                 TargetKind::Hog => {
                     StoredTarget::Hog { codes: bytes(&first)?, ties: bytes(&second)? }
+                }
+                TargetKind::Code => {
+                    StoredTarget::Code { codes: words(&first)?, mirrored: words(&second)? }
                 }
                 _ => StoredTarget::Pixel { mean: floats(&first)?, inv_std: floats(&second)? },
             })

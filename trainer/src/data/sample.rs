@@ -85,10 +85,10 @@ impl SampleSpec {
         (self.input / (cell * group)).pow(2)
     }
 
-    /// Values a prediction of a tap.
+    /// Values of the target of a prediction of a tap.
     pub fn channels(&self, tap: usize) -> usize {
         let TapSpec { cell, group, .. } = self.taps[tap];
-        group * group * self.target.channels(cell, self.bins)
+        group * group * self.target.values(cell, self.bins)
     }
 }
 
@@ -120,6 +120,13 @@ pub enum StoredTarget<'a> {
     },
     /// Nothing: the picture itself is the target.
     RawPixel,
+    /// Each patch's code.
+    Code {
+        /// `[grid²]`.
+        codes: Vec<u16>,
+        /// Those of the mirrored view, patches in its own rows.
+        mirrored: Vec<u16>,
+    },
 }
 
 /// Where a sample goes: one view's slices of a batch's buffers.
@@ -210,6 +217,15 @@ pub fn fill(
                 // Nothing is subtracted and nothing divided but ImageNet's statistics.
                 normalised_pixels_into(view, cell, &vec![0.0; count], &vec![1.0; count], cells)?;
             }
+            StoredTarget::Code { codes, mirrored } => {
+                let codes = if flipped { mirrored } else { codes };
+                if codes.len() != cells.len() {
+                    let (expected, found) = (cells.len(), codes.len());
+                    return Err(TargetError::Length { what: "a code column", expected, found });
+                }
+                // Exact: they are below 2^16.
+                cells.iter_mut().zip(codes).for_each(|(cell, &code)| *cell = f32::from(code));
+            }
         }
         if group > 1 {
             gather(&fine, grid, group, values);
@@ -281,7 +297,7 @@ pub fn scatter(values: &[f32], grid: usize, group: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use targets::{HogExtractor, normalised_pixels, patch_stats};
+    use targets::{Codebook, HogExtractor, PatchInput, normalised_pixels, patch_stats};
 
     use super::*;
 
@@ -309,6 +325,14 @@ mod tests {
         }
     }
 
+    /// The patches of the picture are the codes.
+    fn codebook(cell: usize) -> Codebook {
+        let picture = picture();
+        let view = View::new(&picture, SIZE).unwrap();
+        let codes = normalised_pixels(view, &patch_stats(view, cell).unwrap()).unwrap();
+        Codebook::new(cell, PatchInput::Normalised, None, codes).unwrap()
+    }
+
     /// The target values of each tap, and the visible patches.
     fn filled(target: TargetKind, picture: &[u8], flipped: bool) -> (Vec<Vec<f32>>, Vec<f32>) {
         let spec = spec(target);
@@ -331,6 +355,16 @@ mod tests {
                 StoredTarget::Pixel { mean: stats.mean, inv_std: stats.inv_std }
             }
             TargetKind::RawPixel => StoredTarget::RawPixel,
+            TargetKind::Code => {
+                let book = codebook(cell);
+                let mut mirrored = vec![0; picture.len()];
+                mirror_picture(picture, SIZE, &mut mirrored).unwrap();
+                let mirrored = View::new(&mirrored, SIZE).unwrap();
+                StoredTarget::Code {
+                    codes: book.nearest(view).unwrap(),
+                    mirrored: book.nearest(mirrored).unwrap(),
+                }
+            }
         });
         let stored = StoredView { picture, taps: taps.collect() };
         let noise: Vec<f32> = (0..16).map(|i| (i * 7 % 16) as f32).collect();
@@ -365,9 +399,12 @@ mod tests {
         let picture = picture();
         let mut mirrored = vec![0; picture.len()];
         mirror_picture(&picture, SIZE, &mut mirrored).unwrap();
-        for (target, bound) in
-            [(TargetKind::Pixel, 1e-5), (TargetKind::RawPixel, 0.0), (TargetKind::Hog, 3.0 / 255.0)]
-        {
+        for (target, bound) in [
+            (TargetKind::Pixel, 1e-5),
+            (TargetKind::RawPixel, 0.0),
+            (TargetKind::Hog, 3.0 / 255.0),
+            (TargetKind::Code, 0.0),
+        ] {
             let (flipped, seen) = filled(target, &picture, true);
             let (expected, expected_seen) = filled(target, &mirrored, false);
             assert_eq!(seen, expected_seen);

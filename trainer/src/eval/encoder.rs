@@ -133,6 +133,7 @@ pub fn cut_whole(
 #[cfg(test)]
 mod tests {
     use burn::backend::Flex;
+    use schemas::ShardLayout;
 
     use super::*;
     use crate::checkpoint::Header;
@@ -145,7 +146,8 @@ mod tests {
 
     fn encoder(options: Options) -> Frozen<Flex> {
         let settings = Settings::resolve(options, DeviceKind::Cpu).unwrap();
-        let network = settings.network(SIZE, 9).unwrap();
+        let network =
+            settings.network(&ShardLayout::new(SIZE as u32, vec![4], 9).unwrap()).unwrap();
         let model = init(&network, 3);
         let header = Header::untrained(&settings, network, String::new());
         let checkpoint = Checkpoint { header, model, moments: Default::default() };

@@ -79,6 +79,7 @@ fn ingest_pictures(
         size: network.size as u32,
         cells: vec![network.encoder.patch() as u32],
         bins: 9,
+        codebooks: vec![],
     };
     settings.ingest.central = true;
     // Every picture that can be decoded counts.

@@ -191,7 +191,8 @@ fn ingest_pictures(
     let mut settings = ingest::Settings::new("", "");
     settings.sources = vec![request.pictures.clone()];
     settings.out = Address::from(shards);
-    settings.ingest.layout = ShardLayout { size: SIZE, cells: CELLS.to_vec(), bins: 9 };
+    settings.ingest.layout =
+        ShardLayout { size: SIZE, cells: CELLS.to_vec(), bins: 9, codebooks: vec![] };
     // Small pictures are what this is for.
     settings.ingest.min_side = 1;
     settings.ingest.one_colour = 0;
@@ -223,7 +224,7 @@ fn train_one(
         Some((path, checkpoint, _)) => Resume { path, checkpoint },
         None => {
             let layout = dataset.layout();
-            let network = settings.network(layout.size as usize, layout.bins as usize)?;
+            let network = settings.network(layout)?;
             let checkpoint = Checkpoint {
                 model: init(&network, settings.seed),
                 moments: State::new(),

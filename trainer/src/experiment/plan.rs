@@ -145,6 +145,8 @@ pub const POINTS: u64 = 4;
 
 #[cfg(test)]
 mod tests {
+    use schemas::ShardLayout;
+
     use super::*;
 
     #[test]
@@ -152,7 +154,8 @@ mod tests {
         for arm in Arm::all() {
             let plan = Plan { steps: 100, rate: RATES[0], rows: 50, seed: 0 };
             let settings = arm.settings(plan, DeviceKind::Cpu).unwrap();
-            let network = settings.network(SIZE as usize, 9).unwrap();
+            let network =
+                settings.network(&ShardLayout::new(SIZE, CELLS.to_vec(), 9).unwrap()).unwrap();
             for tap in &network.taps {
                 assert!(CELLS.contains(&(tap.cell as u32)), "{}: {}", arm.name(), tap.cell);
             }

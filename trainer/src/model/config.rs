@@ -12,6 +12,9 @@ pub enum TargetKind {
     Pixel,
     /// Pixels normalised by ImageNet's statistics alone: cell²·3 values a cell.
     RawPixel,
+    /// The number of the codebook's code that is nearest to a cell: one value a cell, told by a
+    /// logit for each code.
+    Code,
 }
 
 impl TargetKind {
@@ -21,14 +24,16 @@ impl TargetKind {
             Self::Hog => "hog",
             Self::Pixel => "pixel",
             Self::RawPixel => "raw-pixel",
+            Self::Code => "code",
         }
     }
 
-    /// Values a cell of `cell` pixels.
-    pub fn channels(self, cell: usize, bins: usize) -> usize {
+    /// Values of the target of a cell of `cell` pixels.
+    pub fn values(self, cell: usize, bins: usize) -> usize {
         match self {
             Self::Hog => 3 * bins,
             Self::Pixel | Self::RawPixel => 3 * cell * cell,
+            Self::Code => 1,
         }
     }
 }
@@ -71,6 +76,8 @@ pub enum LossKind {
     L2,
     /// The absolute difference.
     L1,
+    /// The negative logarithm of the probability that is given to the target's code.
+    CrossEntropy,
 }
 
 /// By which places Swin's windows are cut once patches have been merged.
@@ -265,6 +272,15 @@ pub struct TapConfig {
     pub cell: usize,
 }
 
+/// A codebook whose codes are predicted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodebookSize {
+    /// The side in pixels of the patch that a code stands for.
+    pub cell: usize,
+    /// How many codes there are.
+    pub codes: usize,
+}
+
 /// The sizes of encoder and heads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelConfig {
@@ -292,6 +308,9 @@ pub struct ModelConfig {
     pub loss: LossKind,
     /// Orientation bins of a HOG target.
     pub bins: usize,
+    /// The codebooks of a code target, one for each cell of a tap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codebooks: Vec<CodebookSize>,
 }
 
 /// Sizes that do not fit together.
@@ -316,6 +335,7 @@ impl ModelConfig {
             target,
             loss: LossKind::L2,
             bins,
+            codebooks: vec![],
         }
     }
 
@@ -348,6 +368,11 @@ impl ModelConfig {
                 "a linear head predicts nothing where the encoder has no token; use decoders, or mask tokens (--masked token)".into(),
             );
         }
+        if (self.target == TargetKind::Code) != (self.loss == LossKind::CrossEntropy) {
+            return fail(
+                "codes are learned by the cross-entropy, and nothing else is; give --target code with --loss cross-entropy, or neither".into(),
+            );
+        }
         bounded("--decoder-depth", self.decoder_depth, MOST_BLOCKS)?;
         for tap in &self.taps {
             let layer = self.encoder.layer_name();
@@ -362,6 +387,13 @@ impl ModelConfig {
                 width("decoders'", self.decoder_width(tap), self.decoder_heads)?;
             }
             self.scale(tap)?;
+            if self.target == TargetKind::Code && self.codes(tap.cell) < 2 {
+                let cells: Vec<_> = self.codebooks.iter().map(|codebook| codebook.cell).collect();
+                return fail(format!(
+                    "the tap after {layer} {} predicts codes of cells of {} pixels, but the shards hold codes of cells of {cells:?}; choose other --cells, or ingest with a --codebook of such patches",
+                    tap.layer, tap.cell
+                ));
+            }
         }
         Ok(())
     }
@@ -433,7 +465,17 @@ impl ModelConfig {
 
     /// Values a prediction of `tap`.
     pub fn channels(&self, tap: &TapConfig) -> usize {
-        self.group(tap).pow(2) * self.target.channels(tap.cell, self.bins)
+        let values = match self.target {
+            TargetKind::Code => self.codes(tap.cell),
+            target => target.values(tap.cell, self.bins),
+        };
+        self.group(tap).pow(2) * values
+    }
+
+    /// Codes for cells of `cell` pixels; 0 without such a codebook.
+    fn codes(&self, cell: usize) -> usize {
+        let codebook = self.codebooks.iter().find(|codebook| codebook.cell == cell);
+        codebook.map_or(0, |codebook| codebook.codes)
     }
 }
 

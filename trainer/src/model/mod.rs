@@ -27,8 +27,8 @@ use burn::tensor::backend::Backend;
 
 pub use alone::EncoderAlone;
 pub use config::{
-    ConfigError, Coordinates, EncoderConfig, HeadKind, LossKind, MaskedInput, ModelConfig,
-    Precision, TapConfig, TargetKind,
+    CodebookSize, ConfigError, Coordinates, EncoderConfig, HeadKind, LossKind, MaskedInput,
+    ModelConfig, Precision, TapConfig, TargetKind,
 };
 pub use decoder::Head;
 pub use input::EncoderInput;

@@ -103,6 +103,9 @@ pub fn page(
             ", dimmed, and the others are brightened alike, until the strongest stroke is white."
         }
         TargetKind::Pixel | TargetKind::RawPixel => ".",
+        TargetKind::Code => {
+            ", and the others have the likeliest code. Each code has a colour of its own, which means nothing else."
+        }
     };
     body += "</p>";
     for view in &drawn.views {

@@ -51,7 +51,7 @@ pub fn draw(
     let spec = SampleSpec::new(network, &masks, layout.size as usize);
     let windows = Windows::of(&network.encoder, network.size);
     let unfit = |reason: String| ReportError::Unfit { path: path.to_owned(), reason };
-    if settings.network(spec.size, layout.bins as usize).ok().as_ref() != Some(network) {
+    if settings.network(layout).ok().as_ref() != Some(network) {
         return Err(unfit(format!(
             "they hold views of {} pixels with {} bins, which make another network than the run's",
             layout.size, layout.bins
@@ -113,6 +113,12 @@ fn batch_of(
             if spec.target == TargetKind::RawPixel {
                 return Ok(StoredTarget::RawPixel);
             }
+            if spec.target == TargetKind::Code {
+                let stored = row.codes.iter().find(|stored| stored.cell as usize == tap.cell);
+                let stored = stored.ok_or(BatchError::Cell(tap.cell))?;
+                let (codes, mirrored) = (stored.codes.clone(), stored.mirrored.clone());
+                return Ok(StoredTarget::Code { codes, mirrored });
+            }
             let stored = row.cells.iter().find(|stored| stored.cell as usize == tap.cell);
             let stored = stored.ok_or(BatchError::Cell(tap.cell))?;
             Ok(match spec.target {
@@ -156,7 +162,13 @@ fn sheet(
     for ((target, prediction), tap) in targets.iter().zip(predictions).zip(&spec.taps) {
         let (cell, grid) = (tap.cell, size / tap.cell);
         let fine = |values: &[f32]| sample::scatter(values, grid, tap.group);
-        let (target, prediction) = (fine(&target.values), fine(prediction));
+        let (target, prediction) = match network.target {
+            TargetKind::Code => {
+                let codes = prediction.len() / target.values.len();
+                (fine(&target.values), fine(&likeliest(prediction, codes)))
+            }
+            _ => (fine(&target.values), fine(prediction)),
+        };
         let channels = target.len() / (grid * grid);
         let weights = draw.masking.at_scale(unit, cell);
         let masked = |i: usize| weights[i / channels] > 0.0;
@@ -168,7 +180,7 @@ fn sheet(
                 let value = |i| if masked(i) { bright * prediction[i] } else { 0.35 * target[i] };
                 (0..target.len()).map(value).collect()
             }
-            TargetKind::Pixel | TargetKind::RawPixel => (0..target.len())
+            TargetKind::Pixel | TargetKind::RawPixel | TargetKind::Code => (0..target.len())
                 .map(|i| if masked(i) { prediction[i] } else { target[i] })
                 .collect(),
         };
@@ -183,12 +195,34 @@ fn sheet(
                 let picture = pixels(values, size, cell, &vec![0.0; count], &vec![1.0; count]);
                 Canvas::picture(&picture, size, PANEL)
             }
+            (TargetKind::Code, _) => Canvas::picture(&colours(values, size, cell), size, PANEL),
             _ => Canvas::hog(values, grid, network.bins, PANEL),
         };
         upper.push(panel(&target));
         lower.push(panel(&shown));
     }
     Canvas::sheet(&[upper, lower], 6, [255; 3])
+}
+
+/// Logits → the number of the likeliest code of each cell.
+fn likeliest(logits: &[f32], codes: usize) -> Vec<f32> {
+    let of_cell = |logits: &[f32]| {
+        let best = (0..codes).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        best.map_or(0.0, |code| code as f32)
+    };
+    logits.chunks_exact(codes).map(of_cell).collect()
+}
+
+/// Codes → a picture: each code has a colour of its own.
+fn colours(codes: &[f32], size: usize, cell: usize) -> Vec<u8> {
+    let grid = size / cell;
+    let colour = |code: f32| {
+        // Multiples of odd numbers near the golden section of 2^32 stay apart.
+        let bits = (code as u32).wrapping_add(1).wrapping_mul(2_654_435_769);
+        [24, 16, 8].map(|shift| (bits >> shift) as u8)
+    };
+    let pixel = |at: usize| colour(codes[at / size / cell * grid + at % size / cell]);
+    (0..size * size).flat_map(pixel).collect()
 }
 
 /// Normalised pixels → a picture, by the patches' own statistics.

@@ -9,6 +9,7 @@ mod recipe;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use schemas::{CodebookLayout, ShardLayout};
 use serde::{Deserialize, Serialize};
 
 pub use options::{NamedTaps, Options, Taps};
@@ -17,8 +18,8 @@ pub use recipe::Recipe;
 use crate::data::mask::{MaskKind, MaskSpec};
 use crate::device::DeviceKind;
 use crate::model::{
-    ConfigError, Coordinates, EncoderConfig, HeadKind, LossKind, MaskedInput, ModelConfig,
-    ModelName, Precision, TapConfig, TargetKind,
+    CodebookSize, ConfigError, Coordinates, EncoderConfig, HeadKind, LossKind, MaskedInput,
+    ModelConfig, ModelName, Precision, TapConfig, TargetKind,
 };
 
 /// Settings that do not fit together, or a file that can't be read.
@@ -174,6 +175,7 @@ impl Settings {
                 expected: "two numbers, as in 0.9,0.95",
             });
         };
+        let target = o.target.unwrap_or(TargetKind::Hog);
         let settings = Self {
             recipe,
             model,
@@ -184,8 +186,11 @@ impl Settings {
             window: o.window,
             coordinates: o.coordinates.unwrap_or(Coordinates::Spatial),
             input_size: o.input_size,
-            target: o.target.unwrap_or(TargetKind::Hog),
-            loss: o.loss.unwrap_or(LossKind::L2),
+            target,
+            loss: o.loss.unwrap_or(match target {
+                TargetKind::Code => LossKind::CrossEntropy,
+                _ => LossKind::L2,
+            }),
             taps: o.taps.unwrap_or(Taps::Named(NamedTaps::Default)),
             cells: o.cells,
             local_gradients: o.local_gradients.unwrap_or(false),
@@ -328,11 +333,12 @@ impl Settings {
         Ok(encoder)
     }
 
-    /// The network for stored views of `size` pixels and HOG of `bins`.
+    /// The network for a set of shards.
     ///
     /// # Errors
     /// [`SettingsError`] if sizes do not fit together or nothing would stay visible or masked.
-    pub fn network(&self, size: usize, bins: usize) -> Result<ModelConfig, SettingsError> {
+    pub fn network(&self, layout: &ShardLayout) -> Result<ModelConfig, SettingsError> {
+        let (size, bins) = (layout.size as usize, layout.bins as usize);
         let input = self.input_size.unwrap_or(size);
         if input != size && (self.target != TargetKind::RawPixel || input > size) {
             return Err(ConfigError(format!(
@@ -383,6 +389,21 @@ impl Settings {
                 .into());
             }
         };
+        if self.target == TargetKind::Code {
+            // A codebook fits one size of patch; where there is one alone, every tap predicts it.
+            if let ([codebook], None) = (layout.codebooks.as_slice(), &self.cells) {
+                config.taps.iter_mut().for_each(|tap| tap.cell = codebook.cell as usize);
+            }
+            config.codebooks = layout
+                .codebooks
+                .iter()
+                .map(|&CodebookLayout { cell, codes, .. }| CodebookSize {
+                    cell: cell as usize,
+                    codes: codes as usize,
+                })
+                .filter(|codebook| config.taps.iter().any(|tap| tap.cell == codebook.cell))
+                .collect();
+        }
         config.check()?;
         if self.mask == MaskKind::Block && self.masked == MaskedInput::Dropped {
             return Err(ConfigError(
@@ -429,6 +450,39 @@ mod tests {
 
     use super::*;
 
+    fn layout() -> ShardLayout {
+        ShardLayout::new(224, vec![4, 8, 16, 32], 9).unwrap()
+    }
+
+    fn codebook(cell: u32) -> CodebookLayout {
+        CodebookLayout { cell, codes: 512, blake3: "0".repeat(64) }
+    }
+
+    #[test]
+    fn every_tap_predicts_the_codebook_that_there_is() {
+        let settings = resolve(Options::parse("target = \"code\"", "file").unwrap()).unwrap();
+        assert_eq!(settings.loss, LossKind::CrossEntropy);
+        let with = |cells: &[u32]| {
+            let codebooks = cells.iter().map(|&cell| codebook(cell)).collect();
+            settings.network(&ShardLayout { codebooks, ..layout() })
+        };
+        let network = with(&[16]).unwrap();
+        assert!(network.taps.iter().all(|tap| tap.cell == 16 && network.channels(tap) == 512));
+        let network = with(&[4, 8, 14, 16, 32]).unwrap();
+        let cells = |taps: &[TapConfig]| taps.iter().map(|tap| tap.cell).collect::<Vec<_>>();
+        assert_eq!(cells(&network.taps), [4, 8, 16, 32]);
+        assert_eq!(network.codebooks.len(), 4, "none of 14 pixels is predicted");
+        for (cells, missing) in [(&[][..], "4 pixels"), (&[4, 8], "16 pixels")] {
+            let error = with(cells).unwrap_err().to_string();
+            assert!(error.contains(missing) && error.contains("--codebook"), "{error}");
+        }
+        for text in ["target = \"code\"\nloss = \"l2\"", "loss = \"cross-entropy\""] {
+            let settings = resolve(Options::parse(text, "file").unwrap()).unwrap();
+            let error = settings.network(&layout()).unwrap_err().to_string();
+            assert!(error.contains("--loss cross-entropy"), "{error}");
+        }
+    }
+
     fn resolve(options: Options) -> Result<Settings, SettingsError> {
         Settings::resolve(options, DeviceKind::Cpu)
     }
@@ -437,7 +491,7 @@ mod tests {
     fn every_recipe_makes_a_network_of_its_kind() {
         for &recipe in Recipe::value_variants() {
             let settings = resolve(Options { recipe: Some(recipe), ..Options::default() }).unwrap();
-            let network = settings.network(224, 9).unwrap();
+            let network = settings.network(&layout()).unwrap();
             let swin = matches!(network.encoder, EncoderConfig::Swin { .. });
             assert_eq!(swin, recipe.needs_swin(), "{}", recipe.name());
             let top_only = !recipe.name().starts_with("localmim");
@@ -471,7 +525,7 @@ mod tests {
     fn sizes_of_another_family_are_refused() {
         let refused = |text: &str| {
             let settings = resolve(Options::parse(text, "file").unwrap()).unwrap();
-            settings.network(224, 9).unwrap_err().to_string()
+            settings.network(&layout()).unwrap_err().to_string()
         };
         assert!(refused("window = 7").contains("no windows"));
         assert!(refused("depths = [2, 2]").contains("--depths"));

@@ -198,7 +198,7 @@ pub fn run<B: AutodiffBackend>(
     let dataset = Arc::new(dataset);
     let layout = dataset.layout();
     let size = layout.size as usize;
-    let network = settings.network(size, layout.bins as usize)?;
+    let network = settings.network(layout)?;
     let folder = CheckpointFolder::of_run(&paths.out);
     let batches_per_epoch = dataset.batches_per_epoch(settings.batch_size)?;
     let schedule = schedule(settings, batches_per_epoch)?;
