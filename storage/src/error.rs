@@ -65,6 +65,18 @@ pub enum StorageError {
         /// What the machine's metadata service said.
         source: Cause,
     },
+    /// The certificate of the server is not one to be trusted.
+    #[error(
+        "can't {action} {address}: the server's certificate is not trusted; if it is signed by an authority of your own, name the file with that authority's certificate in SSL_CERT_FILE"
+    )]
+    Untrusted {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        address: String,
+        /// What is wrong with it.
+        source: Cause,
+    },
     /// It was tried again and again, and time is up.
     #[error(
         "can't {action} {address}: gave up after {attempts} {} in {:.1} s; nothing half-written is left to be seen, so running the same again is safe",

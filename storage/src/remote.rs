@@ -31,16 +31,42 @@ pub(crate) struct Remote {
 }
 
 /// Which object it is, as far as the store tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Version {
     pub bytes: u64,
-    tag: String,
+    tag: Option<String>,
+    /// In milliseconds since 1970.
+    modified: Option<i64>,
 }
 
 impl Version {
     pub fn of(meta: &ObjectMeta) -> Self {
-        let tag = meta.e_tag.clone();
-        Self { bytes: meta.size, tag: tag.unwrap_or_else(|| meta.last_modified.to_rfc3339()) }
+        // A weak tag is the same as the strong one for what it tells.
+        let tag = meta.e_tag.as_deref().map(|tag| tag.trim_start_matches("W/").to_owned());
+        // What is not told is 1970.
+        let modified = Some(meta.last_modified.timestamp_millis()).filter(|&time| time != 0);
+        Self { bytes: meta.size, tag, modified }
+    }
+
+    /// Whether two answers can't be about the same object. Web servers tell more in one answer than
+    /// in another, so that only what both tell counts.
+    pub fn differs(&self, other: &Self) -> bool {
+        if self.bytes != other.bytes {
+            return true;
+        }
+        match (&self.tag, &other.tag) {
+            (Some(one), Some(other)) => one != other,
+            _ => match (self.modified, other.modified) {
+                (Some(one), Some(other)) => one != other,
+                _ => false,
+            },
+        }
+    }
+
+    /// What tells it from others of its size; empty if the store tells nothing.
+    pub fn name(&self) -> String {
+        let modified = || self.modified.map(|time| time.to_string());
+        self.tag.clone().or_else(modified).unwrap_or_default()
     }
 }
 

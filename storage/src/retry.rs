@@ -2,7 +2,9 @@
 //! it does not make conditional puts anew after a lost connection, nor bodies without an ETag, nor
 //! answers of the wrong length, and sees no stall but by a limit on the whole request.
 
+use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -46,9 +48,33 @@ impl Trouble {
             Self::Changed | Self::Beyond { .. } => false,
             // An answer of which nothing is known was cut short or garbled.
             Self::Store(error @ StoreError::Generic { .. }) => {
-                Answer::behind(error).is_none_or(Answer::passes)
+                Answer::behind(error).is_none_or(Answer::passes) && !is_untrusted(error)
             }
             Self::Store(_) => false,
+        }
+    }
+
+    /// Whether nothing is there.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::Store(StoreError::NotFound { .. }) => true,
+            Self::Store(error @ StoreError::Generic { .. }) => {
+                Answer::behind(error).is_some_and(Answer::is_missing)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the user may not do that.
+    fn is_denied(&self) -> bool {
+        match self {
+            Self::Store(
+                StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. },
+            ) => true,
+            Self::Store(error @ StoreError::Generic { .. }) => {
+                Answer::behind(error).is_some_and(Answer::is_denied)
+            }
+            _ => false,
         }
     }
 
@@ -65,14 +91,41 @@ impl Trouble {
         match self {
             Self::Changed => StorageError::Changed { address },
             Self::Beyond { bytes, range } => StorageError::Beyond { address, bytes, range },
-            Self::Store(source @ StoreError::NotFound { .. }) => {
-                StorageError::Missing { action, address, source: source.into() }
+            Self::Store(source) if is_untrusted(&source) => {
+                StorageError::Untrusted { action, address, source: source.into() }
             }
-            Self::Store(
-                source @ (StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. }),
-            ) => StorageError::Denied { action, address, source: source.into() },
+            other if other.is_missing() => {
+                StorageError::Missing { action, address, source: other.into() }
+            }
+            other if other.is_denied() => {
+                StorageError::Denied { action, address, source: other.into() }
+            }
             other => StorageError::Refused { action, address, source: other.into() },
         }
+    }
+}
+
+/// An error and those behind it.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // An I/O error's source is that of the error that it holds.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source())
+    })
+}
+
+/// Whether the server's certificate was not accepted; it will not be the next time.
+fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    chain(error)
+        .any(|error| matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
+}
+
+/// What an error says, with what was the cause of all if it does not say it.
+fn with_first_cause(error: &(dyn Error + 'static)) -> String {
+    let text = error.to_string();
+    match chain(error).last().map(ToString::to_string) {
+        Some(first) if !text.contains(&first) => format!("{text}: {first}"),
+        _ => text,
     }
 }
 
@@ -114,7 +167,8 @@ where
             && let Some(notice) = &limits.notice
         {
             notice.tell(&format!(
-                "can't {action} {at} yet ({trouble}); trying for another {} s",
+                "can't {action} {at} yet ({}); trying for another {} s",
+                with_first_cause(&trouble),
                 (limits.retry_for - took).as_secs()
             ));
         }

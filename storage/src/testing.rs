@@ -1,4 +1,5 @@
-//! Servers for tests: an S3 server, a web server, and a proxy that spoils their answers. All listen
+//! Servers for tests: an S3 server, a web server, a proxy that spoils their answers and one that
+//! speaks TLS. All listen
 //! on the loopback interface alone and end when they are dropped.
 //!
 //! ```
@@ -22,6 +23,7 @@
 
 mod proxy;
 mod s3;
+mod tls;
 mod web;
 
 use std::future::Future;
@@ -35,6 +37,7 @@ use tokio::sync::Semaphore;
 
 pub use proxy::{Fault, FaultProxy, Request};
 pub use s3::S3Server;
+pub use tls::TlsProxy;
 pub use web::{WebServer, WebServerOptions};
 
 /// How many connections a server talks to at once; others wait.

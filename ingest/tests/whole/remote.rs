@@ -6,10 +6,10 @@ use ingest::read::ShardSet;
 use ingest::repair::{Repair, repair};
 use ingest::verify::verify;
 use ingest::{IngestError, LEAST_MEMORY, Settings, Silent, run};
-use storage::testing::{Fault, FaultProxy, S3Server};
+use storage::testing::{Fault, FaultProxy, S3Server, TlsProxy};
 use storage::{Address, Storage};
 
-use crate::case::{Case, members, parquet, picture, tar, warc};
+use crate::case::{Case, members, parquet, picture, tar, told, warc};
 
 /// A folder of pictures and archives, here and in the bucket.
 fn crawl(storage: &Storage, bucket: &Address) -> Case {
@@ -98,6 +98,31 @@ fn a_run_between_buckets_gives_the_same_bytes_though_the_network_fails() {
     };
     repair(&storage, &mend, &Silent).unwrap();
     same_as_local(&storage, &settings.out, &case.path("local"));
+}
+
+#[test]
+fn a_bucket_is_reached_by_tls_where_its_certificate_is_trusted() {
+    let server = S3Server::start().unwrap();
+    let proxy = TlsProxy::start(server.endpoint()).unwrap();
+    let storage = Storage::new(server.options()).unwrap();
+    let case = crawl(&storage, &server.address("crawl"));
+    case.run(&["crawl"], "local");
+    case.put("trusted.pem", proxy.certificate());
+    let ingest = |trusted: Option<&str>| {
+        let (from, out) = (server.address("crawl"), server.address("shards"));
+        let (from, out) = (from.to_string(), out.to_string());
+        let args = [&[from.as_str(), "--out", &out][..], &Case::FLAGS].concat();
+        let mut command = case.command(&args);
+        command.envs(server.environment(&proxy.endpoint()));
+        command.envs(trusted.map(|file| ("SSL_CERT_FILE", file)));
+        told(command.output().unwrap())
+    };
+    let (success, said) = ingest(None);
+    assert!(!success && said.contains("SSL_CERT_FILE"), "{said}");
+    assert!(said.contains("certificate is not trusted"), "{said}");
+    let (success, said) = ingest(Some("trusted.pem"));
+    assert!(said.contains("31 accepted, 1 rejected"), "{success} {said}");
+    same_as_local(&storage, &server.address("shards"), &case.path("local"));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::error::Error;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use http::StatusCode;
 use http::header::RANGE;
+use http::{Method, StatusCode};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
@@ -57,6 +57,16 @@ impl Answer {
         }
     }
 
+    /// Whether nothing is there.
+    pub fn is_missing(&self) -> bool {
+        self.status == 404
+    }
+
+    /// Whether the user may not do that.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.status, 401 | 403)
+    }
+
     /// Whether an error comes from a server that knows no ranges.
     pub fn is_whole(error: &(dyn Error + 'static)) -> bool {
         Self::behind(error).is_some_and(|answer| answer.whole)
@@ -93,11 +103,15 @@ struct Watched {
 impl HttpService for Watched {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let wants_range = request.headers().contains_key(RANGE);
+        let query = request.uri().query().unwrap_or_default();
+        let lists = query.contains("list-type=") || query.contains("comp=list");
+        // What `object_store` makes of a refusal to these says no more than that it was one.
+        let is_plain = lists || request.method() == Method::POST;
         let response = self.client.execute(request).await?;
         let status = response.status().as_u16();
         let whole = status == 200 && wants_range;
         // `object_store` has errors of its own for these.
-        let named = matches!(status, 304 | 401 | 403 | 404 | 412);
+        let named = matches!(status, 304 | 412) || (matches!(status, 401 | 403 | 404) && !is_plain);
         if named || (status < 300 && !whole) {
             return Ok(response);
         }

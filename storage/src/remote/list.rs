@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
-use super::{Remote, Version};
+use super::Remote;
 use crate::retry::{Trouble, persist, within};
 use crate::{Listed, Stat, StorageError};
 
@@ -18,7 +18,8 @@ impl Remote {
                 Err(StorageError::Missing { .. }) if is_web => return Ok(None),
                 Err(StorageError::Missing { .. }) => {}
                 Err(error) => return Err(error),
-                Ok(Version { bytes, tag: version }) => {
+                Ok(found) => {
+                    let (bytes, version) = (found.bytes, found.name());
                     return Ok(Some(Stat { bytes, version, folder: false }));
                 }
             }

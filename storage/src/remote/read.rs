@@ -109,7 +109,7 @@ impl Remote {
             let bounds = Some(GetRange::Bounded(range.clone()));
             let got = self.get(GetOptions { range: bounds, ..GetOptions::default() }).await?;
             let found = Version::of(&got.meta);
-            if version.is_some_and(|version| *version != found) {
+            if version.is_some_and(|version| version.differs(&found)) {
                 return Err(Trouble::Changed);
             }
             if found.bytes < range.end {

@@ -68,7 +68,7 @@ impl Whole {
 
 async fn open(remote: &Remote, version: &Version) -> Result<Body, Trouble> {
     let got = remote.get(GetOptions::default()).await?;
-    if Version::of(&got.meta) != *version {
+    if Version::of(&got.meta).differs(version) {
         return Err(Trouble::Changed);
     }
     Ok(Body { stream: got.into_stream(), position: 0 })

@@ -91,10 +91,8 @@ impl Remote {
                         None => Put::Other,
                     })
                 }
-                Err(Trouble::Store(StoreError::NotFound { .. })) if mode != PutMode::Create => {
-                    Ok(Put::Other)
-                }
-                Err(Trouble::Store(StoreError::NotFound { .. })) => {
+                Err(trouble) if trouble.is_missing() && mode != PutMode::Create => Ok(Put::Other),
+                Err(trouble) if trouble.is_missing() => {
                     Err(Trouble::Unclear("something was there, and is gone again"))
                 }
                 Err(trouble) => Err(trouble),
@@ -157,7 +155,7 @@ impl Remote {
         let uploads = self.uploads("write")?;
         let head = persist("write", &self.at, &self.limits, |_| async {
             match self.head().await {
-                Err(Trouble::Store(StoreError::NotFound { .. })) => Ok(None),
+                Err(trouble) if trouble.is_missing() => Ok(None),
                 head => Ok(Some(head?)),
             }
         });
@@ -171,9 +169,9 @@ impl Remote {
             match within(time, complete).await {
                 // The answer to an earlier attempt may have been lost: then the upload is no more,
                 // and a new object of its size is there.
-                Err(Trouble::Store(error @ StoreError::NotFound { .. })) if attempt > 1 => {
+                Err(gone) if gone.is_missing() && attempt > 1 => {
                     let now = match self.head().await {
-                        Err(Trouble::Store(StoreError::NotFound { .. })) => {
+                        Err(trouble) if trouble.is_missing() => {
                             return Err(Trouble::Unclear("its parts are still being joined"));
                         }
                         now => now?,
@@ -181,7 +179,7 @@ impl Remote {
                     let is_new = earlier.as_ref().is_none_or(|earlier| {
                         (&earlier.e_tag, earlier.last_modified) != (&now.e_tag, now.last_modified)
                     });
-                    if is_new && now.size == bytes { Ok(()) } else { Err(error.into()) }
+                    if is_new && now.size == bytes { Ok(()) } else { Err(gone) }
                 }
                 result => result.map(|_| ()),
             }

@@ -25,6 +25,8 @@ pub struct WebServerOptions {
     pub no_head: bool,
     /// Gives no ETag.
     pub no_etag: bool,
+    /// Gives no ETag with a range.
+    pub bare_ranges: bool,
 }
 
 /// Serves the files of a folder.
@@ -90,6 +92,9 @@ fn answer(
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             if let Ok(range) = format!("bytes {first}-{}/{}", end - 1, bytes.len()).parse() {
                 response.headers_mut().insert(CONTENT_RANGE, range);
+            }
+            if options.bare_ranges {
+                response.headers_mut().remove(ETAG);
             }
             bytes.slice(first..end)
         }

@@ -235,11 +235,31 @@ fn wrong_credentials_and_a_bucket_that_is_not_there_are_told_at_once() {
     let elsewhere = Address::parse("s3://no-such-bucket/object").unwrap();
     assert!(storage.read(&elsewhere).unwrap_err().is_missing());
     assert!(storage.put(&elsewhere, "bytes").unwrap_err().is_missing());
+    assert_eq!(storage.stat(&elsewhere).unwrap(), None);
+    assert_eq!(storage.list(&elsewhere).unwrap(), []);
+    let mut writer = storage.writer(&elsewhere).unwrap();
+    let long = writer.write_all(&noise(20_000_000)).map_err(|error| error.to_string());
+    let error = long.err().or_else(|| writer.finish().err().map(|error| error.to_string()));
+    assert!(error.as_ref().is_some_and(|error| error.contains("nothing is there")), "{error:?}");
 
     let mut options = server.options();
     options.settings[1].1 = "another".to_owned();
     let error = Storage::new(options).unwrap().read(&server.address("object")).unwrap_err();
     assert!(matches!(error, StorageError::Denied { .. }), "{error:?}");
+}
+
+#[test]
+fn a_listing_that_is_refused_is_told_at_once() {
+    let faulty =
+        Faulty::new(|request| request.target.contains("list-type").then_some(Fault::Forbidden));
+    for result in [
+        faulty.storage.list(&faulty.server.address("folder")).map(|_| ()),
+        faulty.storage.stat(&faulty.server.address("folder")).map(|_| ()),
+    ] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, StorageError::Denied { .. }), "{error:?}");
+    }
+    assert_eq!(faulty.proxy.faults(), 2);
 }
 
 #[test]
