@@ -56,14 +56,12 @@ pub struct Axes<'a> {
     pub from: Option<f64>,
     /// A dashed line across.
     pub level: Option<f64>,
-    /// The legend stands at the lower right, where rising lines leave room; else at the upper.
-    pub legend_below: bool,
 }
 
 impl<'a> Axes<'a> {
-    /// Plain axes with the legend at the upper right.
+    /// Plain axes.
     pub fn new(x: &'a str, y: &'a str) -> Self {
-        Self { x, y, log_y: false, from: None, level: None, legend_below: false }
+        Self { x, y, log_y: false, from: None, level: None }
     }
 }
 
@@ -77,7 +75,14 @@ pub const COLOURS: [RGBColor; 6] = [
     RGBColor(200, 160, 20),
 ];
 
-/// An SVG of `series` over a common x, with axes and a legend.
+/// The width of a plot in pixels.
+const WIDTH: u32 = 880;
+/// The least height.
+const HEIGHT: u32 = 360;
+/// The height of a line of the legend.
+const LINE: u32 = 20;
+
+/// An SVG of `series` over a common x, with axes and, beside them, a legend.
 ///
 /// # Errors
 /// [`PlotError`] if the drawing library refuses.
@@ -101,10 +106,14 @@ pub fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
 
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (880, 360)).into_drawing_area();
+        let longest = series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
+        // Letters of this size are 8 pixels wide at most, on average.
+        let beside = (44 + 8 * longest as u32).min(WIDTH / 2);
+        let height = HEIGHT.max(LINE * (series.len() as u32 + 2));
+        let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
         area.fill(&WHITE).map_err(fault)?;
         let mut builder = ChartBuilder::on(&area);
-        builder.margin(12).x_label_area_size(44).y_label_area_size(64);
+        builder.margin(12).margin_right(beside).x_label_area_size(44).y_label_area_size(64);
         if axes.log_y {
             let margin = (y_high / y_low).powf(0.05).max(1.01);
             let y = ((y_low / margin)..(y_high * margin)).log_scale();
@@ -120,9 +129,31 @@ pub fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
             let chart = builder.build_cartesian_2d(x, y).map_err(fault)?;
             draw(chart, &series, axes, (x_low, x_high))?;
         }
+        for (at, (series, colour)) in series.iter().zip(COLOURS.iter().cycle()).enumerate() {
+            let place = ((WIDTH - beside + 10) as i32, (LINE * (at as u32 + 1)) as i32);
+            legend(&area, series, *colour, place)?;
+        }
         area.present().map_err(fault)?;
     }
     Ok(svg)
+}
+
+/// A series' line of the legend, of which the middle of the left end is given.
+fn legend<DB: DrawingBackend>(
+    area: &DrawingArea<DB, plotters::coord::Shift>,
+    series: &Series,
+    colour: RGBColor,
+    (x, y): (i32, i32),
+) -> Result<(), PlotError> {
+    if series.shape != Shape::Dots {
+        let line = PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
+        area.draw(&line).map_err(fault)?;
+    }
+    if series.shape != Shape::Line {
+        area.draw(&Circle::new((x + 9, y), 3, colour.filled())).map_err(fault)?;
+    }
+    let name = Text::new(series.name.clone(), (x + 24, y - 7), ("sans-serif", 14));
+    area.draw(&name).map_err(fault)
 }
 
 /// A number beside an axis, no longer than it need be.
@@ -161,35 +192,15 @@ fn draw<'a, DB: DrawingBackend + 'a, Y: Ranged<ValueType = f64> + ValueFormatter
         let style = colour.stroke_width(2);
         let dots = || series.points.iter().map(|&point| Circle::new(point, 3, colour.filled()));
         if series.shape == Shape::Dots {
-            chart
-                .draw_series(dots())
-                .map_err(fault)?
-                .label(&series.name)
-                .legend(move |(x, y)| Circle::new((x + 9, y), 3, colour.filled()));
+            chart.draw_series(dots()).map_err(fault)?;
             continue;
         }
-        chart
-            .draw_series(LineSeries::new(series.points.iter().copied(), style))
-            .map_err(fault)?
-            .label(&series.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        chart.draw_series(LineSeries::new(series.points.iter().copied(), style)).map_err(fault)?;
         if series.shape == Shape::DottedLine {
             chart.draw_series(dots()).map_err(fault)?;
         }
     }
-    let corner = if axes.legend_below {
-        SeriesLabelPosition::LowerRight
-    } else {
-        SeriesLabelPosition::UpperRight
-    };
-    chart
-        .configure_series_labels()
-        .position(corner)
-        .label_font(("sans-serif", 14))
-        .background_style(WHITE.mix(0.85))
-        .border_style(RGBColor(200, 200, 200))
-        .draw()
-        .map_err(fault)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -212,5 +223,18 @@ mod tests {
         let good = Series::line("b", vec![(0.0, 1.0), (5.0, 0.01)]);
         let svg = plot(&[line, good], &axes).unwrap();
         assert!(svg.starts_with("<svg") && svg.contains("loss") && svg.contains("step"));
+    }
+
+    #[test]
+    fn the_legend_names_every_series_and_stands_beside_the_plot() {
+        let line = |i: u32| Series::line(format!("run {i}"), vec![(0.0, 1.0), (5.0, f64::from(i))]);
+        let series: Vec<_> = (0..30).map(line).collect();
+        let svg = plot(&series, &Axes::new("step", "loss")).unwrap();
+        for i in 0..30 {
+            assert!(svg.contains(&format!("run {i}\n")), "{i}");
+        }
+        let height: u32 =
+            svg.split("height=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+        assert!(height >= 30 * LINE);
     }
 }

@@ -149,7 +149,6 @@ fn kind_section(runs: &[RunData], kind: &Kind, unit: &Unit) -> Result<String, Co
         let axes = Axes {
             from: Some(0.0),
             level: Some(100.0 * kind.accuracy),
-            legend_below: true,
             ..Axes::new(x, "top-1 accuracy, %")
         };
         let _ = write!(body, "<figure>{}</figure>", plot(&series, &axes)?);

@@ -39,7 +39,7 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ExperimentError> {
     let _ = write!(body, "{}.</p>", bars.join("; "));
     let _ = write!(
         body,
-        "<h2>Rates</h2><p>Each arm's learning rate is the best of those that were tried, for a \
+        "<p>In the plots, the dashed line is the untrained encoder's accuracy.</p><h2>Rates</h2><p>Each arm's learning rate is the best of those that were tried, for a \
          sixth of a run each, by k-NN on labelled pictures held out from those to train on. None \
          of the pictures above to be tested on took part where they are given apart.</p>"
     );
@@ -71,8 +71,11 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ExperimentError> {
                     Some(Series { name, points, shape: Shape::DottedLine })
                 })
                 .collect();
+            let untrained = arms.iter().filter_map(|arm| arm.of(kind)?.points.first());
+            let untrained = untrained.map(|point| point.mean).reduce(f64::max);
             let axes = Axes {
-                legend_below: true,
+                from: Some(0.0),
+                level: untrained.map(|accuracy| 100.0 * accuracy),
                 ..Axes::new("minutes of training", "top-1 accuracy in per cent")
             };
             let _ =
