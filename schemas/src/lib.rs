@@ -4,6 +4,7 @@
 //! - [`checksums`]: of column chunks, in a shard's footer;
 //! - [`code`]: how a value in 0..=1 is stored in one byte;
 //! - [`manifest`]: `manifest.json`, which alone decides what belongs to a shard set;
+//! - [`settings`]: everything that decides a set's bytes, besides the pictures;
 //! - [`reject`]: a line of `rejects.jsonl`.
 //!
 //! `SHARDS.md` in the project's root tells the same for readers of other languages.
@@ -13,13 +14,13 @@ pub mod code;
 pub mod layout;
 pub mod manifest;
 pub mod reject;
+pub mod settings;
 
 pub use checksums::ColumnChecksums;
 pub use layout::{CodebookLayout, LayoutError, ShardLayout};
-pub use manifest::{
-    FileEntry, IngestSettings, Manifest, ManifestError, Part, Place, ShardEntry, code_of_classes,
-};
+pub use manifest::{FileEntry, Manifest, ManifestError, Part, Place, ShardEntry};
 pub use reject::{Reason, Reject};
+pub use settings::{IngestSettings, code_of_classes};
 
 /// The version of everything this crate describes; a reader refuses any other.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -5,8 +5,9 @@ use burn::tensor::activation::gelu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::config::{HeadKind, Scale, TapConfig};
+use super::config::{Scale, TapConfig};
 use super::input::gather_rows;
+use super::kinds::HeadKind;
 use super::layers::{Block, Deconv, LayerNorm, Linear, to_f32};
 use super::{ModelConfig, Precision, positions};
 

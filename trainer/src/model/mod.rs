@@ -3,8 +3,9 @@
 //!
 //! Read in the order in which data flows: [`input`] (what an encoder is given), [`positions`],
 //! [`vit`] or [`windows`] and [`swin`] (patches → latents at the taps), [`decoder`] (latents →
-//! predictions), [`loss`]. [`layers`] holds what both are made of; [`config`] every size, [`named`]
-//! those of the encoders that have a name; [`state`] the parameters by name, on the host, [`init`]
+//! predictions), [`loss`]. [`layers`] holds what both are made of; [`kinds`] what there is to choose
+//! from, [`shape`] the sizes of an encoder, [`config`] all sizes, [`named`] the encoders that have a
+//! name; [`state`] the parameters by name, on the host, [`init`]
 //! their first values; [`alone`] an encoder without its heads.
 
 pub mod alone;
@@ -12,10 +13,12 @@ pub mod config;
 pub mod decoder;
 pub mod init;
 pub mod input;
+pub mod kinds;
 pub mod layers;
 pub mod loss;
 pub mod named;
 pub mod positions;
+pub mod shape;
 pub mod state;
 pub mod swin;
 pub mod vit;
@@ -26,13 +29,12 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 pub use alone::EncoderAlone;
-pub use config::{
-    CodebookSize, ConfigError, Coordinates, EncoderConfig, HeadKind, LossKind, MaskedInput,
-    ModelConfig, Precision, TapConfig, TargetKind,
-};
+pub use config::{CodebookSize, ConfigError, ModelConfig, TapConfig};
 pub use decoder::Head;
 pub use input::EncoderInput;
+pub use kinds::{Coordinates, HeadKind, LossKind, MaskedInput, Precision, TargetKind};
 pub use named::ModelName;
+pub use shape::{EncoderConfig, Latent};
 pub use state::{State, StateError};
 pub use swin::Swin;
 pub use vit::Vit;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{Coordinates, EncoderConfig};
+use super::kinds::Coordinates;
+use super::shape::EncoderConfig;
 
 /// The encoders that have a name; `vit-SIZE-PATCH` and `swin-SIZE-WINDOW`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -11,7 +11,9 @@ use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::ModelConfig;
-use super::config::{EncoderConfig, HeadKind, Scale};
+use super::config::Scale;
+use super::kinds::HeadKind;
+use super::shape::EncoderConfig;
 
 /// A tensor on the host, row-major.
 #[derive(Debug, Clone, PartialEq)]

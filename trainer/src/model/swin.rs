@@ -9,11 +9,11 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::backend::Backend;
 
-use super::config::EncoderConfig;
 use super::input::{DeviceGrouping, EncoderInput, select_rows};
 use super::layers::{
     Branches, LayerNorm, Linear, Mlp, after_layer, replace_masked, scaled, to_f32,
 };
+use super::shape::EncoderConfig;
 use super::windows::window_of;
 use super::{MaskedInput, ModelConfig, Precision};
 

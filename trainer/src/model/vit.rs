@@ -4,9 +4,9 @@ use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use super::config::EncoderConfig;
 use super::input::EncoderInput;
 use super::layers::{Block, Branches, LayerNorm, Linear, after_layer, replace_masked, to_f32};
+use super::shape::EncoderConfig;
 use super::{MaskedInput, ModelConfig, Precision, positions};
 
 /// A ViT whose taps have a norm each. The last tap's norm is the one that is exported.

@@ -11,7 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use super::config::{Coordinates, EncoderConfig};
+use super::kinds::Coordinates;
+use super::shape::EncoderConfig;
 
 /// What is added to the score of two tokens that don't share a window. Its exponential is 0.
 const APART: f32 = -1e9;

@@ -3,23 +3,22 @@
 //! An [`Options`] is a set of choices, each of which may be open. The recipe's come first, then
 //! those of `--config`, then the flags; [`Settings::resolve`] closes what is still open.
 
+mod network;
 mod options;
 mod recipe;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use schemas::{CodebookLayout, ShardLayout};
 use serde::{Deserialize, Serialize};
 
 pub use options::{NamedTaps, Options, Taps};
 pub use recipe::Recipe;
 
-use crate::data::mask::{MaskKind, MaskSpec};
+use crate::data::mask::MaskKind;
 use crate::device::DeviceKind;
 use crate::model::{
-    CodebookSize, ConfigError, Coordinates, EncoderConfig, HeadKind, LossKind, MaskedInput,
-    ModelConfig, ModelName, Precision, TapConfig, TargetKind,
+    ConfigError, Coordinates, HeadKind, LossKind, MaskedInput, ModelName, Precision, TargetKind,
 };
 
 /// Settings that do not fit together, or a file that can't be read.
@@ -284,144 +283,6 @@ impl Settings {
         )
     }
 
-    /// The encoder: the model's, changed where a size is given.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if a size belongs to another family of encoders.
-    pub fn encoder(&self) -> Result<EncoderConfig, ConfigError> {
-        let mut encoder = self.model.encoder();
-        if self.recipe.needs_swin() && matches!(encoder, EncoderConfig::Vit { .. }) {
-            return Err(ConfigError(format!(
-                "{} is a method for Swin, and {} is a ViT; choose --model swin-tiny-7 or another Swin",
-                self.recipe.name(),
-                self.model.name()
-            )));
-        }
-        let fail = |text: &str| Err(ConfigError(format!("{} {text}", self.model.name())));
-        match &mut encoder {
-            EncoderConfig::Vit { patch, dim, depth, heads } => {
-                *patch = self.patch.unwrap_or(*patch);
-                *dim = self.width.unwrap_or(*dim);
-                for (value, given, flag) in
-                    [(depth, &self.depths, "--depths"), (heads, &self.heads, "--heads")]
-                {
-                    match given.as_deref() {
-                        None => {}
-                        Some(&[given]) => *value = given,
-                        Some(_) => return fail(&format!("is a ViT: {flag} is one number")),
-                    }
-                }
-                if self.window.is_some() || self.coordinates != Coordinates::Spatial {
-                    return fail(
-                        "is a ViT, which has no windows; leave out --window and --coordinates",
-                    );
-                }
-            }
-            EncoderConfig::Swin { patch, dim, depths, heads, window, coordinates } => {
-                *patch = self.patch.unwrap_or(*patch);
-                *dim = self.width.unwrap_or(*dim);
-                if let Some(given) = &self.depths {
-                    depths.clone_from(given);
-                }
-                if let Some(given) = &self.heads {
-                    heads.clone_from(given);
-                }
-                *window = self.window.unwrap_or(*window);
-                *coordinates = self.coordinates;
-            }
-        }
-        Ok(encoder)
-    }
-
-    /// The network for a set of shards.
-    ///
-    /// # Errors
-    /// [`SettingsError`] if sizes do not fit together or nothing would stay visible or masked.
-    pub fn network(&self, layout: &ShardLayout) -> Result<ModelConfig, SettingsError> {
-        let (size, bins) = (layout.size as usize, layout.bins as usize);
-        let input = self.input_size.unwrap_or(size);
-        if input != size && (self.target != TargetKind::RawPixel || input > size) {
-            return Err(ConfigError(format!(
-                "--input-size {input} for stored views of {size} pixels: a part of a view has no stored {} targets, and none is larger than a view; leave it out, or ingest with --size {input}",
-                self.target.name()
-            ))
-            .into());
-        }
-        let encoder = self.encoder()?;
-        let layers = encoder.layers();
-        let top = encoder.latent(layers).pixels;
-        let defaults = encoder.default_taps();
-        let mut config = ModelConfig {
-            masked: self.masked,
-            local_gradients: self.local_gradients,
-            head: self.head,
-            decoder_dim: self.decoder_dim,
-            decoder_depth: self.decoder_depth,
-            decoder_heads: self.decoder_heads,
-            loss: self.loss,
-            ..ModelConfig::local_mim(encoder, input, self.target, bins)
-        };
-        let taps: Vec<TapConfig> = match &self.taps {
-            Taps::Named(NamedTaps::Default) => defaults.clone(),
-            Taps::Named(NamedTaps::Top) => vec![TapConfig { layer: layers, cell: top }],
-            // As many taps as the paper's have its cells, whatever the layers.
-            Taps::After(after) => after
-                .iter()
-                .enumerate()
-                .map(|(i, &layer)| {
-                    let cell = defaults.get(i).filter(|_| after.len() == defaults.len());
-                    TapConfig { layer, cell: cell.map_or(top, |tap| tap.cell) }
-                })
-                .collect(),
-        };
-        config.taps = match &self.cells {
-            None => taps,
-            Some(cells) if cells.len() == taps.len() => {
-                taps.into_iter().zip(cells).map(|(tap, &cell)| TapConfig { cell, ..tap }).collect()
-            }
-            Some(cells) => {
-                let layers: Vec<_> = taps.iter().map(|tap| tap.layer).collect();
-                return Err(ConfigError(format!(
-                    "{} target cells ({cells:?}) for {} taps ({layers:?}); --cells and --taps must be equally long",
-                    cells.len(),
-                    layers.len()
-                ))
-                .into());
-            }
-        };
-        if self.target == TargetKind::Code {
-            // A codebook fits one size of patch; where there is one alone, every tap predicts it.
-            if let ([codebook], None) = (layout.codebooks.as_slice(), &self.cells) {
-                config.taps.iter_mut().for_each(|tap| tap.cell = codebook.cell as usize);
-            }
-            config.codebooks = layout
-                .codebooks
-                .iter()
-                .map(|&CodebookLayout { cell, codes, .. }| CodebookSize {
-                    cell: cell as usize,
-                    codes: codes as usize,
-                })
-                .filter(|codebook| config.taps.iter().any(|tap| tap.cell == codebook.cell))
-                .collect();
-        }
-        config.check()?;
-        if self.mask == MaskKind::Block && self.masked == MaskedInput::Dropped {
-            return Err(ConfigError(
-                "--mask block masks now more, now less; the encoder must see mask tokens (--masked token)".into(),
-            )
-            .into());
-        }
-        let masks = MaskSpec::new(&config, self.mask_ratio, self.mask);
-        if masks.masked == 0 || masks.masked >= masks.units() {
-            return Err(SettingsError::Range {
-                flag: "mask-ratio",
-                found: self.mask_ratio.to_string(),
-                expected: "it must leave some patches visible and some masked",
-            });
-        }
-        Ok(config)
-    }
-
     /// Settings of `self` that differ from `earlier`'s and would change the course of its run, as
     /// `(flag, earlier value, value now)`.
     pub fn conflicts(&self, earlier: &Self) -> Vec<(String, String, String)> {
@@ -450,53 +311,8 @@ mod tests {
 
     use super::*;
 
-    fn layout() -> ShardLayout {
-        ShardLayout::new(224, vec![4, 8, 16, 32], 9).unwrap()
-    }
-
-    fn codebook(cell: u32) -> CodebookLayout {
-        CodebookLayout { cell, codes: 512, blake3: "0".repeat(64) }
-    }
-
-    #[test]
-    fn every_tap_predicts_the_codebook_that_there_is() {
-        let settings = resolve(Options::parse("target = \"code\"", "file").unwrap()).unwrap();
-        assert_eq!(settings.loss, LossKind::CrossEntropy);
-        let with = |cells: &[u32]| {
-            let codebooks = cells.iter().map(|&cell| codebook(cell)).collect();
-            settings.network(&ShardLayout { codebooks, ..layout() })
-        };
-        let network = with(&[16]).unwrap();
-        assert!(network.taps.iter().all(|tap| tap.cell == 16 && network.channels(tap) == 512));
-        let network = with(&[4, 8, 14, 16, 32]).unwrap();
-        let cells = |taps: &[TapConfig]| taps.iter().map(|tap| tap.cell).collect::<Vec<_>>();
-        assert_eq!(cells(&network.taps), [4, 8, 16, 32]);
-        assert_eq!(network.codebooks.len(), 4, "none of 14 pixels is predicted");
-        for (cells, missing) in [(&[][..], "4 pixels"), (&[4, 8], "16 pixels")] {
-            let error = with(cells).unwrap_err().to_string();
-            assert!(error.contains(missing) && error.contains("--codebook"), "{error}");
-        }
-        for text in ["target = \"code\"\nloss = \"l2\"", "loss = \"cross-entropy\""] {
-            let settings = resolve(Options::parse(text, "file").unwrap()).unwrap();
-            let error = settings.network(&layout()).unwrap_err().to_string();
-            assert!(error.contains("--loss cross-entropy"), "{error}");
-        }
-    }
-
     fn resolve(options: Options) -> Result<Settings, SettingsError> {
         Settings::resolve(options, DeviceKind::Cpu)
-    }
-
-    #[test]
-    fn every_recipe_makes_a_network_of_its_kind() {
-        for &recipe in Recipe::value_variants() {
-            let settings = resolve(Options { recipe: Some(recipe), ..Options::default() }).unwrap();
-            let network = settings.network(&layout()).unwrap();
-            let swin = matches!(network.encoder, EncoderConfig::Swin { .. });
-            assert_eq!(swin, recipe.needs_swin(), "{}", recipe.name());
-            let top_only = !recipe.name().starts_with("localmim");
-            assert_eq!(network.taps.len() == 1, top_only, "{}", recipe.name());
-        }
     }
 
     #[test]
@@ -519,21 +335,6 @@ mod tests {
         assert_eq!(file("taps = \"top\""), "top".parse().unwrap());
         assert_eq!(file("taps = [1, 3]"), "1,3".parse().unwrap());
         assert!("1,x".parse::<Taps>().is_err());
-    }
-
-    #[test]
-    fn sizes_of_another_family_are_refused() {
-        let refused = |text: &str| {
-            let settings = resolve(Options::parse(text, "file").unwrap()).unwrap();
-            settings.network(&layout()).unwrap_err().to_string()
-        };
-        assert!(refused("window = 7").contains("no windows"));
-        assert!(refused("depths = [2, 2]").contains("--depths"));
-        assert!(
-            refused("recipe = \"simmim\"\nmodel = \"vit-base-16\"").contains("method for Swin")
-        );
-        assert!(refused("input-size = 192").contains("--size 192"));
-        assert!(refused("mask = \"block\"").contains("--masked token"));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! From batches to a trained encoder: [`batch`] (onto the device), [`step`] (loss and gradients),
-//! [`slices`] (over the cores), [`optim`] (AdamW), [`schedule`] (the learning rate), [`run`] (the
-//! loop).
+//! [`slices`] (over the cores), [`optim`] (AdamW), [`schedule`] (the learning rate), `trainee` (the
+//! network that is trained), [`run`] (the loop), `clock` (its time), [`error`].
 
 pub mod batch;
+mod clock;
+pub mod error;
 pub mod optim;
 pub mod run;
 pub mod schedule;
 pub mod slices;
 pub mod step;
+mod trainee;
 
 use std::sync::atomic::AtomicBool;
 

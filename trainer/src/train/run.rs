@@ -4,26 +4,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::tensor::backend::AutodiffBackend;
 use ingest::terminal::counted;
-use storage::{Address, Lock, Storage, StorageError};
+use storage::{Address, Lock, Storage};
 
-use super::optim::{AdamWSettings, Gradients, Optimizer};
+use super::clock::Clock;
+pub use super::error::TrainError;
+use super::optim::Gradients;
 use super::schedule::Schedule;
 use super::slices::Slices;
-use super::step::PartTimes;
-use crate::checkpoint::{
-    CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header,
-};
-use crate::data::{DataError, Dataset, Loader, LoaderSettings, Position, RowRef, ShardSource};
-use crate::metrics::{MetricsError, MetricsWriter, Record, Shares};
-use crate::model::init::init;
-use crate::model::state::{self, StateError};
-use crate::model::{LocalMim, ModelConfig};
+pub use super::trainee::Resume;
+use super::trainee::Trainee;
+use crate::checkpoint::CheckpointFolder;
+use crate::data::{Dataset, Loader, LoaderSettings, RowRef, ShardSource};
+use crate::metrics::{MetricsWriter, Record};
+use crate::model::ModelConfig;
 use crate::progress::Console;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::Settings;
 
 /// The file in a run's folder that is locked while a run is at work.
 const LOCK_FILE: &str = ".lock";
@@ -46,122 +45,6 @@ pub struct Outcome {
     pub checkpoint: PathBuf,
     /// Whether it was asked to stop before its end.
     pub interrupted: bool,
-}
-
-/// What stops a run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrainError {
-    /// The shards.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The settings.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// A checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The metrics.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// A checkpoint's parameters.
-    #[error("checkpoint {}: {source}", path.display())]
-    State {
-        /// The checkpoint.
-        path: PathBuf,
-        /// What does not fit.
-        source: StateError,
-    },
-    /// The run's folder.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The run's folder holds an earlier run.
-    #[error(
-        "{} holds a run that has made {step} steps; pass --resume to go on with it, or choose another --out",
-        out.display()
-    )]
-    Occupied {
-        /// The run's folder.
-        out: PathBuf,
-        /// Its newest checkpoint's step.
-        step: u64,
-    },
-    /// Another program trains into the run's folder.
-    #[error(
-        "another trainer is at work in {}; wait for it to end or stop it, or choose another --out",
-        .0.display()
-    )]
-    Locked(PathBuf),
-    /// The run's folder can't be locked.
-    #[error(transparent)]
-    Lock(#[from] StorageError),
-    /// A resumed run's settings differ from its checkpoint's.
-    #[error("checkpoint {} was made with other settings: {differences}; leave them out to go on as before, or start anew with another --out", path.display())]
-    Conflict {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Each flag with its earlier value and the one now.
-        differences: String,
-    },
-    /// A resumed run's shards are others.
-    #[error(
-        "checkpoint {} was made on another shard set than {}; give its --shards, or start anew with another --out",
-        path.display(),
-        shards
-    )]
-    OtherShards {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The shards now.
-        shards: String,
-    },
-    /// The settings of a resumed run do not make the network of its checkpoint.
-    #[error("checkpoint {} holds another network than this release makes of its settings; use the release that wrote it", .0.display())]
-    OtherNetwork(PathBuf),
-    /// The shards hold too few rows for a step.
-    #[error(
-        "{batches} batches of {batch_size} views make less than one step of --accum {accum}; lower --batch-size or --accum"
-    )]
-    TooFew {
-        /// Batches in the whole schedule.
-        batches: u64,
-        /// Views a batch.
-        batch_size: usize,
-        /// Batches a step.
-        accum: usize,
-    },
-    /// The system gives no thread.
-    #[error("can't start a thread: {0}")]
-    Threads(#[from] rayon::ThreadPoolBuildError),
-    /// A loss or gradient that is no number.
-    #[error("step {step}: {what} is {value}. Rows: {rows}; all of them are in {}. Last good checkpoint: {checkpoint}. Lower --lr, set --clip-grad 1, or use --precision f32", list.display())]
-    NotFinite {
-        /// The optimizer step, from 1.
-        step: u64,
-        /// What is not finite.
-        what: String,
-        /// Its value.
-        value: f64,
-        /// The first rows of the batch.
-        rows: String,
-        /// The file that lists all rows.
-        list: PathBuf,
-        /// The last checkpoint, or that there is none.
-        checkpoint: String,
-    },
-}
-
-/// A checkpoint to go on from, already checked against the settings.
-pub struct Resume {
-    /// The file.
-    pub path: PathBuf,
-    /// What was in it.
-    pub checkpoint: Checkpoint,
 }
 
 /// Trains until the schedule, `max_steps` or `stop` ends it, and leaves a checkpoint.
@@ -340,90 +223,6 @@ pub fn run<B: AutodiffBackend>(
     Ok(Outcome { step: trainee.step, checkpoint: folder.path(trainee.step), interrupted })
 }
 
-/// The network in training, and how far it is.
-struct Trainee<B: AutodiffBackend> {
-    model: LocalMim<B>,
-    optimizer: Optimizer<B>,
-    step: u64,
-    position: Position,
-    grad_norm: f64,
-}
-
-impl<B: AutodiffBackend> Trainee<B> {
-    fn new(model: LocalMim<B>, settings: &Settings, network: &ModelConfig) -> Self {
-        let adamw = AdamWSettings { betas: settings.betas, weight_decay: settings.weight_decay };
-        let optimizer = Optimizer::new(&model, network, adamw);
-        let position = Position { epoch: 0, batch: 0 };
-        Self { model, optimizer, step: 0, position, grad_norm: 0.0 }
-    }
-
-    fn start(settings: &Settings, network: &ModelConfig, device: &B::Device) -> Self {
-        let state = init(network, settings.seed);
-        let model = LocalMim::from_state(network, settings.precision, &state, device)
-            .expect("the initial parameters are this network's");
-        Self::new(model, settings, network)
-    }
-
-    fn resume(
-        resume: Resume,
-        settings: &Settings,
-        network: &ModelConfig,
-        device: &B::Device,
-    ) -> Result<Self, TrainError> {
-        let Resume { path, checkpoint } = resume;
-        let header = &checkpoint.header;
-        let differences: Vec<_> = settings
-            .conflicts(&header.settings)
-            .into_iter()
-            .map(|(flag, before, now)| format!("--{flag} was {before}, is {now} now"))
-            .collect();
-        if !differences.is_empty() {
-            return Err(TrainError::Conflict { path, differences: differences.join(", ") });
-        }
-        if header.network != *network {
-            return Err(TrainError::OtherNetwork(path));
-        }
-        let state = |source| TrainError::State { path: path.clone(), source };
-        let model = LocalMim::from_state(network, settings.precision, &checkpoint.model, device)
-            .map_err(state)?;
-        let mut trainee = Self::new(model, settings, network);
-        trainee
-            .optimizer
-            .load(&checkpoint.moments, header.optimizer_steps, device)
-            .map_err(state)?;
-        trainee.step = header.step;
-        trainee.position = header.position;
-        Ok(trainee)
-    }
-
-    /// One optimizer step.
-    fn apply(&mut self, gradients: Gradients<B>, lr: f64) {
-        // The network is cheap to clone: its tensors are handles.
-        self.model = self.optimizer.step(self.model.clone(), gradients, lr);
-    }
-
-    fn save(
-        &self,
-        folder: &CheckpointFolder,
-        settings: &Settings,
-        network: &ModelConfig,
-        dataset: &Dataset,
-    ) -> Result<PathBuf, CheckpointError> {
-        let (moments, optimizer_steps) = self.optimizer.to_state();
-        let header = Header {
-            version: CHECKPOINT_VERSION,
-            step: self.step,
-            optimizer_steps,
-            position: self.position,
-            settings: settings.clone(),
-            network: network.clone(),
-            dataset: dataset.fingerprint(),
-        };
-        let checkpoint = Checkpoint { header, model: state::save(&self.model, network), moments };
-        folder.save(&checkpoint, settings.keep)
-    }
-}
-
 /// The lock of a run's folder.
 fn lock(out: &Path) -> Result<Lock, TrainError> {
     let lock = Storage::local().lock(&Address::from(out.join(LOCK_FILE)))?;
@@ -522,42 +321,6 @@ impl Guard<'_> {
             list,
             checkpoint,
         })
-    }
-}
-
-/// Where the time since the last line of metrics went.
-struct Clock {
-    start: Instant,
-    views: u64,
-    data: Duration,
-    parts: PartTimes,
-    optimizer: Duration,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self {
-            start: Instant::now(),
-            views: 0,
-            data: Duration::ZERO,
-            parts: PartTimes::default(),
-            optimizer: Duration::ZERO,
-        }
-    }
-
-    fn views_per_s(&self) -> f64 {
-        self.views as f64 / self.start.elapsed().as_secs_f64().max(f64::EPSILON)
-    }
-
-    fn shares(&self) -> Shares {
-        let all = self.start.elapsed().as_secs_f64().max(f64::EPSILON);
-        let share = |part: Duration| part.as_secs_f64() / all;
-        Shares {
-            data: share(self.data + self.parts.upload),
-            encoder: share(self.parts.encoder),
-            decoders: share(self.parts.decoders),
-            optimizer: share(self.optimizer),
-        }
     }
 }
 

@@ -1,0 +1,92 @@
+//! What a network can be made of.
+
+use serde::{Deserialize, Serialize};
+
+/// What a tap's head predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetKind {
+    /// Histograms of oriented gradients: 3·bins values a cell.
+    Hog,
+    /// Pixels normalised within their cell: cell²·3 values a cell.
+    Pixel,
+    /// Pixels normalised by ImageNet's statistics alone: cell²·3 values a cell.
+    RawPixel,
+    /// The number of the codebook's code that is nearest to a cell: one value a cell, told by a
+    /// logit for each code.
+    Code,
+}
+
+impl TargetKind {
+    /// The name as flags, files and messages spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hog => "hog",
+            Self::Pixel => "pixel",
+            Self::RawPixel => "raw-pixel",
+            Self::Code => "code",
+        }
+    }
+
+    /// Values of the target of a cell of `cell` pixels.
+    pub fn values(self, cell: usize, bins: usize) -> usize {
+        match self {
+            Self::Hog => 3 * bins,
+            Self::Pixel | Self::RawPixel => 3 * cell * cell,
+            Self::Code => 1,
+        }
+    }
+}
+
+/// The number format of matrix products; parameters, norms, softmax and loss are always f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// 32-bit throughout.
+    F32,
+    /// Matrix products in bfloat16, master weights in f32.
+    Bf16,
+}
+
+/// What the encoder is given where a patch is masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaskedInput {
+    /// Nothing: it sees the visible patches only (MAE, GreenMIM, LocalMIM).
+    Dropped,
+    /// A learned token in each one's place (SimMIM, MaskFeat).
+    Token,
+}
+
+/// What stands between a tap's latents and its predictions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadKind {
+    /// A small transformer that fills in the masked places, rescaling, a projection.
+    Decoder,
+    /// One linear layer.
+    Linear,
+}
+
+/// The error whose mean is the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// The squared difference.
+    L2,
+    /// The absolute difference.
+    L1,
+    /// The negative logarithm of the probability that is given to the target's code.
+    CrossEntropy,
+}
+
+/// By which places Swin's windows are cut once patches have been merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coordinates {
+    /// Where a token lies in the picture.
+    Spatial,
+    /// As the published code has it: from the second stage on, a token's number in unit order is
+    /// read as if it were one in rows.
+    Published,
+}

@@ -1,0 +1,107 @@
+//! The network in training: started or resumed, stepped, saved.
+
+use std::path::PathBuf;
+
+use burn::tensor::backend::AutodiffBackend;
+
+use super::error::TrainError;
+use super::optim::{AdamWSettings, Gradients, Optimizer};
+use crate::checkpoint::{
+    CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header,
+};
+use crate::data::{Dataset, Position};
+use crate::model::init::init;
+use crate::model::{LocalMim, ModelConfig, state};
+use crate::settings::Settings;
+
+/// A checkpoint to go on from, already checked against the settings.
+pub struct Resume {
+    /// The file.
+    pub path: PathBuf,
+    /// What was in it.
+    pub checkpoint: Checkpoint,
+}
+
+/// The network in training, and how far it is.
+pub(super) struct Trainee<B: AutodiffBackend> {
+    pub model: LocalMim<B>,
+    pub optimizer: Optimizer<B>,
+    pub step: u64,
+    pub position: Position,
+    pub grad_norm: f64,
+}
+
+impl<B: AutodiffBackend> Trainee<B> {
+    fn new(model: LocalMim<B>, settings: &Settings, network: &ModelConfig) -> Self {
+        let adamw = AdamWSettings { betas: settings.betas, weight_decay: settings.weight_decay };
+        let optimizer = Optimizer::new(&model, network, adamw);
+        let position = Position { epoch: 0, batch: 0 };
+        Self { model, optimizer, step: 0, position, grad_norm: 0.0 }
+    }
+
+    pub fn start(settings: &Settings, network: &ModelConfig, device: &B::Device) -> Self {
+        let state = init(network, settings.seed);
+        let model = LocalMim::from_state(network, settings.precision, &state, device)
+            .expect("the initial parameters are this network's");
+        Self::new(model, settings, network)
+    }
+
+    pub fn resume(
+        resume: Resume,
+        settings: &Settings,
+        network: &ModelConfig,
+        device: &B::Device,
+    ) -> Result<Self, TrainError> {
+        let Resume { path, checkpoint } = resume;
+        let header = &checkpoint.header;
+        let differences: Vec<_> = settings
+            .conflicts(&header.settings)
+            .into_iter()
+            .map(|(flag, before, now)| format!("--{flag} was {before}, is {now} now"))
+            .collect();
+        if !differences.is_empty() {
+            return Err(TrainError::Conflict { path, differences: differences.join(", ") });
+        }
+        if header.network != *network {
+            return Err(TrainError::OtherNetwork(path));
+        }
+        let state = |source| TrainError::State { path: path.clone(), source };
+        let model = LocalMim::from_state(network, settings.precision, &checkpoint.model, device)
+            .map_err(state)?;
+        let mut trainee = Self::new(model, settings, network);
+        trainee
+            .optimizer
+            .load(&checkpoint.moments, header.optimizer_steps, device)
+            .map_err(state)?;
+        trainee.step = header.step;
+        trainee.position = header.position;
+        Ok(trainee)
+    }
+
+    /// One optimizer step.
+    pub fn apply(&mut self, gradients: Gradients<B>, lr: f64) {
+        // The network is cheap to clone: its tensors are handles.
+        self.model = self.optimizer.step(self.model.clone(), gradients, lr);
+    }
+
+    pub fn save(
+        &self,
+        folder: &CheckpointFolder,
+        settings: &Settings,
+        network: &ModelConfig,
+        dataset: &Dataset,
+    ) -> Result<PathBuf, CheckpointError> {
+        let (moments, optimizer_steps) = self.optimizer.to_state();
+        let header = Header {
+            version: CHECKPOINT_VERSION,
+            step: self.step,
+            optimizer_steps,
+            position: self.position,
+            settings: settings.clone(),
+            network: network.clone(),
+            dataset: dataset.fingerprint(),
+        };
+        let checkpoint = Checkpoint { header, model: state::save(&self.model, network), moments };
+        folder.save(&checkpoint, settings.keep)
+    }
+}
