@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use safetensors::SafeTensors;
 use storage::{Address, Storage};
 use trainer::analyze::attention::{self, Query};
 use trainer::analyze::{self, views};
+use trainer::checkpoint::Checkpoint;
 use trainer::compare;
 use trainer::device::DeviceKind;
 use trainer::eval::finetune::FinetuneSettings;
@@ -13,6 +15,7 @@ use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
 use trainer::eval::record::{self, EvalRecord, Method};
 use trainer::eval::{self, EvalError, Evaluated, Request};
+use trainer::export;
 use trainer::progress::Console;
 
 use crate::case::{Case, settings};
@@ -154,6 +157,22 @@ fn fine_tuning_learns_the_train_rows() {
     assert!(done.record.score.top1 > 0.5, "{}", done.record.score.top1);
     let name = done.json.file_name().unwrap().to_str().unwrap();
     assert!(name.starts_with("finetune-step-"), "{name}");
+
+    // The weights are kept, and say what they are.
+    let bytes = std::fs::read(done.weights.unwrap()).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = header.metadata().clone().unwrap();
+    let classes: Vec<String> = serde_json::from_str(&metadata["classes"]).unwrap();
+    assert_eq!(classes, case.dataset().manifest().classes);
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let width: usize = metadata["embed_dim"].parse().unwrap();
+    assert_eq!(file.tensor("head.weight").unwrap().shape(), [classes.len(), width]);
+    let norm = file.tensor("norm.weight").unwrap();
+    let (values, _) = norm.data().as_chunks();
+    let before = export::to_timm(&Checkpoint::read(&done.record.checkpoint).unwrap()).unwrap();
+    let after: Vec<f32> = values.iter().map(|&value| f32::from_le_bytes(value)).collect();
+    assert_ne!(before["norm.weight"].data, after, "fine-tuning moves the encoder too");
+    assert_eq!(file.names().len(), before.len() + 2);
 }
 
 #[test]

@@ -1,12 +1,11 @@
-//! A checkpoint's encoder as safetensors with timm's names and shapes.
+//! A checkpoint's encoder, or a fine-tuned one with its head, as safetensors with timm's names and shapes.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, write_tensors};
-use crate::model::EncoderConfig;
-use crate::model::positions;
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Header, write_tensors};
 use crate::model::state::{HostTensor, State};
+use crate::model::{EncoderConfig, ModelConfig, alone, positions};
 
 /// An encoder that can't be exported.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +62,10 @@ pub fn find_checkpoint(path: &Path) -> Result<(PathBuf, Checkpoint), ExportError
 /// # Errors
 /// [`ExportError::NoTopTap`] if the topmost tap is not after the last layer.
 pub fn to_timm(checkpoint: &Checkpoint) -> Result<State, ExportError> {
-    let network = &checkpoint.header.network;
+    timm_names(&checkpoint.header.network, &checkpoint.model)
+}
+
+fn timm_names(network: &ModelConfig, model: &State) -> Result<State, ExportError> {
     let top = network.taps.len().saturating_sub(1);
     let tap = network.taps.get(top).map_or(0, |tap| tap.layer);
     let layers = network.encoder.layers();
@@ -72,8 +74,8 @@ pub fn to_timm(checkpoint: &Checkpoint) -> Result<State, ExportError> {
         return Err(ExportError::NoTopTap { layer, tap, layers });
     }
     let top_norm = format!("norm.{top}.");
-    let mut encoder: State = checkpoint
-        .model
+    let is_swin = matches!(network.encoder, EncoderConfig::Swin { .. });
+    let mut encoder: State = model
         .iter()
         .filter(|(name, _)| !name.starts_with("decoder.") && !name.ends_with("mask_token"))
         .filter_map(|(name, tensor)| {
@@ -83,6 +85,9 @@ pub fn to_timm(checkpoint: &Checkpoint) -> Result<State, ExportError> {
             }
             if name.starts_with("norm.") {
                 return None;
+            }
+            if is_swin && let Some(leaf) = name.strip_prefix("head.") {
+                return Some((format!("head.fc.{leaf}"), tensor.clone()));
             }
             if let Some((stage, leaf)) = merging(name) {
                 let merged = format!("layers.{}.downsample.{leaf}", stage + 1);
@@ -122,8 +127,39 @@ fn column_by_column(tensor: &HostTensor) -> HostTensor {
 /// # Errors
 /// [`ExportError`] if the encoder has no top norm or the disk refuses.
 pub fn export(checkpoint: &Checkpoint, out: &Path) -> Result<(), ExportError> {
-    let encoder = to_timm(checkpoint)?;
-    let header = &checkpoint.header;
+    write(&checkpoint.header, to_timm(checkpoint)?, [], out)
+}
+
+/// Writes a fine-tuned encoder and its head, of which these are the parameters, to `out`, whole or
+/// not at all, with timm's names: the encoder's as in [`to_timm`], and `head.weight`, `head.bias`
+/// (a ViT's) or `head.fc.*` (a Swin's). The head takes the mean of the normed patch tokens; its
+/// classes are in the metadata.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_classifier(
+    header: &Header,
+    classifier: &State,
+    classes: &[String],
+    out: &Path,
+) -> Result<(), ExportError> {
+    let named = timm_names(&alone::config(&header.network), classifier)?;
+    let names = serde_json::to_string(classes).expect("names are always JSON");
+    let of_head = [
+        ("global_pool".to_owned(), "avg".to_owned()),
+        ("num_classes".to_owned(), classes.len().to_string()),
+        ("classes".to_owned(), names),
+    ];
+    write(header, named, of_head, out)
+}
+
+/// Writes tensors with timm's names, and what tells their network.
+fn write<const N: usize>(
+    header: &Header,
+    tensors: State,
+    more: [(String, String); N],
+    out: &Path,
+) -> Result<(), ExportError> {
     let network = &header.network;
     let list =
         |values: &[usize]| values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -148,6 +184,7 @@ pub fn export(checkpoint: &Checkpoint, out: &Path) -> Result<(), ExportError> {
         ("num_heads".to_owned(), heads),
         ("step".to_owned(), header.step.to_string()),
     ]);
+    metadata.extend(more);
     if let EncoderConfig::Swin { window, .. } = network.encoder {
         metadata.insert("window_size".to_owned(), window.to_string());
     }
@@ -156,7 +193,7 @@ pub fn export(checkpoint: &Checkpoint, out: &Path) -> Result<(), ExportError> {
     if let Some(parent) = out.parent() {
         std::fs::create_dir_all(parent).map_err(write)?;
     }
-    write_tensors(encoder.iter().map(|(name, tensor)| (name.clone(), tensor)), metadata, &temporary)
+    write_tensors(tensors.iter().map(|(name, tensor)| (name.clone(), tensor)), metadata, &temporary)
         .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
         .and_then(|()| std::fs::rename(&temporary, out))
         .map_err(|source| {

@@ -111,5 +111,8 @@ fn say(done: &Evaluated) -> anyhow::Result<()> {
         record.score.classes.len(),
         done.page.display()
     )?;
+    if let Some(weights) = &done.weights {
+        super::tell(format!("weights: {}", weights.display()));
+    }
     Ok(())
 }

@@ -27,9 +27,9 @@ use crate::checkpoint::Checkpoint;
 use crate::data::dataset::GroupRef;
 use crate::data::{DataError, Dataset};
 use crate::device::DeviceKind;
-use crate::export::{ExportError, find_checkpoint};
+use crate::export::{self, ExportError, find_checkpoint};
 use crate::html::write_whole;
-use crate::model::{Precision, StateError, alone};
+use crate::model::{Precision, State, StateError, alone};
 use crate::progress::Console;
 use crate::train::slices::Slices;
 use encoder::{FEATURE, Frozen};
@@ -198,6 +198,8 @@ pub struct Evaluated {
     pub json: PathBuf,
     /// The page that shows them.
     pub page: PathBuf,
+    /// A fine-tuned encoder with its head, with timm's names.
+    pub weights: Option<PathBuf>,
 }
 
 /// Judges a checkpoint's encoder by each method and writes what came out into the run's folder.
@@ -223,6 +225,7 @@ pub fn run(
     let mut done = vec![];
     for method in &request.methods {
         let tuned: Sides;
+        let mut classifier = None;
         let make = || frozen(request, from, &open, device, console);
         let ((train, test), predictions) = match method {
             Method::Knn(settings) => {
@@ -236,6 +239,7 @@ pub fn run(
             Method::Finetune(settings) => {
                 let judged = finetuned(request, settings, from, &open, device, console)?;
                 tuned = (judged.train, judged.test);
+                classifier = Some(judged.classifier);
                 (&tuned, judged.predictions)
             }
         };
@@ -260,7 +264,19 @@ pub fn run(
             shared_pictures,
             score: Score::new(&test.labels, &predictions, &train.classes),
         };
-        done.push(write(record, &run)?);
+        let classes = &train.classes;
+        let mut written = write(record, &run)?;
+        if let Some(classifier) = classifier {
+            let weights = written.json.with_extension("safetensors");
+            match export::export_classifier(header, &classifier, classes, &weights) {
+                Ok(()) => written.weights = Some(weights),
+                Err(error @ ExportError::NoTopTap { .. }) => {
+                    console.message(&format!("the fine-tuned weights are not kept: {error}"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        done.push(written);
     }
     Ok(done)
 }
@@ -270,6 +286,7 @@ struct Judged {
     train: Features,
     test: Features,
     predictions: Vec<Vec<u32>>,
+    classifier: State,
 }
 
 /// The features of the train and of the test rows.
@@ -346,7 +363,7 @@ fn finetuned(
         }
     };
     let sides = (&train, &test);
-    let predictions = match device {
+    let (predictions, classifier) = match device {
         DeviceKind::Cuda(index) => {
             let device = CudaDevice::new(index);
             let slices = Slices::whole();
@@ -375,7 +392,7 @@ fn finetuned(
             )
         }
     }?;
-    Ok(Judged { train: train.index(), test: test.index(), predictions })
+    Ok(Judged { train: train.index(), test: test.index(), predictions, classifier })
 }
 
 /// Says what was left out; an error where nothing is left.
@@ -508,5 +525,5 @@ fn write(record: EvalRecord, run: &Path) -> Result<Evaluated, EvalError> {
         write_whole(path, bytes)
             .map_err(|source| EvalError::Write { path: path.clone(), source })?;
     }
-    Ok(Evaluated { record, json, page })
+    Ok(Evaluated { record, json, page, weights: None })
 }

@@ -22,6 +22,7 @@ use super::encoder::cut_whole;
 use super::{EvalError, score};
 use crate::checkpoint::Checkpoint;
 use crate::model::input::DevicePlan;
+use crate::model::state::State;
 use crate::model::{EncoderAlone, EncoderInput, ModelConfig, Precision, alone, state};
 use crate::progress::Console;
 use crate::train::optim::{AdamWSettings, Gradients, Optimizer};
@@ -112,8 +113,8 @@ pub struct Compute<B: Backend> {
     pub threads: usize,
 }
 
-/// For each row of `test` the classes by their logits, the best first, after training the encoder
-/// of a checkpoint, which `path` names, and a head on `train`. Everything random follows from the
+/// For each row of `test` the classes by their logits, the best first, and the parameters of encoder
+/// and head (`head.*`), after training the encoder of a checkpoint, which `path` names, and a head on `train`. Everything random follows from the
 /// seed; on the CPU the number of threads does not change a bit.
 ///
 /// # Errors
@@ -125,7 +126,7 @@ pub fn predict<B: AutodiffBackend>(
     seed: u64,
     compute: &Compute<B>,
     console: &Console,
-) -> Result<Vec<Vec<u32>>, EvalError> {
+) -> Result<(Vec<Vec<u32>>, State), EvalError> {
     let Compute { device, precision, slices, .. } = compute;
     let (network, classes) = (&checkpoint.header.network, train.classes());
     let parameters = &checkpoint.model;
@@ -180,7 +181,9 @@ pub fn predict<B: AutodiffBackend>(
         bar.suspend(|| console.message(&text));
     }
     bar.finish_and_clear();
-    classify(&model.valid(), test, network, compute, console)
+    let model = model.valid();
+    let predictions = classify(&model, test, network, compute, console)?;
+    Ok((predictions, state::save(&model, &alone::config(network))))
 }
 
 /// A random stream for each purpose, seed and number.
