@@ -1,11 +1,12 @@
 //! How a run tells what it does, and how the binary shows it.
 
+use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::inspect::size;
 use crate::terminal;
@@ -96,12 +97,13 @@ impl Bar {
         if last.elapsed() >= LINE_EVERY {
             *last = Instant::now();
             let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0).max(1));
-            terminal::tell(format_args!(
-                "{:.1} %, {}, {} s left",
-                100.0 * done as f64 / all as f64,
-                self.text(),
-                self.bar.eta().as_secs()
-            ));
+            let left = match self.bar.eta().as_secs() {
+                // Nothing is known yet.
+                0 if done < all => String::new(),
+                seconds => format!(", {seconds} s left"),
+            };
+            let share = 100.0 * done as f64 / all as f64;
+            terminal::tell(format_args!("{share:.1} %, {}{left}", self.text()));
         }
     }
 }
@@ -114,8 +116,16 @@ impl Default for Bar {
 
 impl Progress for Bar {
     fn begin(&self, bytes: u64, done: u64) {
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent} %  {msg}  {eta} left") {
-            self.bar.set_style(style);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent} %  {msg}  {left}") {
+            self.bar.set_style(style.with_key(
+                "left",
+                |state: &ProgressState, text: &mut dyn Write| {
+                    // Before something is done, nothing is known.
+                    if !state.eta().is_zero() {
+                        let _ = write!(text, "{:#} left", HumanDuration(state.eta()));
+                    }
+                },
+            ));
         }
         self.bar.set_length(bytes);
         self.bar.set_position(done);

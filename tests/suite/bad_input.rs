@@ -4,6 +4,7 @@ use std::fs;
 
 use storage::{Address, Storage};
 use trainer::data::{DataError, ShardSource};
+use trainer::progress::Console;
 use trainer::report::{self, ReportError};
 use trainer::train::run::TrainError;
 
@@ -67,8 +68,15 @@ fn a_report_wants_the_shards_of_its_run() {
     let case = Case::with_shards(25);
     case.train("run", &settings(|options| options.max_steps = Some(1)), false).unwrap();
     let page = case.path("report.html");
-    let report =
-        |of: &Case| report::write(&case.path("run"), &ShardSource::local(of.shards()), &page, 1);
+    let report = |of: &Case| {
+        report::write(
+            &case.path("run"),
+            &ShardSource::local(of.shards()),
+            &page,
+            1,
+            &Console::quiet(),
+        )
+    };
     // Of the same layout, but other pictures.
     let others = Case::with_shards(30);
     let error = report(&others).unwrap_err();

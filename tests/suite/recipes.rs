@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use trainer::data::ShardSource;
 use trainer::export;
 use trainer::model::TargetKind;
+use trainer::progress::Console;
 use trainer::report;
 use trainer::settings::{Options, Recipe, Settings};
 
@@ -51,7 +52,8 @@ fn every_recipe_trains_resumes_and_exports() {
         assert!(!timm.keys().any(|key| key.contains("mask_token") || key.contains("decoder")));
         let page = case.path("report.html");
         let shards = ShardSource::local(case.shards());
-        report::write(&case.path(&format!("{name}-part")), &shards, &page, 2).unwrap();
+        report::write(&case.path(&format!("{name}-part")), &shards, &page, 2, &Console::quiet())
+            .unwrap();
         let html = std::fs::read_to_string(&page).unwrap();
         assert_eq!(html.matches("data:image/png;base64,").count(), 2, "{name}");
     }
@@ -107,7 +109,8 @@ fn codes_of_a_codebook_are_learned_by_every_tap() {
         }
         let page = case.path("report.html");
         let shards = ShardSource::local(case.shards());
-        report::write(&case.path(&format!("{name}-whole")), &shards, &page, 2).unwrap();
+        report::write(&case.path(&format!("{name}-whole")), &shards, &page, 2, &Console::quiet())
+            .unwrap();
         let html = std::fs::read_to_string(&page).unwrap();
         assert!(html.contains("the likeliest code"), "{name}");
     }

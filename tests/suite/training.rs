@@ -153,7 +153,14 @@ fn hog_is_learned_and_the_run_can_be_exported_and_reported() {
     assert_eq!(timm.len(), 12 * depth + 6);
 
     let page = case.path("report.html");
-    report::write(&case.path("run"), &ShardSource::local(case.shards()), &page, 3).unwrap();
+    report::write(
+        &case.path("run"),
+        &ShardSource::local(case.shards()),
+        &page,
+        3,
+        &Console::quiet(),
+    )
+    .unwrap();
     let html = std::fs::read_to_string(page).unwrap();
     assert_eq!(html.matches("data:image/png;base64,").count(), 3);
     assert!(html.contains("<svg"), "the losses should be drawn");

@@ -13,6 +13,7 @@ use targets::{HogExtractor, View, mirror_picture};
 use trainer::data::{Batch, Dataset, Loader, LoaderSettings, Position, ShardSource};
 use trainer::export::find_checkpoint;
 use trainer::model::{LocalMim, Precision, TargetKind};
+use trainer::progress::Console;
 use trainer::train::slices::Slices;
 
 /// Views that are measured, in batches.
@@ -22,7 +23,7 @@ const VIEWS: usize = 32;
 fn main() -> anyhow::Result<()> {
     let args: Vec<_> = std::env::args().skip(1).collect();
     let [run, shards] = args.as_slice() else { anyhow::bail!("usage: RUN SHARDS") };
-    let (_, checkpoint) = find_checkpoint(Path::new(run))?;
+    let (_, checkpoint) = find_checkpoint(Path::new(run), &Console::new())?;
     let network = &checkpoint.header.network;
     ensure!(network.target == TargetKind::Hog, "{run} does not predict HOG");
     let set = ShardSet::open(Path::new(shards))?;

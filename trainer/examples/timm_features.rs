@@ -18,13 +18,14 @@ use trainer::model::input::DevicePlan;
 use trainer::model::state::to_host;
 use trainer::model::windows::Windows;
 use trainer::model::{EncoderInput, LocalMim, Precision};
+use trainer::progress::Console;
 
 const VIEWS: usize = 4;
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<_> = std::env::args().skip(1).collect();
     let [run, out] = args.as_slice() else { anyhow::bail!("usage: RUN OUT.safetensors") };
-    let (_, checkpoint) = find_checkpoint(Path::new(run))?;
+    let (_, checkpoint) = find_checkpoint(Path::new(run), &Console::new())?;
     let network = &checkpoint.header.network;
     let device = Default::default();
     let model = LocalMim::<Flex>::from_state(network, Precision::F32, &checkpoint.model, &device)?;

@@ -186,7 +186,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Export(args)) => {
             spare(&args.out)?;
-            let (path, checkpoint) = export::find_checkpoint(&args.run)?;
+            let (path, checkpoint) = export::find_checkpoint(&args.run, &Console::new())?;
             // Else the encoder would take the place of what it was taken from.
             let same = args
                 .out
@@ -217,7 +217,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
             spare(&out)?;
             let source = ShardSource::new(storage(args.endpoint)?, args.shards, None);
-            report::write(&args.run, &source, &out, args.views)?;
+            report::write(&args.run, &source, &out, args.views, &Console::new())?;
             writeln!(stdout(), "{}", out.display())?;
             Ok(ExitCode::SUCCESS)
         }
@@ -275,7 +275,7 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     // Where a run is taken up again, its own settings stand below the flags.
     let mut resume = None;
     if let Some(path) = named {
-        let (path, checkpoint) = export::find_checkpoint(path)?;
+        let (path, checkpoint) = export::find_checkpoint(path, &Console::new())?;
         resume = Some(Resume { path, checkpoint });
     } else if args.resume.is_some() {
         let out = match &args.out {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Header, write_tensors};
 use crate::model::state::{HostTensor, State};
 use crate::model::{EncoderConfig, ModelConfig, alone, positions};
+use crate::progress::Console;
 
 /// An encoder that can't be exported.
 #[derive(Debug, thiserror::Error)]
@@ -39,14 +40,22 @@ pub enum ExportError {
     },
 }
 
-/// The checkpoint of a path: the file itself, or the newest whole one of a run's folder.
+/// The checkpoint of a path: the file itself, or the newest whole one of a run's folder. Newer ones
+/// that are damaged are told.
 ///
 /// # Errors
 /// [`ExportError`] if there is none or it can't be read.
-pub fn find_checkpoint(path: &Path) -> Result<(PathBuf, Checkpoint), ExportError> {
+pub fn find_checkpoint(
+    path: &Path,
+    console: &Console,
+) -> Result<(PathBuf, Checkpoint), ExportError> {
     if path.is_dir() {
         let newest = CheckpointFolder::of_run(path).newest()?;
-        let (path, checkpoint, _) = newest.ok_or_else(|| ExportError::Nothing(path.to_owned()))?;
+        let (path, checkpoint, damaged) =
+            newest.ok_or_else(|| ExportError::Nothing(path.to_owned()))?;
+        for error in damaged {
+            console.message(&format!("passed over: {error}"));
+        }
         return Ok((path, checkpoint));
     }
     Ok((path.to_owned(), Checkpoint::read(path)?))

@@ -150,6 +150,6 @@ pub fn run(
     }
 
     let page = out.join("report.html");
-    report::write(&run, &source, &page, report::DEFAULT_VIEWS)?;
+    report::write(&run, &source, &page, report::DEFAULT_VIEWS, console)?;
     Ok(Ending::Report(page))
 }

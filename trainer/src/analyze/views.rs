@@ -43,7 +43,7 @@ impl Views {
     /// # Errors
     /// [`EvalError`] if either can't be read or they do not fit together.
     pub fn open(request: &Request, console: &Console) -> Result<Self, EvalError> {
-        let (path, checkpoint) = find_checkpoint(&request.checkpoint)?;
+        let (path, checkpoint) = find_checkpoint(&request.checkpoint, console)?;
         if request.views == 0 {
             let expected = "it must be at least 1";
             return Err(EvalError::Range { flag: "views", found: "0".into(), expected });

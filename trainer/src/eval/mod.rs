@@ -212,7 +212,7 @@ pub fn run(
     console: &Console,
 ) -> Result<Vec<Evaluated>, EvalError> {
     check(request)?;
-    let (path, checkpoint) = find_checkpoint(&request.checkpoint)?;
+    let (path, checkpoint) = find_checkpoint(&request.checkpoint, console)?;
     let run = record::run_of(&path);
     let cache = request.cache.clone().unwrap_or_else(|| run.join(EVAL_FOLDER));
     let header = &checkpoint.header;

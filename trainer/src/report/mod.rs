@@ -12,6 +12,7 @@ use crate::export::{ExportError, find_checkpoint};
 use crate::metrics::{self, MetricsError};
 use crate::model::StateError;
 use crate::plot::PlotError;
+use crate::progress::Console;
 
 /// Views drawn unless told otherwise.
 pub const DEFAULT_VIEWS: usize = 6;
@@ -85,8 +86,9 @@ pub fn write(
     source: &ShardSource,
     out: &Path,
     views: usize,
+    console: &Console,
 ) -> Result<(), ReportError> {
-    let (path, checkpoint) = find_checkpoint(run)?;
+    let (path, checkpoint) = find_checkpoint(run, console)?;
     let records = metrics::read(run)?;
     // The set as the run began with it: what was appended since it has not seen.
     let dataset =
