@@ -9,6 +9,7 @@ mod golden;
 mod import;
 mod loader;
 mod local_gradients;
+mod parity;
 mod parity_swin;
 mod parity_vit;
 mod recipes;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use burn::backend::{Autodiff, Flex};
 use targets::{HogExtractor, View, normalised_pixels, patch_stats};
 use trainer::data::mask::{MaskKind, MaskSpec, Masking};
 use trainer::data::sample::{SampleSpec, cut_patches};
@@ -11,14 +10,10 @@ use trainer::model::state::{State, to_host};
 use trainer::model::windows::Windows;
 use trainer::model::{Coordinates, EncoderConfig, LocalMim, ModelConfig, Precision, TargetKind};
 use trainer::train::batch::to_device;
-use trainer::train::optim::{AdamWSettings, Optimizer};
-use trainer::train::slices::Slices;
+use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
-
-type B = Autodiff<Flex>;
-
-const TOLERANCE: f32 = 1e-4;
+use crate::parity::{B, TOLERANCE, check_steps};
 
 /// The metadata's `config`, in the authors' words.
 #[derive(serde::Deserialize)]
@@ -164,10 +159,8 @@ fn check(golden: &Golden) {
         .into_iter()
         .map(|name| (name.clone(), golden.tensor(&format!("param.{name}"))))
         .collect();
-    let mut model =
-        LocalMim::<B>::from_state(&model_config, Precision::F32, &state, &device).unwrap();
+    let model = LocalMim::<B>::from_state(&model_config, Precision::F32, &state, &device).unwrap();
     let settings = AdamWSettings { betas: config.betas, weight_decay: config.wd };
-    let mut optimizer = Optimizer::new(&model, &model_config, settings);
 
     let first = batch(golden, &config, &model_config, 0);
     let units = model_config.units();
@@ -195,29 +188,9 @@ fn check(golden: &Golden) {
         golden.assert_close(&name, &strided, TOLERANCE);
     }
 
-    let slices = Slices::whole();
-    let losses = golden.tensor("losses").data;
-    assert!(losses.len() > 1, "the file should hold several steps");
-    for (step, expected) in losses.iter().enumerate() {
-        let batch = batch(golden, &config, &model_config, step);
-        let output = slices.run(&model, model_config.loss, &batch, &device);
-        let loss: f64 = output.tap_losses.iter().sum();
-        let off = (loss - f64::from(*expected)).abs() / f64::from(*expected);
-        assert!(off < f64::from(TOLERANCE), "step {step}: loss {loss}, should be {expected}");
-        if step == 0 {
-            for (i, loss) in output.tap_losses.iter().enumerate() {
-                golden.assert_close(&format!("tap_loss.{i}"), &[*loss as f32], TOLERANCE);
-            }
-            let grads = output.gradients.to_state(optimizer.params());
-            assert_eq!(grads.keys().cloned().collect::<Vec<_>>(), golden.names("grad_norm."));
-            for (name, grad) in grads {
-                let square = |x: &f32| f64::from(*x) * f64::from(*x);
-                let norm = grad.data.iter().map(square).sum::<f64>().sqrt();
-                golden.assert_close(&format!("grad_norm.{name}"), &[norm as f32], TOLERANCE);
-            }
-        }
-        model = optimizer.step(model, output.gradients, config.lr);
-    }
+    check_steps(golden, (model, &model_config), settings, config.lr, |step| {
+        batch(golden, &config, &model_config, step)
+    });
 }
 
 #[test]

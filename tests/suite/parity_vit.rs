@@ -1,6 +1,5 @@
 //! The ViT's forward pass, gradients and AdamW steps against the authors' code.
 
-use burn::backend::{Autodiff, Flex};
 use trainer::data::mask::Masking;
 use trainer::data::{Batch, Position, TapTarget};
 use trainer::model::state::{State, to_host};
@@ -8,14 +7,10 @@ use trainer::model::{
     EncoderConfig, LocalMim, MaskedInput, ModelConfig, Precision, TapConfig, TargetKind, positions,
 };
 use trainer::train::batch::to_device;
-use trainer::train::optim::{AdamWSettings, Optimizer};
-use trainer::train::slices::Slices;
+use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
-
-type B = Autodiff<Flex>;
-
-const TOLERANCE: f32 = 1e-4;
+use crate::parity::{B, TOLERANCE, check_steps};
 
 /// The metadata's `config`, in the authors' words; taps count from 0.
 #[derive(serde::Deserialize)]
@@ -140,10 +135,8 @@ fn check(golden: &Golden) {
         golden.assert_close(&format!("param.{name}"), &computed, 1e-6);
     }
 
-    let mut model =
-        LocalMim::<B>::from_state(&model_config, Precision::F32, &state, &device).unwrap();
+    let model = LocalMim::<B>::from_state(&model_config, Precision::F32, &state, &device).unwrap();
     let settings = AdamWSettings { betas: config.betas, weight_decay: config.wd };
-    let mut optimizer = Optimizer::new(&model, &model_config, settings);
 
     let first = batch(golden, &config, &model_config, 0);
     let restore: Vec<_> = first.restore.iter().map(|&place| place as f32).collect();
@@ -158,27 +151,9 @@ fn check(golden: &Golden) {
         golden.assert_close(&format!("pred.{i}"), &to_host(prediction), TOLERANCE);
     }
 
-    let slices = Slices::whole();
-    let losses = golden.tensor("losses").data;
-    assert!(losses.len() > 1, "the file should hold several steps");
-    for (step, expected) in losses.iter().enumerate() {
-        let batch = batch(golden, &config, &model_config, step);
-        let output = slices.run(&model, model_config.loss, &batch, &device);
-        let loss: f64 = output.tap_losses.iter().sum();
-        let off = (loss - f64::from(*expected)).abs() / f64::from(*expected);
-        assert!(off < f64::from(TOLERANCE), "step {step}: loss {loss}, should be {expected}");
-        if step == 0 {
-            for (i, loss) in output.tap_losses.iter().enumerate() {
-                golden.assert_close(&format!("tap_loss.{i}"), &[*loss as f32], TOLERANCE);
-            }
-            let grads = output.gradients.to_state(optimizer.params());
-            assert_eq!(grads.keys().cloned().collect::<Vec<_>>(), golden.names("grad."));
-            for (name, grad) in grads {
-                golden.assert_close(&format!("grad.{name}"), &grad.data, TOLERANCE);
-            }
-        }
-        model = optimizer.step(model, output.gradients, config.lr);
-    }
+    check_steps(golden, (model, &model_config), settings, config.lr, |step| {
+        batch(golden, &config, &model_config, step)
+    });
 }
 
 #[test]

@@ -36,6 +36,18 @@ pub fn open(
     Ok(dataset)
 }
 
+/// Runs `ingest` with a bar, if the console is one that tells.
+pub(crate) fn ingest_told(
+    settings: &ingest::Settings,
+    console: &Console,
+) -> Result<ingest::Summary, ingest::IngestError> {
+    if console.is_quiet() {
+        ingest::run(settings, &ingest::Silent)
+    } else {
+        ingest::run(settings, &ingest::Bar::new())
+    }
+}
+
 /// Whether a local address is no shard set, finished or not, but something for `ingest`.
 fn holds_pictures(at: &Address) -> bool {
     at.local().is_some_and(|path| {
@@ -86,11 +98,7 @@ fn ingest_pictures(
     settings.ingest.keep_duplicates = true;
     settings.ingest.one_colour = 0;
     settings.ingest.min_side = 1;
-    let summary = if console.is_quiet() {
-        ingest::run(&settings, &ingest::Silent)?
-    } else {
-        ingest::run(&settings, &ingest::Bar::new())?
-    };
+    let summary = ingest_told(&settings, console)?;
     if summary.pictures > 0 {
         console.message(&format!(
             "{at}: {} pictures, one central view each, in {out}",

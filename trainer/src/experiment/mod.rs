@@ -24,6 +24,7 @@ use crate::data::{DataError, Dataset, ShardSource};
 use crate::device::DeviceKind;
 use crate::eval::knn::KnnSettings;
 use crate::eval::linear::LinearSettings;
+use crate::eval::pictures::ingest_told;
 use crate::eval::record::{self, Method};
 use crate::eval::{self, EvalError};
 use crate::html::write_whole;
@@ -129,7 +130,7 @@ pub struct Scale {
 impl Scale {
     /// What two cores do in under ninety minutes.
     pub const SMALL: Self =
-        Self { minutes: 3.0, seeds: 3, train_pictures: 4000, test_pictures: 2000 };
+        Self { minutes: 2.5, seeds: 3, train_pictures: 4000, test_pictures: 2000 };
     /// A night's work.
     pub const FULL: Self =
         Self { minutes: 25.0, seeds: 3, train_pictures: 20_000, test_pictures: 10_000 };
@@ -196,11 +197,7 @@ fn ingest_pictures(
     // Small pictures are what this is for.
     settings.ingest.min_side = 1;
     settings.ingest.one_colour = 0;
-    let summary = if console.is_quiet() {
-        ingest::run(&settings, &ingest::Silent)?
-    } else {
-        ingest::run(&settings, &ingest::Bar::new())?
-    };
+    let summary = ingest_told(&settings, console)?;
     console.message(&format!(
         "{}: {} pictures in {}",
         request.pictures,
