@@ -1,10 +1,12 @@
 //! Views a second on one core: HOG of four cells of a 224×224 view, its patch statistics,
-//! and normalised pixels of one patch size.
+//! normalised pixels of one patch size, and codes of a codebook as image tokenizers have them.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use targets::{HogExtractor, View, normalised_pixels_into, patch_stats};
+use targets::{
+    Codebook, HogExtractor, PatchInput, Projection, View, normalised_pixels_into, patch_stats,
+};
 
 const SIZE: usize = 224;
 const CELLS: [usize; 4] = [4, 8, 16, 32];
@@ -45,6 +47,14 @@ fn benches(c: &mut Criterion) {
             let view = black_box(view);
             normalised_pixels_into(view, 16, &stats.mean, &stats.inv_std, &mut out)
         });
+    });
+    let numbers =
+        |count: usize| (0..count).map(|i| (i * 7919 % 1009) as f32 / 504.0 - 1.0).collect();
+    let projection = Projection { weight: numbers(32 * 16 * 16 * 3), bias: numbers(32) };
+    let codebook = Codebook::new(16, PatchInput::Imagenet, Some(projection), numbers(8192 * 32));
+    let codebook = codebook.expect("the sizes fit");
+    group.bench_function("codes of 16x16 patches, 8192 of 32 values", |b| {
+        b.iter(|| codebook.nearest(black_box(view)));
     });
     group.finish();
 }

@@ -6,8 +6,8 @@ use multiversion::multiversion;
 use crate::pixel::{normalised_pixels_into, patch_stats};
 use crate::{TargetError, View};
 
-/// Codes whose distances are taken together, so that they stay in a core's cache for all patches.
-const TILE: usize = 32;
+/// Rows of a matrix that are multiplied at once, one a lane of the processor's vectors.
+const LANES: usize = 32;
 
 /// What is looked up of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +32,13 @@ pub struct Projection {
 pub struct Codebook {
     patch: usize,
     dim: usize,
+    len: usize,
     input: PatchInput,
-    projection: Option<Projection>,
-    /// `[codes, dim]`.
-    codes: Vec<f32>,
-    /// `[codes]`: half of each code's squared length.
-    half_norms: Vec<f32>,
+    /// With its bias.
+    projection: Option<(Matrix, Vec<f32>)>,
+    codes: Matrix,
+    /// Half of each code's squared length, infinite for those that fill up the last lanes.
+    half_norms: Vec<[f32; LANES]>,
 }
 
 impl Codebook {
@@ -74,8 +75,15 @@ impl Codebook {
         if !codes.iter().chain(of_projection).all(|value| value.is_finite()) {
             return Err(TargetError::NotFinite("a codebook"));
         }
-        let half_norms = codes.chunks_exact(dim).map(|code| 0.5 * dot(code, code)).collect();
-        Ok(Self { patch, dim, input, projection, codes, half_norms })
+        let mut half_norms = vec![[f32::INFINITY; LANES]; count.div_ceil(LANES)];
+        for (i, code) in codes.chunks_exact(dim).enumerate() {
+            let square: f64 = code.iter().map(|&value| f64::from(value).powi(2)).sum();
+            half_norms[i / LANES][i % LANES] = (0.5 * square) as f32;
+        }
+        let projection =
+            projection.map(|Projection { weight, bias }| (Matrix::new(&weight, pixels), bias));
+        let codes = Matrix::new(&codes, dim);
+        Ok(Self { patch, dim, len: count, input, projection, codes, half_norms })
     }
 
     /// The side of a patch in pixels.
@@ -85,7 +93,7 @@ impl Codebook {
 
     /// How many codes there are.
     pub fn len(&self) -> usize {
-        self.half_norms.len()
+        self.len
     }
 
     /// Never: there are at least two codes.
@@ -109,14 +117,12 @@ impl Codebook {
             }
         };
         normalised_pixels_into(view, self.patch, &mean, &inv_std, &mut patches)?;
-        if let Some(Projection { weight, bias }) = &self.projection {
-            let pixels = self.patch * self.patch * 3;
-            patches = patches
-                .chunks_exact(pixels)
-                .flat_map(|patch| {
-                    weight.chunks_exact(pixels).zip(bias).map(|(row, bias)| dot(row, patch) + bias)
-                })
-                .collect();
+        if let Some((matrix, bias)) = &self.projection {
+            let projected = patches.chunks_exact(self.patch * self.patch * 3).map(|patch| {
+                let products = (0..matrix.tiles()).flat_map(|tile| matrix.times(tile, patch));
+                products.zip(bias).map(|(product, bias)| product + bias).collect::<Vec<_>>()
+            });
+            patches = projected.collect::<Vec<_>>().concat();
         }
         Ok(self.nearest_to(&patches))
     }
@@ -124,14 +130,15 @@ impl Codebook {
     /// As [`Self::nearest`], of vectors `[count, dim]`.
     fn nearest_to(&self, vectors: &[f32]) -> Vec<u16> {
         let mut best = vec![(f32::INFINITY, 0); vectors.len() / self.dim];
-        let tiles = self.codes.chunks(TILE * self.dim).zip(self.half_norms.chunks(TILE));
-        for (tile, (codes, half_norms)) in tiles.enumerate() {
+        // Tile by tile, so that it stays in a core's cache for all vectors.
+        for (tile, half_norms) in self.half_norms.iter().enumerate() {
             for (best, vector) in best.iter_mut().zip(vectors.chunks_exact(self.dim)) {
-                for (i, code) in codes.chunks_exact(self.dim).enumerate() {
+                let products = self.codes.times(tile, vector);
+                for (lane, (half_norm, product)) in half_norms.iter().zip(products).enumerate() {
                     // Half the squared distance, less what all codes have in common.
-                    let distance = half_norms[i] - dot(code, vector);
+                    let distance = half_norm - product;
                     if distance < best.0 {
-                        *best = (distance, tile * TILE + i);
+                        *best = (distance, tile * LANES + lane);
                     }
                 }
             }
@@ -140,20 +147,46 @@ impl Codebook {
     }
 }
 
-/// The sum of products, over lanes of their own in a fixed order.
+/// A matrix by tiles of [`LANES`] rows, each column by column; rows of zeros fill up the last.
+#[derive(Debug, Clone, PartialEq)]
+struct Matrix {
+    columns: usize,
+    tiles: Vec<[f32; LANES]>,
+}
+
+impl Matrix {
+    /// Of `[rows, columns]`.
+    fn new(values: &[f32], columns: usize) -> Self {
+        let rows = values.len() / columns;
+        let mut tiles = vec![[0.0; LANES]; rows.div_ceil(LANES) * columns];
+        for (row, values) in values.chunks_exact(columns).enumerate() {
+            for (column, &value) in values.iter().enumerate() {
+                tiles[row / LANES * columns + column][row % LANES] = value;
+            }
+        }
+        Self { columns, tiles }
+    }
+
+    fn tiles(&self) -> usize {
+        self.tiles.len() / self.columns
+    }
+
+    /// The products of a tile's rows with a vector.
+    fn times(&self, tile: usize, vector: &[f32]) -> [f32; LANES] {
+        products(&self.tiles[tile * self.columns..][..self.columns], vector)
+    }
+}
+
+/// Each lane adds up in the order of the columns, so that the processor does not matter.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 32;
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    let mut lanes = [0.0; LANES];
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane];
+fn products(columns: &[[f32; LANES]], vector: &[f32]) -> [f32; LANES] {
+    let mut sums = [0.0; LANES];
+    for (column, &value) in columns.iter().zip(vector) {
+        for (sum, &factor) in sums.iter_mut().zip(column) {
+            *sum += factor * value;
         }
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    lanes.iter().sum::<f32>() + rest
+    sums
 }
 
 #[cfg(test)]
