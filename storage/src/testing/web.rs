@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, RANGE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
@@ -23,10 +23,12 @@ pub struct WebServerOptions {
     pub no_ranges: bool,
     /// Knows no HEAD.
     pub no_head: bool,
-    /// Gives no ETag.
+    /// Gives no ETag, only the time of the last change.
     pub no_etag: bool,
-    /// Gives no ETag with a range.
+    /// Gives neither with a range.
     pub bare_ranges: bool,
+    /// Calls the ETag of a HEAD weak, as where the body may be compressed.
+    pub weak_head: bool,
 }
 
 /// Serves the files of a folder.
@@ -72,16 +74,22 @@ fn answer(
     if !path.components().all(|part| matches!(part, Component::Normal(_))) {
         return status(StatusCode::NOT_FOUND);
     }
-    let Ok(bytes) = std::fs::read(folder.join(path)).map(Bytes::from) else {
+    let path = folder.join(path);
+    let Ok(bytes) = std::fs::read(&path).map(Bytes::from) else {
         return status(StatusCode::NOT_FOUND);
     };
     let mut response = Response::new(Full::new(Bytes::new()));
+    let sum = bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+    let weak = if head && options.weak_head { "W/" } else { "" };
     if !options.no_etag
-        && let Ok(tag) =
-            format!("\"{}-{}\"", bytes.len(), bytes.iter().map(|&b| u64::from(b)).sum::<u64>())
-                .parse()
+        && let Ok(tag) = format!("{weak}\"{}-{sum}\"", bytes.len()).parse()
     {
         response.headers_mut().insert(ETAG, tag);
+    }
+    if let Ok(modified) = std::fs::metadata(&path).and_then(|about| about.modified())
+        && let Ok(modified) = httpdate::fmt_http_date(modified).parse()
+    {
+        response.headers_mut().insert(LAST_MODIFIED, modified);
     }
     let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
     let range = range.filter(|_| !options.no_ranges && !head);
@@ -95,6 +103,7 @@ fn answer(
             }
             if options.bare_ranges {
                 response.headers_mut().remove(ETAG);
+                response.headers_mut().remove(LAST_MODIFIED);
             }
             bytes.slice(first..end)
         }

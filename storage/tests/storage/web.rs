@@ -1,13 +1,15 @@
 //! Reading over http.
 
 use std::fs;
+use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use storage::testing::{Fault, FaultProxy, WebServer, WebServerOptions};
 use storage::{Address, Storage, StorageError};
 use tempfile::TempDir;
 
-use crate::{noise, read_from, small};
+use crate::{cause, noise, read_from, small};
 
 struct Web {
     folder: TempDir,
@@ -35,20 +37,21 @@ impl Web {
 
 fn fast() -> storage::StorageOptions {
     storage::StorageOptions {
-        stall: Some(std::time::Duration::from_secs(1)),
-        first_wait: Some(std::time::Duration::from_millis(5)),
+        stall: Some(Duration::from_secs(1)),
+        first_wait: Some(Duration::from_millis(5)),
         ..Default::default()
     }
 }
 
 #[test]
 fn every_kind_of_web_server_gives_the_same_bytes() {
-    for index in 0..16 {
+    for index in 0..32 {
         let web = Web::new(WebServerOptions {
             no_ranges: index & 1 != 0,
             no_head: index & 2 != 0,
             no_etag: index & 4 != 0,
             bare_ranges: index & 8 != 0,
+            weak_head: index & 16 != 0,
         });
         let bytes = noise(123_456);
         let at = web.object("file", &bytes);
@@ -62,6 +65,26 @@ fn every_kind_of_web_server_gives_the_same_bytes() {
         let absent = web.address("absent");
         assert_eq!(web.storage.stat(&absent).unwrap(), None);
         assert!(web.storage.read(&absent).unwrap_err().is_missing());
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_an_error_however_it_is_told() {
+    for no_etag in [false, true] {
+        let web = Web::new(WebServerOptions { no_etag, ..WebServerOptions::default() });
+        let at = web.object("file", &noise(200_000));
+        let path = web.folder.path().join("file");
+        let file = || fs::File::options().write(true).open(&path).unwrap();
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        file().set_modified(then).unwrap();
+        let mut reader = web.storage.reader(&at, 0).unwrap();
+        let mut start = vec![0; 10];
+        reader.read_exact(&mut start).unwrap();
+        // Of the same size, so that only its tag or its time tells it from the other.
+        fs::write(&path, vec![1; 200_000]).unwrap();
+        file().set_modified(then + Duration::from_secs(60)).unwrap();
+        let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(matches!(cause(&error), StorageError::Changed { .. }), "{error:?}");
     }
 }
 
