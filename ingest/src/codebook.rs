@@ -60,8 +60,9 @@ impl Codebook {
         let codes = find("codes").ok_or_else(|| {
             format!("has no tensor `codes` [codes, dim]; its tensors are {}", names.join(", "))
         })?;
-        let &[count, dim] = codes.shape() else {
-            return Err(format!("`codes` must be [codes, dim], not {:?}", codes.shape()));
+        let (count, dim) = match *codes.shape() {
+            [count, dim] if dim > 0 => (count, dim),
+            ref other => return Err(format!("`codes` must be [codes, dim], not {other:?}")),
         };
         let (patch, projection) = match (find("weight"), find("bias")) {
             (None, None) => (patch_of(dim).ok_or_else(|| no_patch("codes", dim))?, None),
@@ -115,7 +116,7 @@ fn projection(
         [rows, pixels] if rows == dim => {
             (patch_of(pixels).ok_or_else(|| no_patch("weight", pixels))?, values)
         }
-        [rows, 3, height, width] if rows == dim && height == width => {
+        [rows, 3, height, width] if rows == dim && height == width && height > 1 => {
             (height, values.chunks(height * width * 3).flat_map(channels_last).collect())
         }
         _ => {
@@ -217,12 +218,18 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let codes = || ("codes", vec![5, 48], ramp(5 * 48));
-        let cases: [(Vec<u8>, &str); 9] = [
+        let cases: [(Vec<u8>, &str); 12] = [
             (b"not safetensors".to_vec(), "no safetensors file"),
             (file(&[("code", vec![5, 48], ramp(240))], None), "are code"),
             (file(&[("codes", vec![240], ramp(240))], None), "[codes, dim]"),
             (file(&[("codes", vec![5, 47], ramp(235))], None), "no patch²·3"),
             (file(&[("codes", vec![1, 48], ramp(48))], None), "2 to 65536"),
+            (file(&[("codes", vec![5, 0], vec![])], None), "[codes, dim]"),
+            (
+                file(&[codes(), ("weight", vec![48, 3, 0, 0], vec![])], None),
+                "[48, 3, patch, patch]",
+            ),
+            (file(&[("codes", vec![2, 48], [1e30; 96].to_vec())], None), "no finite number"),
             (file(&[codes()], Some("lab")), "`lab`"),
             (file(&[codes(), ("bias", vec![48], ramp(48))], None), "no `weight`"),
             (file(&[codes(), ("weight", vec![47, 48], ramp(47 * 48))], None), "[48, patch²·3]"),

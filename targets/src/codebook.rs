@@ -78,7 +78,11 @@ impl Codebook {
         let mut half_norms = vec![[f32::INFINITY; LANES]; count.div_ceil(LANES)];
         for (i, code) in codes.chunks_exact(dim).enumerate() {
             let square: f64 = code.iter().map(|&value| f64::from(value).powi(2)).sum();
-            half_norms[i / LANES][i % LANES] = (0.5 * square) as f32;
+            let half_norm = (0.5 * square) as f32;
+            if !half_norm.is_finite() {
+                return Err(TargetError::NotFinite("a codebook"));
+            }
+            half_norms[i / LANES][i % LANES] = half_norm;
         }
         let projection =
             projection.map(|Projection { weight, bias }| (Matrix::new(&weight, pixels), bias));

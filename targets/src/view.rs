@@ -51,8 +51,16 @@ pub enum TargetError {
     /// A codebook with no choice between codes, or more than 16 bits can tell.
     #[error("a codebook has 2 to 65536 codes, not {0}")]
     Codes(usize),
-    /// A number that is infinite or none.
-    #[error("{0} has a value that is no finite number")]
+    /// A code that the codebook does not have.
+    #[error("a code is {code}, but the codebook has {codes}")]
+    Code {
+        /// The code.
+        code: u16,
+        /// How many there are.
+        codes: usize,
+    },
+    /// A number that is infinite or none, or whose square is.
+    #[error("{0} has a value that is no finite number, or too large to be squared")]
     NotFinite(&'static str),
     /// Bins out of range.
     #[error("bins must be in 1..=64, not {0}")]

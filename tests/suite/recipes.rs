@@ -80,15 +80,11 @@ fn every_recipe_lowers_its_loss() {
 #[test]
 fn codes_of_a_codebook_are_learned_by_every_tap() {
     let case = Case::with_codes(20);
-    for recipe in [Recipe::LocalmimHog, Recipe::Mae, Recipe::Maskfeat, Recipe::Greenmim] {
+    for &recipe in Recipe::value_variants() {
         let name = recipe.name();
         let with = |change: &dyn Fn(&mut Options)| {
             small(recipe, |options| {
                 options.target = Some(TargetKind::Code);
-                if recipe.needs_swin() {
-                    // Where its tokens are as large as the codebook's patches.
-                    options.taps = Some("2".parse().unwrap());
-                }
                 options.max_steps = Some(8);
                 change(options);
             })

@@ -41,6 +41,8 @@ pub struct TapSpec {
     pub group: usize,
     /// The latent's tokens along a unit's side.
     pub tokens: usize,
+    /// Codes of the codebook, if that is the target.
+    pub codes: usize,
 }
 
 impl SampleSpec {
@@ -51,6 +53,7 @@ impl SampleSpec {
             cell: network.taps[tap].cell,
             group: network.group(&network.taps[tap]),
             tokens: unit / network.encoder.latent(network.taps[tap].layer).pixels,
+            codes: network.codes(network.taps[tap].cell),
         };
         Self {
             size,
@@ -223,6 +226,9 @@ pub fn fill(
                     let (expected, found) = (cells.len(), codes.len());
                     return Err(TargetError::Length { what: "a code column", expected, found });
                 }
+                if let Some(&code) = codes.iter().find(|&&code| usize::from(code) >= tap.codes) {
+                    return Err(TargetError::Code { code, codes: tap.codes });
+                }
                 // Exact: they are below 2^16.
                 cells.iter_mut().zip(codes).for_each(|(cell, &code)| *cell = f32::from(code));
             }
@@ -312,7 +318,7 @@ mod tests {
     }
 
     fn spec(target: TargetKind) -> SampleSpec {
-        let tap = |cell| TapSpec { cell, group: 1, tokens: 1 };
+        let tap = |cell| TapSpec { cell, group: 1, tokens: 1, codes: (SIZE / cell).pow(2) };
         SampleSpec {
             size: SIZE,
             input: SIZE,

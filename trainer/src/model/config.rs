@@ -237,7 +237,7 @@ impl ModelConfig {
     }
 
     /// Codes for cells of `cell` pixels; 0 without such a codebook.
-    fn codes(&self, cell: usize) -> usize {
+    pub fn codes(&self, cell: usize) -> usize {
         let codebook = self.codebooks.iter().find(|codebook| codebook.cell == cell);
         codebook.map_or(0, |codebook| codebook.codes)
     }

@@ -156,7 +156,12 @@ impl Settings {
     /// [`SettingsError::Range`] naming the flag whose value can't be.
     pub fn resolve(options: Options, device: DeviceKind) -> Result<Self, SettingsError> {
         let recipe = options.recipe.unwrap_or(Recipe::LocalmimHog);
-        let preset = Options::parse(recipe.text(), recipe.name())?;
+        let mut preset = Options::parse(recipe.text(), recipe.name())?;
+        if options.target == Some(TargetKind::Code) {
+            // What the recipe says for its own target does not fit a codebook's.
+            (preset.cells, preset.loss) = (None, None);
+            (preset.input_size, preset.window) = (None, None);
+        }
         let o = options.over(preset);
         let cuda = matches!(device, DeviceKind::Cuda(_));
         let model = o.model.unwrap_or(match (recipe.needs_swin(), cuda) {

@@ -127,10 +127,12 @@ impl Settings {
                     cell: cell as usize,
                     codes: codes as usize,
                 })
-                .filter(|codebook| config.taps.iter().any(|tap| tap.cell == codebook.cell))
                 .collect();
         }
         config.check()?;
+        // Codebooks that are not predicted make no other network.
+        let ModelConfig { taps, codebooks, .. } = &mut config;
+        codebooks.retain(|codebook| taps.iter().any(|tap| tap.cell == codebook.cell));
         if self.mask == MaskKind::Block && self.masked == MaskedInput::Dropped {
             return Err(ConfigError(
                 "--mask block masks now more, now less; the encoder must see mask tokens (--masked token)".into(),
@@ -183,6 +185,16 @@ mod tests {
         for (cells, missing) in [(&[][..], "4 pixels"), (&[4, 8], "16 pixels")] {
             let error = with(cells).unwrap_err().to_string();
             assert!(error.contains(missing) && error.contains("--codebook"), "{error}");
+            assert!(error.contains(&format!("cells of {cells:?}")), "{error}");
+        }
+        // What a recipe says for its own target gives way.
+        for recipe in ["maskfeat", "simmim"] {
+            let text = format!("recipe = \"{recipe}\"\ntarget = \"code\"");
+            let settings = resolve(Options::parse(&text, "file").unwrap()).unwrap();
+            let layout = ShardLayout { codebooks: vec![codebook(16)], ..layout() };
+            let network = settings.network(&layout).unwrap();
+            assert!(network.taps.iter().all(|tap| tap.cell == 16), "{recipe}");
+            assert_eq!(resolve(settings.to_options()).unwrap(), settings);
         }
         for text in ["target = \"code\"\nloss = \"l2\"", "loss = \"cross-entropy\""] {
             let settings = resolve(Options::parse(text, "file").unwrap()).unwrap();

@@ -80,18 +80,18 @@ pub struct Options {
     /// [default: the whole view]
     #[arg(long, help_heading = "Network")]
     pub input_size: Option<usize>,
-    /// What is predicted
+    /// What is predicted; codes need shards made with `ingest --codebook` [default: the recipe's]
     #[arg(long, value_enum, help_heading = "Network")]
     pub target: Option<TargetKind>,
-    /// Error that is minimised [default: l2]
+    /// Error that is minimised [default: the recipe's, else l2; of codes the cross-entropy]
     #[arg(long, value_enum, help_heading = "Network")]
     pub loss: Option<LossKind>,
     /// After which blocks, or stages of a Swin, the taps sit, from 1; `top` for the last alone
     /// [default: 2,4,depth-2,depth, or each stage]
     #[arg(long, help_heading = "Network")]
     pub taps: Option<Taps>,
-    /// Target cell of each tap in pixels [default: a quarter, a half, one, two patches, or the
-    /// token of each stage]
+    /// Target cell of each tap in pixels [default: the recipe's, else a quarter, a half, one, two
+    /// patches, or the token of each stage; of codes the codebook's patch, if there is one codebook]
     #[arg(long, value_delimiter = ',', help_heading = "Network")]
     pub cells: Option<Vec<usize>>,
     /// Each layer learns from the next tap alone
