@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Position;
 use crate::model::ModelConfig;
 use crate::model::state::{HostTensor, State};
+use crate::progress::Console;
 use crate::settings::Settings;
 
 /// The version of the checkpoint's form; a reader refuses any other.
@@ -279,6 +280,21 @@ impl CheckpointFolder {
             }
         }
         broken.into_iter().next().map_or(Ok(None), Err)
+    }
+
+    /// The newest checkpoint that is whole, if there is any; what is wrong with newer ones is told.
+    ///
+    /// # Errors
+    /// As [`Self::newest`].
+    pub fn newest_told(
+        &self,
+        console: &Console,
+    ) -> Result<Option<(PathBuf, Checkpoint)>, CheckpointError> {
+        let Some((path, checkpoint, damaged)) = self.newest()? else { return Ok(None) };
+        for error in damaged {
+            console.message(&format!("passed over: {error}"));
+        }
+        Ok(Some((path, checkpoint)))
     }
 }
 

@@ -282,13 +282,8 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
             Some(out) => out.clone(),
             None => out_of(&Settings::resolve(options.clone(), device)?),
         };
-        match CheckpointFolder::of_run(&out).newest()? {
-            Some((path, checkpoint, broken)) => {
-                for error in broken {
-                    tell(format_args!("passed over: {error}"));
-                }
-                resume = Some(Resume { path, checkpoint });
-            }
+        match CheckpointFolder::of_run(&out).newest_told(&Console::new())? {
+            Some((path, checkpoint)) => resume = Some(Resume { path, checkpoint }),
             None => {
                 tell(format_args!("{} holds no checkpoint yet: a new run begins", out.display()))
             }

@@ -50,13 +50,8 @@ pub fn find_checkpoint(
     console: &Console,
 ) -> Result<(PathBuf, Checkpoint), ExportError> {
     if path.is_dir() {
-        let newest = CheckpointFolder::of_run(path).newest()?;
-        let (path, checkpoint, damaged) =
-            newest.ok_or_else(|| ExportError::Nothing(path.to_owned()))?;
-        for error in damaged {
-            console.message(&format!("passed over: {error}"));
-        }
-        return Ok((path, checkpoint));
+        let newest = CheckpointFolder::of_run(path).newest_told(console)?;
+        return newest.ok_or_else(|| ExportError::Nothing(path.to_owned()));
     }
     Ok((path.to_owned(), Checkpoint::read(path)?))
 }
@@ -209,4 +204,30 @@ fn write<const N: usize>(
             let _ = std::fs::remove_file(&temporary);
             write(source)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::init::init;
+    use crate::model::{ModelName, TargetKind};
+
+    #[test]
+    fn a_head_has_the_name_that_timm_gives_it_in_each_family() {
+        for (model, expected) in
+            [(ModelName::VitTiny16, "head.weight"), (ModelName::SwinTiny7, "head.fc.weight")]
+        {
+            let network = ModelConfig::local_mim(model.encoder(), 224, TargetKind::Hog, 9);
+            let alone = alone::config(&network);
+            let mut classifier = alone::parameters(&network, &init(&network, 0));
+            let width = alone::width(&network);
+            let head = HostTensor { shape: vec![5, width], data: vec![0.5; 5 * width] };
+            classifier.insert("head.weight".to_owned(), head.clone());
+            let named = timm_names(&alone, &classifier).unwrap();
+            let heads: Vec<_> = named.keys().filter(|name| name.starts_with("head.")).collect();
+            assert_eq!(heads, [expected]);
+            assert_eq!(named[expected], head);
+            assert!(named.contains_key("norm.weight"), "{expected}");
+        }
+    }
 }

@@ -140,8 +140,8 @@ pub fn run(
         shards.display()
     ));
 
-    let newest = CheckpointFolder::of_run(&run).newest()?;
-    let resume = newest.map(|(path, checkpoint, _)| Resume { path, checkpoint });
+    let newest = CheckpointFolder::of_run(&run).newest_told(console)?;
+    let resume = newest.map(|(path, checkpoint)| Resume { path, checkpoint });
     let source = ShardSource::local(shards.as_path());
     let paths = RunPaths { shards: source.clone(), out: run.clone() };
     let outcome = train::run_on(device, &paths, &settings(device)?, resume, console, stop)?;

@@ -264,19 +264,18 @@ pub fn run(
             shared_pictures,
             score: Score::new(&test.labels, &predictions, &train.classes),
         };
-        let classes = &train.classes;
-        let mut written = write(record, &run)?;
+        let mut kept = None;
         if let Some(classifier) = classifier {
-            let weights = written.json.with_extension("safetensors");
-            match export::export_classifier(header, &classifier, classes, &weights) {
-                Ok(()) => written.weights = Some(weights),
+            let weights = record.stem(&run).with_extension("safetensors");
+            match export::export_classifier(header, &classifier, &train.classes, &weights) {
+                Ok(()) => kept = Some(weights),
                 Err(error @ ExportError::NoTopTap { .. }) => {
                     console.message(&format!("the fine-tuned weights are not kept: {error}"));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        done.push(written);
+        done.push(Evaluated { weights: kept, ..write(record, &run)? });
     }
     Ok(done)
 }

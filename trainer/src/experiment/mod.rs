@@ -217,8 +217,8 @@ fn train_one(
     stop: &AtomicBool,
 ) -> Result<(), ExperimentError> {
     let folder = CheckpointFolder::of_run(run);
-    let newest = match folder.newest()? {
-        Some((path, checkpoint, _)) => Resume { path, checkpoint },
+    let newest = match folder.newest_told(console)? {
+        Some((path, checkpoint)) => Resume { path, checkpoint },
         None => {
             let layout = dataset.layout();
             let network = settings.network(layout)?;
@@ -240,6 +240,13 @@ fn train_one(
         return Err(ExperimentError::Stopped);
     }
     Ok(())
+}
+
+/// What hears of an evaluation on so many sets: the console, while they have yet to be made, which
+/// takes a while.
+fn listener(request: &Request, sets: usize, console: &Console) -> Console {
+    let made = std::fs::read_dir(request.out.join(JUDGED_ON)).map_or(0, Iterator::count);
+    if made < sets && !console.is_quiet() { Console::new() } else { Console::quiet() }
 }
 
 /// Judges each of a run's checkpoints that has not been.
@@ -274,10 +281,8 @@ fn judge(
             cache: Some(request.out.join(JUDGED_ON)),
             most: Some((request.scale.train_pictures, request.scale.test_pictures)),
         };
-        // The first makes the sets that all are judged on, which takes a while.
-        let made = request.out.join(JUDGED_ON).is_dir();
-        let quiet = Console::quiet();
-        for done in eval::run(&evaluation, device, if made { &quiet } else { console })? {
+        let sets = 1 + usize::from(request.test.is_some());
+        for done in eval::run(&evaluation, device, &listener(request, sets, console))? {
             console.message(&format!(
                 "step {step}: {} {}",
                 done.record.method.name(),

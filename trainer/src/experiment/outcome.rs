@@ -23,7 +23,7 @@ pub struct ArmOutcome {
     pub steps: u64,
     /// The learning rates that were tried before, and the k-NN accuracy after each.
     pub tried: Vec<Trial>,
-    /// The rate that it trained at.
+    /// The base rate that it trained at.
     pub rate: f64,
     /// Accuracies over time, by kind of evaluation.
     pub kinds: Vec<KindOutcome>,
@@ -130,7 +130,7 @@ impl Outcome {
     /// The headings of [`Outcome::rows`].
     pub const HEADINGS: [&'static str; 10] = [
         "arm",
-        "rate",
+        "base rate",
         "minutes",
         "steps",
         "k-NN, untrained",
@@ -317,7 +317,7 @@ mod tests {
         assert!((minutes(0) - 2.0 / 3.0).abs() < 1e-9);
         assert!((minutes(1) - 2.0).abs() < 1e-9);
         let table = outcome.text();
-        assert!(table.contains("| vit-mae | 2.0 | 9 |"), "{table}");
+        assert!(table.contains("| vit-mae | 1e-3 | 2.0 | 9 |"), "{table}");
     }
 
     #[test]

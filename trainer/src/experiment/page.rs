@@ -39,7 +39,7 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ExperimentError> {
     let _ = write!(body, "{}.</p>", bars.join("; "));
     let _ = write!(
         body,
-        "<p>In the plots, the dashed line is the untrained encoder's accuracy.</p><h2>Rates</h2><p>Each arm's learning rate is the best of those that were tried, for a \
+        "<p>In the plots, the dashed line is the untrained encoder's accuracy.</p><h2>Rates</h2><p>Each arm's base learning rate is the best of those that were tried, for a \
          sixth of a run each, by k-NN on labelled pictures held out from those to train on. None \
          of the pictures above to be tested on took part where they are given apart.</p>"
     );

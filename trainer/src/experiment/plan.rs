@@ -19,7 +19,7 @@ pub const CELLS: [u32; 3] = [4, 8, 16];
 /// Views a batch.
 pub const BATCH: usize = 64;
 
-/// The learning rates that are tried for each arm.
+/// The base learning rates that are tried for each arm.
 pub const RATES: [f64; 3] = [5e-4, 1.5e-3, 4.5e-3];
 
 /// The part of a run's steps that a rate is tried for.
@@ -40,7 +40,7 @@ pub enum Family {
 pub struct Plan {
     /// Optimizer steps.
     pub steps: u64,
-    /// The learning rate after the warm-up.
+    /// The base learning rate.
     pub rate: f64,
     /// Rows of the shard set.
     pub rows: u64,

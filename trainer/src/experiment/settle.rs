@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{self, Arm, Plan, RATES};
-use super::{ExperimentError, JUDGED_ON, Request, Scale, write};
+use super::{ExperimentError, JUDGED_ON, Request, Scale, listener, write};
 use crate::checkpoint::CheckpointFolder;
 use crate::data::Dataset;
 use crate::device::DeviceKind;
@@ -19,7 +19,7 @@ use crate::eval::record::Method;
 use crate::metrics;
 use crate::progress::Console;
 use crate::train;
-use crate::train::run::RunPaths;
+use crate::train::run::{RunPaths, TrainError};
 
 /// Steps of the run that tells how fast an arm is.
 const PACE_STEPS: u64 = 12;
@@ -47,9 +47,10 @@ pub(super) struct ArmSettled {
 /// What a learning rate gave.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
-    /// The learning rate after the warm-up.
+    /// The base learning rate.
     pub rate: f64,
-    /// Top-1 accuracy by k-NN on pictures held out from those to train on.
+    /// Top-1 accuracy by k-NN on pictures held out from those to train on; 0 where the loss became
+    /// no number.
     pub accuracy: f64,
 }
 
@@ -187,7 +188,13 @@ fn try_rate(
     settings.keep = 1;
     let folder = request.out.join("rates").join(format!("{}-{:e}", arm.name(), plan.rate));
     let paths = fresh(dataset, &folder);
-    train::run_on(device, &paths, &settings, None, console, stop)?;
+    match train::run_on(device, &paths, &settings, None, console, stop) {
+        Err(TrainError::NotFinite { step, .. }) => {
+            console.message(&format!("step {step}: no finite loss, so the rate is too high"));
+            return Ok(0.0);
+        }
+        outcome => outcome?,
+    };
     if stop.load(Ordering::Relaxed) {
         return Err(ExperimentError::Stopped);
     }
@@ -202,7 +209,7 @@ fn try_rate(
         cache: Some(request.out.join(JUDGED_ON)),
         most: Some((request.scale.train_pictures, request.scale.test_pictures)),
     };
-    let done = eval::run(&evaluation, device, &Console::quiet())?;
+    let done = eval::run(&evaluation, device, &listener(request, 1, console))?;
     Ok(done.first().map_or(0.0, |done| done.record.score.top1))
 }
 
