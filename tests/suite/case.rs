@@ -127,12 +127,13 @@ impl Case {
 }
 
 /// Settings of a small run; `change` closes what a test is about.
-/// 32 colours, as flat patches of 16 pixels.
+/// 64 colours, as flat patches of 16 pixels.
 fn codebook() -> Codebook {
-    let level = |code: usize, channel: usize| [-1.5f32, -0.5, 0.5, 1.5][(code >> channel) % 4];
+    let level =
+        |code: usize, channel: usize| [-1.5f32, -0.5, 0.5, 1.5][(code >> (2 * channel)) % 4];
     let value = |i: usize| level(i / (3 * 16 * 16), i % 3);
-    let bytes: Vec<u8> = (0..32 * 3 * 16 * 16).flat_map(|i| value(i).to_le_bytes()).collect();
-    let codes = TensorView::new(Dtype::F32, vec![32, 3 * 16 * 16], &bytes).unwrap();
+    let bytes: Vec<u8> = (0..64 * 3 * 16 * 16).flat_map(|i| value(i).to_le_bytes()).collect();
+    let codes = TensorView::new(Dtype::F32, vec![64, 3 * 16 * 16], &bytes).unwrap();
     Codebook::parse(&safetensors::serialize([("codes", codes)], None).unwrap()).unwrap()
 }
 

@@ -25,7 +25,7 @@ pub struct ExperimentArgs {
     /// The form that takes a night
     #[arg(long)]
     full: bool,
-    /// Minutes that each run trains [default: 2.5, or 25 with --full]
+    /// Minutes that each run trains [default: 2, or 25 with --full]
     #[arg(long)]
     minutes: Option<f64>,
     /// Seeds of each arm [default: 3]

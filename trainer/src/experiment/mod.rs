@@ -130,7 +130,7 @@ pub struct Scale {
 impl Scale {
     /// What two cores do in under ninety minutes.
     pub const SMALL: Self =
-        Self { minutes: 2.5, seeds: 3, train_pictures: 4000, test_pictures: 2000 };
+        Self { minutes: 2.0, seeds: 3, train_pictures: 4000, test_pictures: 2000 };
     /// A night's work.
     pub const FULL: Self =
         Self { minutes: 25.0, seeds: 3, train_pictures: 20_000, test_pictures: 10_000 };
