@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -74,15 +75,19 @@ fn a_file_that_changes_while_it_is_read_is_an_error_however_it_is_told() {
         let web = Web::new(WebServerOptions { no_etag, ..WebServerOptions::default() });
         let at = web.object("file", &noise(200_000));
         let path = web.folder.path().join("file");
-        let file = || fs::File::options().write(true).open(&path).unwrap();
-        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        file().set_modified(then).unwrap();
+        let changed = |path: &Path, seconds: u64| {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        };
+        changed(&path, 1_000_000_000);
         let mut reader = web.storage.reader(&at, 0).unwrap();
         let mut start = vec![0; 10];
         reader.read_exact(&mut start).unwrap();
         // Of the same size, so that only its tag or its time tells it from the other.
-        fs::write(&path, vec![1; 200_000]).unwrap();
-        file().set_modified(then + Duration::from_secs(60)).unwrap();
+        let other = web.folder.path().join("other");
+        fs::write(&other, vec![1; 200_000]).unwrap();
+        changed(&other, 1_000_000_060);
+        fs::rename(&other, &path).unwrap();
         let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
         assert!(matches!(cause(&error), StorageError::Changed { .. }), "{error:?}");
     }
