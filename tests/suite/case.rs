@@ -31,17 +31,18 @@ pub struct Case {
 impl Case {
     /// Shards of `pictures` pictures, two views each, in several files of several row groups.
     pub fn with_shards(pictures: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let case = Self { folder };
-        case.ingest("raw", pictures, 1, false, vec![]);
-        case
+        Self::with(pictures, vec![])
     }
 
     /// As [`Self::with_shards`], with the codes of a codebook for patches of 16 pixels.
     pub fn with_codes(pictures: usize) -> Self {
+        Self::with(pictures, vec![codebook()])
+    }
+
+    fn with(pictures: usize, codebooks: Vec<Codebook>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let case = Self { folder };
-        case.ingest("raw", pictures, 1, false, vec![codebook()]);
+        case.ingest("raw", pictures, 1, false, codebooks);
         case
     }
 

@@ -13,7 +13,7 @@ use trainer::train::batch::to_device;
 use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
-use crate::parity::{B, TOLERANCE, check_steps};
+use crate::parity::{B, Kept, TOLERANCE, check_steps};
 
 /// The metadata's `config`, in the authors' words.
 #[derive(serde::Deserialize)]
@@ -188,7 +188,7 @@ fn check(golden: &Golden) {
         golden.assert_close(&name, &strided, TOLERANCE);
     }
 
-    check_steps(golden, (model, &model_config), settings, config.lr, |step| {
+    check_steps((golden, Kept::Norms), (model, &model_config), settings, config.lr, |step| {
         batch(golden, &config, &model_config, step)
     });
 }

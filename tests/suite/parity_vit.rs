@@ -10,7 +10,7 @@ use trainer::train::batch::to_device;
 use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
-use crate::parity::{B, TOLERANCE, check_steps};
+use crate::parity::{B, Kept, TOLERANCE, check_steps};
 
 /// The metadata's `config`, in the authors' words; taps count from 0.
 #[derive(serde::Deserialize)]
@@ -151,7 +151,7 @@ fn check(golden: &Golden) {
         golden.assert_close(&format!("pred.{i}"), &to_host(prediction), TOLERANCE);
     }
 
-    check_steps(golden, (model, &model_config), settings, config.lr, |step| {
+    check_steps((golden, Kept::Gradients), (model, &model_config), settings, config.lr, |step| {
         batch(golden, &config, &model_config, step)
     });
 }

@@ -1,6 +1,7 @@
 //! Every recipe trains, goes on where it was stopped, is exported and reported.
 
 use clap::ValueEnum;
+use trainer::checkpoint::Checkpoint;
 use trainer::data::ShardSource;
 use trainer::export;
 use trainer::model::TargetKind;
@@ -33,19 +34,26 @@ fn small(recipe: Recipe, change: impl FnOnce(&mut Options)) -> Settings {
     })
 }
 
+/// The checkpoint at the end of the run `NAME-whole`, where one that was stopped after `part` and
+/// resumed (`NAME-part`) ends too.
+fn trained_and_resumed(case: &Case, name: &str, whole: &Settings, part: &Settings) -> Checkpoint {
+    let outcome = case.train(&format!("{name}-whole"), whole, false).unwrap();
+    case.train(&format!("{name}-part"), part, false).unwrap();
+    let resumed = case.train(&format!("{name}-part"), whole, true).unwrap();
+    let (whole, resumed) = (case.checkpoint(&outcome), case.checkpoint(&resumed));
+    assert!(whole.model == resumed.model, "{name}: a resumed run should end the same");
+    assert!(whole.moments == resumed.moments, "{name}: a resumed run should end the same");
+    whole
+}
+
 #[test]
 fn every_recipe_trains_resumes_and_exports() {
     let case = Case::with_shards(20);
     for &recipe in Recipe::value_variants() {
         let name = recipe.name();
-        let whole = case.train(&format!("{name}-whole"), &small(recipe, |_| ()), false).unwrap();
         let part = small(recipe, |options| options.max_steps = Some(2));
-        case.train(&format!("{name}-part"), &part, false).unwrap();
-        let resumed = case.train(&format!("{name}-part"), &small(recipe, |_| ()), true).unwrap();
-        let (whole, resumed) = (case.checkpoint(&whole), case.checkpoint(&resumed));
+        let whole = trained_and_resumed(&case, name, &small(recipe, |_| ()), &part);
         assert_eq!(whole.header.step, 4, "{name}");
-        assert!(whole.model == resumed.model, "{name}: a resumed run should end the same");
-        assert!(whole.moments == resumed.moments, "{name}: a resumed run should end the same");
 
         let timm = export::to_timm(&whole).unwrap();
         assert!(timm.contains_key("norm.weight"), "{name}");
@@ -82,18 +90,13 @@ fn codes_of_a_codebook_are_learned_by_every_tap() {
     let case = Case::with_codes(20);
     for &recipe in Recipe::value_variants() {
         let name = recipe.name();
-        let with = |change: &dyn Fn(&mut Options)| {
+        let with = |steps| {
             small(recipe, |options| {
                 options.target = Some(TargetKind::Code);
-                options.max_steps = Some(8);
-                change(options);
+                options.max_steps = Some(steps);
             })
         };
-        let whole = case.train(&format!("{name}-whole"), &with(&|_| ()), false).unwrap();
-        case.train(&format!("{name}-part"), &with(&|o| o.max_steps = Some(3)), false).unwrap();
-        let resumed = case.train(&format!("{name}-part"), &with(&|_| ()), true).unwrap();
-        let (whole, resumed) = (case.checkpoint(&whole), case.checkpoint(&resumed));
-        assert!(whole.model == resumed.model, "{name}: a resumed run should end the same");
+        let whole = trained_and_resumed(&case, name, &with(8), &with(3));
         assert!(export::to_timm(&whole).unwrap().contains_key("norm.weight"), "{name}");
 
         let losses: Vec<f64> =
@@ -106,6 +109,20 @@ fn codes_of_a_codebook_are_learned_by_every_tap() {
             .unwrap();
         let html = std::fs::read_to_string(&page).unwrap();
         assert!(html.contains("the likeliest code"), "{name}");
+    }
+
+    let settings = small(Recipe::LocalmimHog, |options| {
+        options.target = Some(TargetKind::Code);
+        options.max_steps = None;
+        options.epochs = Some(12);
+        options.clip_grad = Some(1.0);
+    });
+    case.train("long", &settings, false).unwrap();
+    let records = case.records("long");
+    for tap in 0..records[0].tap_losses.len() {
+        let losses: Vec<f64> = records.iter().map(|record| record.tap_losses[tap]).collect();
+        let (first, last) = (&losses[..8], &losses[losses.len() - 8..]);
+        assert!(last.iter().sum::<f64>() < first.iter().sum(), "tap {tap}: {losses:?}");
     }
 
     let plain = Case::with_shards(20);
