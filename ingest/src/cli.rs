@@ -274,7 +274,7 @@ impl IngestArgs {
             image_column: args.image_column,
             label_column: args.label_column,
             classes: None,
-            codebooks: vec![],
+            codebooks,
             ingest: IngestSettings {
                 layout,
                 views: args.views,
@@ -297,7 +297,7 @@ impl IngestArgs {
                 classes: None,
             },
         };
-        Some(settings.with_classes(args.classes).with_codebooks(codebooks))
+        Some(settings.with_classes(args.classes))
     }
 }
 

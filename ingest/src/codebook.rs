@@ -60,8 +60,8 @@ impl Codebook {
         let codes = find("codes").ok_or_else(|| {
             format!("has no tensor `codes` [codes, dim]; its tensors are {}", names.join(", "))
         })?;
-        let (count, dim) = match *codes.shape() {
-            [count, dim] if dim > 0 => (count, dim),
+        let dim = match *codes.shape() {
+            [_, dim] if dim > 0 => dim,
             ref other => return Err(format!("`codes` must be [codes, dim], not {other:?}")),
         };
         let (patch, projection) = match (find("weight"), find("bias")) {
@@ -78,8 +78,9 @@ impl Codebook {
         let codes = targets::Codebook::new(patch, input, projection, codes)
             .map_err(|error| error.to_string())?;
         let layout = CodebookLayout {
-            cell: u32::try_from(patch).map_err(|_| no_patch("codes", dim))?,
-            codes: u32::try_from(count).map_err(|error| error.to_string())?,
+            cell: u32::try_from(codes.patch()).map_err(|_| no_patch("codes", dim))?,
+            // 65,536 at most.
+            codes: codes.count() as u32,
             blake3: blake3::hash(bytes).to_hex().to_string(),
         };
         Ok(Self { layout, codes: Arc::new(codes) })

@@ -1,12 +1,13 @@
 //! What can go wrong between an address and its bytes.
 
+use std::error::Error;
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::Address;
 
-type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
+type Cause = Box<dyn Error + Send + Sync + 'static>;
 
 /// Why bytes could not be read or written, with the way out. The causes that a system or a library
 /// gives are sources of the error, not part of its text.
@@ -236,4 +237,15 @@ impl From<StorageError> for io::Error {
         };
         Self::new(kind, error)
     }
+}
+
+/// An error and those behind it.
+pub(crate) fn chain<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // An I/O error's source is that of the error that it holds.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source())
+    })
 }

@@ -4,12 +4,12 @@
 
 use std::error::Error;
 use std::future::Future;
-use std::io;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use object_store::Error as StoreError;
 
+use crate::error::chain;
 use crate::options::Limits;
 use crate::remote::Answer;
 use crate::{Address, StorageError};
@@ -48,7 +48,7 @@ impl Trouble {
             Self::Changed | Self::Beyond { .. } => false,
             // An answer of which nothing is known was cut short or garbled.
             Self::Store(error @ StoreError::Generic { .. }) => {
-                Answer::behind(error).is_none_or(Answer::passes) && !is_untrusted(error)
+                self.answer().is_none_or(Answer::passes) && !is_untrusted(error)
             }
             Self::Store(_) => false,
         }
@@ -56,25 +56,22 @@ impl Trouble {
 
     /// Whether nothing is there.
     pub fn is_missing(&self) -> bool {
-        match self {
-            Self::Store(StoreError::NotFound { .. }) => true,
-            Self::Store(error @ StoreError::Generic { .. }) => {
-                Answer::behind(error).is_some_and(Answer::is_missing)
-            }
-            _ => false,
-        }
+        matches!(self, Self::Store(StoreError::NotFound { .. }))
+            || self.answer().is_some_and(Answer::is_missing)
     }
 
     /// Whether the user may not do that.
     fn is_denied(&self) -> bool {
+        use StoreError::{PermissionDenied, Unauthenticated};
+        matches!(self, Self::Store(PermissionDenied { .. } | Unauthenticated { .. }))
+            || self.answer().is_some_and(Answer::is_denied)
+    }
+
+    /// The server's answer, where `object_store` made no error of its own of it.
+    fn answer(&self) -> Option<&Answer> {
         match self {
-            Self::Store(
-                StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. },
-            ) => true,
-            Self::Store(error @ StoreError::Generic { .. }) => {
-                Answer::behind(error).is_some_and(Answer::is_denied)
-            }
-            _ => false,
+            Self::Store(error @ StoreError::Generic { .. }) => Answer::behind(error),
+            _ => None,
         }
     }
 
@@ -103,15 +100,6 @@ impl Trouble {
             other => StorageError::Refused { action, address, source: other.into() },
         }
     }
-}
-
-/// An error and those behind it.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        // An I/O error's source is that of the error that it holds.
-        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source())
-    })
 }
 
 /// Whether the server's certificate was not accepted; it will not be the next time.

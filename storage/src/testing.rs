@@ -82,6 +82,11 @@ impl Server {
     }
 }
 
+/// Where a server without TLS listens, by its URL.
+fn address_of(endpoint: &str) -> io::Result<SocketAddr> {
+    endpoint.trim_start_matches("http://").parse().map_err(io::Error::other)
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {

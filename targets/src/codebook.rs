@@ -32,7 +32,7 @@ pub struct Projection {
 pub struct Codebook {
     patch: usize,
     dim: usize,
-    len: usize,
+    count: usize,
     input: PatchInput,
     /// With its bias.
     projection: Option<(Matrix, Vec<f32>)>,
@@ -87,7 +87,7 @@ impl Codebook {
         let projection =
             projection.map(|Projection { weight, bias }| (Matrix::new(&weight, pixels), bias));
         let codes = Matrix::new(&codes, dim);
-        Ok(Self { patch, dim, len: count, input, projection, codes, half_norms })
+        Ok(Self { patch, dim, count, input, projection, codes, half_norms })
     }
 
     /// The side of a patch in pixels.
@@ -96,13 +96,8 @@ impl Codebook {
     }
 
     /// How many codes there are.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Never: there are at least two codes.
-    pub fn is_empty(&self) -> bool {
-        false
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// `[grid²]`: for each patch of a view, in rows, the number of the nearest code by Euclidean
@@ -230,7 +225,7 @@ mod tests {
         for patch in [4, 16] {
             let codes: Vec<_> = (0..9).flat_map(|seed| patches(&picture(seed), patch)).collect();
             let book = Codebook::new(patch, PatchInput::Imagenet, None, codes.concat()).unwrap();
-            assert_eq!(book.len(), codes.len());
+            assert_eq!(book.count(), codes.len());
             let rgb = picture(77);
             let found = book.nearest(View::new(&rgb, SIZE).unwrap()).unwrap();
             let expected: Vec<_> = patches(&rgb, patch)

@@ -13,6 +13,8 @@ use object_store::client::{
     ReqwestConnector,
 };
 
+use crate::error::chain;
+
 /// An answer that is an error.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -34,14 +36,7 @@ const KEPT: usize = 2048;
 impl Answer {
     /// The answer that a library's error came from.
     pub fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            if let Some(answer) = error.downcast_ref::<Self>() {
-                return Some(answer);
-            }
-            cause = error.source();
-        }
-        None
+        chain(error).find_map(|error| error.downcast_ref())
     }
 
     /// Whether the same request may be answered otherwise later.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::Server;
+use super::{Server, address_of};
 
 /// What becomes of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,7 @@ impl FaultProxy {
         endpoint: impl AsRef<str>,
         plan: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let server: SocketAddr =
-            endpoint.as_ref().trim_start_matches("http://").parse().map_err(io::Error::other)?;
+        let server = address_of(endpoint.as_ref())?;
         let log: Arc<Log> = Arc::default();
         let kept = Arc::clone(&log);
         let plan: Arc<Plan> = Arc::new(plan);

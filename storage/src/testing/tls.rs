@@ -1,7 +1,6 @@
 //! A proxy that speaks TLS to clients.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -11,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ServerConfig, pki_types};
 
-use super::Server;
+use super::{Server, address_of};
 
 /// Passes what comes by TLS on to a server that speaks none, under a certificate that nobody knows.
 pub struct TlsProxy {
@@ -26,8 +25,7 @@ impl TlsProxy {
     ///
     /// If the endpoint names no such address, no certificate can be made or no port is free.
     pub fn start(endpoint: impl AsRef<str>) -> io::Result<Self> {
-        let server: SocketAddr =
-            endpoint.as_ref().trim_start_matches("http://").parse().map_err(io::Error::other)?;
+        let server = address_of(endpoint.as_ref())?;
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
         let key = pki_types::PrivatePkcs8KeyDer::from(signing_key.serialize_der());

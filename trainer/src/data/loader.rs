@@ -206,20 +206,20 @@ impl Loader {
         from: Position,
     ) -> Result<Self, DataError> {
         let layout = dataset.layout();
-        let (found, what, flag) = match settings.sample.target {
-            TargetKind::RawPixel => (None, "", ""),
-            TargetKind::Hog | TargetKind::Pixel => (Some(layout.cells.clone()), "cells", "--cells"),
+        let stored = match settings.sample.target {
+            TargetKind::RawPixel => None,
+            TargetKind::Hog | TargetKind::Pixel => Some((layout.cells.clone(), "cells", "--cells")),
             TargetKind::Code => {
                 let cells = layout.codebooks.iter().map(|codebook| codebook.cell).collect();
-                (Some(cells), "codes of cells", "a --codebook")
+                Some((cells, "codes of cells", "a --codebook"))
             }
         };
-        for &sample::TapSpec { cell, .. } in &settings.sample.taps {
-            if let Some(found) = &found
-                && !found.iter().any(|&stored| stored as usize == cell)
-            {
+        if let Some((found, what, flag)) = stored {
+            let mut cells = settings.sample.taps.iter().map(|tap| tap.cell);
+            let lacks = |cell: &usize| !found.iter().any(|&stored| stored as usize == *cell);
+            if let Some(cell) = cells.find(lacks) {
                 let at = dataset.source().folder().to_string();
-                return Err(DataError::Cell { at, cell, found: found.clone(), what, flag });
+                return Err(DataError::Cell { at, cell, found, what, flag });
             }
         }
         // Without dropped units every batch has the same windows.

@@ -26,7 +26,7 @@ use crate::eval::knn::KnnSettings;
 use crate::eval::linear::LinearSettings;
 use crate::eval::pictures::ingest_told;
 use crate::eval::record::{self, Method};
-use crate::eval::{self, EvalError};
+use crate::eval::{self, EvalError, Evaluated};
 use crate::html::write_whole;
 use crate::metrics::MetricsError;
 use crate::model::init::init;
@@ -149,7 +149,8 @@ pub fn run(
     let shards = request.out.join("shards");
     ingest_pictures(request, &shards, console)?;
     let dataset = Dataset::open(ShardSource::local(shards.as_path()))?;
-    let settled = settle::settle(request, &dataset, device, console, stop)?;
+    let bench = Bench { request, dataset: &dataset, device, console, stop };
+    let settled = settle::settle(&bench)?;
 
     let runs = request.arms.len() as u64 * request.scale.seeds;
     let mut number = 0;
@@ -163,8 +164,8 @@ pub fn run(
             let settings = arm.settings(plan, device)?;
             let run = run_folder(&request.out, *arm, seed);
             console.message(&format!("run {number} of {runs}: {}, seed {seed}", arm.name()));
-            train_one(&run, &settings, &dataset, device, console, stop)?;
-            judge(request, &run, device, console, stop)?;
+            bench.train_whole(&run, &settings)?;
+            bench.judge_all(&run)?;
         }
     }
     let outcome = Outcome::read(&request.out, &settled, request.scale)?;
@@ -207,88 +208,108 @@ fn ingest_pictures(
     Ok(())
 }
 
-/// Trains a run to its end, from a checkpoint of the untrained network on.
-fn train_one(
-    run: &Path,
-    settings: &Settings,
-    dataset: &Dataset,
+/// What all runs of an experiment have in common.
+struct Bench<'a> {
+    request: &'a Request,
+    dataset: &'a Dataset,
     device: DeviceKind,
-    console: &Console,
-    stop: &AtomicBool,
-) -> Result<(), ExperimentError> {
-    let folder = CheckpointFolder::of_run(run);
-    let newest = match folder.newest_told(console)? {
-        Some((path, checkpoint)) => Resume { path, checkpoint },
-        None => {
-            let layout = dataset.layout();
-            let network = settings.network(layout)?;
-            let checkpoint = Checkpoint {
-                model: init(&network, settings.seed),
-                moments: State::new(),
-                header: Header::untrained(settings, network, dataset.fingerprint()),
-            };
-            let path = folder.save(&checkpoint, settings.keep)?;
-            Resume { path, checkpoint }
-        }
-    };
-    if Some(newest.checkpoint.header.step) == settings.steps {
-        return Ok(());
-    }
-    let paths = RunPaths { shards: dataset.source().clone(), out: run.to_owned() };
-    train::run_on(device, &paths, settings, Some(newest), console, stop)?;
-    if stop.load(Ordering::Relaxed) {
-        return Err(ExperimentError::Stopped);
-    }
-    Ok(())
+    console: &'a Console,
+    stop: &'a AtomicBool,
 }
 
-/// What hears of an evaluation on so many sets: the console, while they have yet to be made, which
-/// takes a while.
-fn listener(request: &Request, sets: usize, console: &Console) -> Console {
-    let made = std::fs::read_dir(request.out.join(JUDGED_ON)).map_or(0, Iterator::count);
-    if made < sets && !console.is_quiet() { Console::new() } else { Console::quiet() }
-}
+impl Bench<'_> {
+    /// Trains into the folder `out`.
+    fn train(
+        &self,
+        out: &Path,
+        settings: &Settings,
+        resume: Option<Resume>,
+    ) -> Result<(), ExperimentError> {
+        let paths = RunPaths { shards: self.dataset.source().clone(), out: out.to_owned() };
+        train::run_on(self.device, &paths, settings, resume, self.console, self.stop)?;
+        self.go_on()
+    }
 
-/// Judges each of a run's checkpoints that has not been.
-fn judge(
-    request: &Request,
-    run: &Path,
-    device: DeviceKind,
-    console: &Console,
-    stop: &AtomicBool,
-) -> Result<(), ExperimentError> {
-    let methods = [Method::Knn(KnnSettings::default()), Method::Linear(LinearSettings::default())];
-    let io = |source| ExperimentError::Io { path: run.to_owned(), source };
-    let made = record::read_all(run).map_err(io)?;
-    let folder = CheckpointFolder::of_run(run);
-    for step in folder.steps()? {
-        if methods.iter().all(|method| {
-            made.iter().any(|eval| eval.step == step && eval.method.name() == method.name())
-        }) {
-            continue;
-        }
-        if stop.load(Ordering::Relaxed) {
-            return Err(ExperimentError::Stopped);
-        }
+    /// Whether nobody has asked to stop.
+    fn go_on(&self) -> Result<(), ExperimentError> {
+        if self.stop.load(Ordering::Relaxed) { Err(ExperimentError::Stopped) } else { Ok(()) }
+    }
+
+    /// Judges a checkpoint's encoder: on a set of its own, or on a part of the pictures to train on,
+    /// which the seed parts off.
+    fn judge(
+        &self,
+        checkpoint: PathBuf,
+        test: Option<&Address>,
+        methods: &[Method],
+        seed: u64,
+    ) -> Result<Vec<Evaluated>, ExperimentError> {
+        let Request { pictures, out, scale, storage, .. } = self.request;
+        let cache = out.join(JUDGED_ON);
+        // The sets are made where they are first looked at, which takes a while.
+        let made = std::fs::read_dir(&cache).map_or(0, Iterator::count);
+        let quiet = Console::quiet();
+        let sets = 1 + usize::from(test.is_some());
+        let console = if made < sets { self.console } else { &quiet };
         let evaluation = eval::Request {
-            checkpoint: folder.path(step),
-            storage: request.storage.clone(),
-            train: request.pictures.clone(),
-            test: request.test.clone(),
+            checkpoint,
+            storage: storage.clone(),
+            train: pictures.clone(),
+            test: test.cloned(),
             test_share: 0.2,
             methods: methods.to_vec(),
-            seed: 0,
-            cache: Some(request.out.join(JUDGED_ON)),
-            most: Some((request.scale.train_pictures, request.scale.test_pictures)),
+            seed,
+            cache: Some(cache),
+            most: Some((scale.train_pictures, scale.test_pictures)),
         };
-        let sets = 1 + usize::from(request.test.is_some());
-        for done in eval::run(&evaluation, device, &listener(request, sets, console))? {
-            console.message(&format!(
-                "step {step}: {} {}",
-                done.record.method.name(),
-                eval::page::percent(done.record.score.top1)
-            ));
-        }
+        Ok(eval::run(&evaluation, self.device, console)?)
     }
-    Ok(())
+
+    /// Trains a run to its end, from a checkpoint of the untrained network on.
+    fn train_whole(&self, run: &Path, settings: &Settings) -> Result<(), ExperimentError> {
+        let folder = CheckpointFolder::of_run(run);
+        let newest = match folder.newest_told(self.console)? {
+            Some((path, checkpoint)) => Resume { path, checkpoint },
+            None => {
+                let network = settings.network(self.dataset.layout())?;
+                let checkpoint = Checkpoint {
+                    model: init(&network, settings.seed),
+                    moments: State::new(),
+                    header: Header::untrained(settings, network, self.dataset.fingerprint()),
+                };
+                let path = folder.save(&checkpoint, settings.keep)?;
+                Resume { path, checkpoint }
+            }
+        };
+        if Some(newest.checkpoint.header.step) == settings.steps {
+            return Ok(());
+        }
+        self.train(run, settings, Some(newest))
+    }
+
+    /// Judges each of a run's checkpoints that has not been.
+    fn judge_all(&self, run: &Path) -> Result<(), ExperimentError> {
+        let methods =
+            [Method::Knn(KnnSettings::default()), Method::Linear(LinearSettings::default())];
+        let io = |source| ExperimentError::Io { path: run.to_owned(), source };
+        let made = record::read_all(run).map_err(io)?;
+        let folder = CheckpointFolder::of_run(run);
+        for step in folder.steps()? {
+            if methods.iter().all(|method| {
+                made.iter().any(|eval| eval.step == step && eval.method.name() == method.name())
+            }) {
+                continue;
+            }
+            self.go_on()?;
+            let test = self.request.test.as_ref();
+            for done in self.judge(folder.path(step), test, &methods, 0)? {
+                self.console.message(&format!(
+                    "step {step}: {} {}",
+                    done.record.method.name(),
+                    eval::page::percent(done.record.score.top1)
+                ));
+            }
+        }
+        Ok(())
+    }
 }

@@ -4,22 +4,18 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::{self, Arm, Plan, RATES};
-use super::{ExperimentError, JUDGED_ON, Request, Scale, listener, write};
+use super::{Bench, ExperimentError, Request, Scale, write};
 use crate::checkpoint::CheckpointFolder;
-use crate::data::Dataset;
-use crate::device::DeviceKind;
 use crate::eval;
 use crate::eval::knn::KnnSettings;
 use crate::eval::record::Method;
 use crate::metrics;
-use crate::progress::Console;
-use crate::train;
-use crate::train::run::{RunPaths, TrainError};
+use crate::settings::Settings;
+use crate::train::run::TrainError;
 
 /// Steps of the run that tells how fast an arm is.
 const PACE_STEPS: u64 = 12;
@@ -69,13 +65,8 @@ impl ArmSettled {
 }
 
 /// Settles steps and rates of each arm: measured once, kept with the experiment.
-pub(super) fn settle(
-    request: &Request,
-    dataset: &Dataset,
-    device: DeviceKind,
-    console: &Console,
-    stop: &AtomicBool,
-) -> Result<Settled, ExperimentError> {
+pub(super) fn settle(bench: &Bench<'_>) -> Result<Settled, ExperimentError> {
+    let Bench { request, dataset, console, .. } = *bench;
     let path = request.out.join("settled.json");
     let mut settled = read(request, &path)?;
     let keep = |settled: &Settled| {
@@ -86,7 +77,7 @@ pub(super) fn settle(
         if settled.arms.iter().any(|settled| settled.arm == arm) {
             continue;
         }
-        let views_per_s = pace(request, arm, dataset, device, console, stop)?;
+        let views_per_s = pace(bench, arm)?;
         let views = request.scale.minutes * 60.0 * views_per_s;
         let steps = ((views / plan::BATCH as f64) as u64).max(plan::POINTS);
         console.message(&format!(
@@ -111,7 +102,7 @@ pub(super) fn settle(
                 // One that no run has.
                 seed: request.scale.seeds,
             };
-            let accuracy = try_rate(request, arm, plan, dataset, device, console, stop)?;
+            let accuracy = try_rate(bench, arm, plan)?;
             console.message(&format!(
                 "{} at a rate of {rate:e}: knn {} on held-out pictures",
                 arm.name(),
@@ -152,71 +143,44 @@ fn read(request: &Request, path: &Path) -> Result<Settled, ExperimentError> {
 }
 
 /// How many views an arm trains on in a second.
-fn pace(
-    request: &Request,
-    arm: Arm,
-    dataset: &Dataset,
-    device: DeviceKind,
-    console: &Console,
-    stop: &AtomicBool,
-) -> Result<f64, ExperimentError> {
-    let plan = Plan { steps: PACE_STEPS, rate: RATES[0], rows: dataset.rows(), seed: 0 };
-    let mut settings = arm.settings(plan, device)?;
+fn pace(bench: &Bench<'_>, arm: Arm) -> Result<f64, ExperimentError> {
+    let plan = Plan { steps: PACE_STEPS, rate: RATES[0], rows: bench.dataset.rows(), seed: 0 };
+    let mut settings = arm.settings(plan, bench.device)?;
     settings.log_every = PACE_STEPS / 2;
-    let paths = fresh(dataset, &request.out.join("pace").join(arm.name()));
-    train::run_on(device, &paths, &settings, None, console, stop)?;
-    if stop.load(Ordering::Relaxed) {
-        return Err(ExperimentError::Stopped);
-    }
+    let folder = bench.request.out.join("pace").join(arm.name());
+    train_anew(bench, &folder, &settings)?;
     // The first half warms up.
-    Ok(metrics::read(&paths.out)?.last().map_or(1.0, |record| record.views_per_s))
+    Ok(metrics::read(&folder)?.last().map_or(1.0, |record| record.views_per_s))
 }
 
 /// What k-NN makes of an arm's features after a short run at a rate. Both its parts are of the
 /// pictures to train on; those to be judged on stay unseen.
-fn try_rate(
-    request: &Request,
-    arm: Arm,
-    plan: Plan,
-    dataset: &Dataset,
-    device: DeviceKind,
-    console: &Console,
-    stop: &AtomicBool,
-) -> Result<f64, ExperimentError> {
-    let mut settings = arm.settings(plan, device)?;
+fn try_rate(bench: &Bench<'_>, arm: Arm, plan: Plan) -> Result<f64, ExperimentError> {
+    let mut settings = arm.settings(plan, bench.device)?;
     settings.checkpoint_every = plan.steps;
     settings.keep = 1;
-    let folder = request.out.join("rates").join(format!("{}-{:e}", arm.name(), plan.rate));
-    let paths = fresh(dataset, &folder);
-    match train::run_on(device, &paths, &settings, None, console, stop) {
-        Err(TrainError::NotFinite { step, .. }) => {
-            console.message(&format!("step {step}: no finite loss, so the rate is too high"));
+    let folder = bench.request.out.join("rates").join(format!("{}-{:e}", arm.name(), plan.rate));
+    match train_anew(bench, &folder, &settings) {
+        Err(ExperimentError::Train(TrainError::NotFinite { step, .. })) => {
+            let text = format!("step {step}: no finite loss, so the rate is too high");
+            bench.console.message(&text);
             return Ok(0.0);
         }
-        outcome => outcome?,
-    };
-    if stop.load(Ordering::Relaxed) {
-        return Err(ExperimentError::Stopped);
+        trained => trained?,
     }
-    let evaluation = eval::Request {
-        checkpoint: CheckpointFolder::of_run(&folder).path(plan.steps),
-        storage: request.storage.clone(),
-        train: request.pictures.clone(),
-        test: None,
-        test_share: 0.2,
-        methods: vec![Method::Knn(KnnSettings::default())],
-        seed: 1,
-        cache: Some(request.out.join(JUDGED_ON)),
-        most: Some((request.scale.train_pictures, request.scale.test_pictures)),
-    };
-    let done = eval::run(&evaluation, device, &listener(request, 1, console))?;
+    let checkpoint = CheckpointFolder::of_run(&folder).path(plan.steps);
+    let done = bench.judge(checkpoint, None, &[Method::Knn(KnnSettings::default())], 1)?;
     Ok(done.first().map_or(0.0, |done| done.record.score.top1))
 }
 
-/// A run from its first step: one that was begun says nothing of its pace, and is short.
-fn fresh(dataset: &Dataset, folder: &Path) -> RunPaths {
+/// Trains from the first step: a run that was begun says nothing of its pace, and is short.
+fn train_anew(
+    bench: &Bench<'_>,
+    folder: &Path,
+    settings: &Settings,
+) -> Result<(), ExperimentError> {
     let _ = fs::remove_dir_all(folder);
-    RunPaths { shards: dataset.source().clone(), out: folder.to_owned() }
+    bench.train(folder, settings, None)
 }
 
 #[cfg(test)]

@@ -110,24 +110,22 @@ fn batch_of(
         .taps
         .iter()
         .map(|tap| {
-            if spec.target == TargetKind::RawPixel {
-                return Ok(StoredTarget::RawPixel);
-            }
-            if spec.target == TargetKind::Code {
-                let stored = row.codes.iter().find(|stored| stored.cell as usize == tap.cell);
-                let stored = stored.ok_or(BatchError::Cell(tap.cell))?;
-                let (codes, mirrored) = (stored.codes.clone(), stored.mirrored.clone());
-                return Ok(StoredTarget::Code { codes, mirrored });
-            }
-            let stored = row.cells.iter().find(|stored| stored.cell as usize == tap.cell);
-            let stored = stored.ok_or(BatchError::Cell(tap.cell))?;
-            Ok(match spec.target {
-                TargetKind::Hog => StoredTarget::Hog { codes: &stored.hog, ties: &stored.ties },
-                _ => StoredTarget::Pixel {
+            let cells = || row.cells.iter().find(|stored| stored.cell as usize == tap.cell);
+            let codes = || row.codes.iter().find(|stored| stored.cell as usize == tap.cell);
+            match spec.target {
+                TargetKind::Hog => cells()
+                    .map(|stored| StoredTarget::Hog { codes: &stored.hog, ties: &stored.ties }),
+                TargetKind::Pixel => cells().map(|stored| StoredTarget::Pixel {
                     mean: stored.mean.clone(),
                     inv_std: stored.inv_std.clone(),
-                },
-            })
+                }),
+                TargetKind::RawPixel => Some(StoredTarget::RawPixel),
+                TargetKind::Code => codes().map(|stored| StoredTarget::Code {
+                    codes: stored.codes.clone(),
+                    mirrored: stored.mirrored.clone(),
+                }),
+            }
+            .ok_or(BatchError::Cell(tap.cell))
         })
         .collect::<Result<_, _>>()?;
     let mut batch = Batch::empty(spec, masks.input, 1);
