@@ -50,7 +50,7 @@ pub fn settings(device: DeviceKind) -> Result<Settings, SettingsError> {
     let options = Options {
         recipe: Some(Recipe::LocalmimHog),
         model: Some(ModelName::VitTiny16),
-        epochs: Some(12),
+        epochs: Some(10),
         warmup_epochs: Some(0.5),
         batch_size: Some(32),
         // Few steps on few pictures bear, and need, a far higher rate than the paper's.

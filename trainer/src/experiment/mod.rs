@@ -194,7 +194,7 @@ fn ingest_pictures(
     settings.sources = vec![request.pictures.clone()];
     settings.out = Address::from(shards);
     settings.ingest.layout =
-        ShardLayout { size: SIZE, cells: CELLS.to_vec(), bins: 9, codebooks: vec![] };
+        ShardLayout { size: SIZE, cells: CELLS.to_vec(), bins: 9, ..settings.ingest.layout };
     // Small pictures are what this is for.
     settings.ingest.min_side = 1;
     settings.ingest.one_colour = 0;

@@ -36,7 +36,7 @@ pub(super) struct ArmSettled {
     views_per_s: f64,
     /// The steps it makes in the time of a run.
     pub(super) steps: u64,
-    /// One for each of the [`RATES`] so far, in their order.
+    /// One for each of the [`RATES`] that was tried so far.
     pub(super) trials: Vec<Trial>,
 }
 
@@ -93,8 +93,9 @@ pub(super) fn settle(bench: &Bench<'_>) -> Result<Settled, ExperimentError> {
         if !request.arms.contains(&arm) {
             continue;
         }
-        let tried = trials.len();
-        for &rate in &RATES[tried..] {
+        let tried = |rate: &f64| trials.iter().any(|trial| trial.rate == *rate);
+        let untried: Vec<f64> = RATES.into_iter().filter(|rate| !tried(rate)).collect();
+        for rate in untried {
             let plan = Plan {
                 steps: ((steps as f64 * plan::TRIAL) as u64).max(1),
                 rate,
@@ -130,16 +131,18 @@ fn read(request: &Request, path: &Path) -> Result<Settled, ExperimentError> {
         }
         Err(source) => return Err(io(source)),
     };
+    let other = |found| ExperimentError::Other { out: request.out.clone(), found };
+    let mut trials = found.arms.iter().flat_map(|arm| &arm.trials);
+    if let Some(trial) = trials.find(|trial| !RATES.contains(&trial.rate)) {
+        return Err(other(format!("a base rate of {:e} among those that were tried", trial.rate)));
+    }
     if found.scale == request.scale {
         return Ok(found);
     }
     let Scale { minutes, seeds, train_pictures, test_pictures } = found.scale;
-    Err(ExperimentError::Other {
-        out: request.out.clone(),
-        found: format!(
-            "{minutes} minutes, {seeds} seeds, {train_pictures} and {test_pictures} pictures to judge on"
-        ),
-    })
+    Err(other(format!(
+        "{minutes} minutes, {seeds} seeds, {train_pictures} and {test_pictures} pictures to judge on"
+    )))
 }
 
 /// How many views an arm trains on in a second.
