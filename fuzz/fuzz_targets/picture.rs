@@ -16,7 +16,8 @@ const MEMORY: u64 = 128 << 20;
 /// What the command has by default, but for small pictures and views and reduced decodes.
 fn settings() -> IngestSettings {
     IngestSettings {
-        layout: ShardLayout { size: SIZE, cells: CELLS.map(|cell| cell as u32).to_vec(), bins: 9, codebooks: vec![] },
+        layout: ShardLayout::new(SIZE, CELLS.map(|cell| cell as u32).to_vec(), 9)
+            .expect("the cells tile a view"),
         views: 2,
         seed: 0,
         central: false,

@@ -66,8 +66,9 @@ fn describe_to(
     }
     writeln!(
         text,
-        "settings       seed {}, zstd level {}, {}",
+        "settings       seed {}, picture filter {}, zstd level {}, {}",
         settings.seed,
+        layout.picture_filter,
         settings.zstd_level,
         filters(settings).join(", ")
     )?;

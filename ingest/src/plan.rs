@@ -1,6 +1,6 @@
 //! What a run is about to make, and in what that differs from what another made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::{IngestSettings, Manifest, Part};
 use serde::{Deserialize, Serialize};
@@ -76,10 +76,11 @@ pub(crate) fn settings_differences(then: &IngestSettings, now: &IngestSettings) 
     let both_derived = derived(then) && derived(now);
     let (then, now) = (flags(then), flags(now));
     let text = |value: Option<&String>| value.map_or("not given", String::as_str).to_owned();
-    now.iter()
-        .filter(|(flag, value)| then.get(*flag) != Some(value))
-        .filter(|(flag, _)| !(both_derived && *flag == PICTURES_FLAG))
-        .map(|(flag, value)| difference(flag, &text(then.get(flag)), value))
+    let all: BTreeSet<_> = then.keys().chain(now.keys()).collect();
+    all.into_iter()
+        .filter(|&flag| then.get(flag) != now.get(flag))
+        .filter(|&flag| !(both_derived && flag == PICTURES_FLAG))
+        .map(|flag| difference(flag, &text(then.get(flag)), &text(now.get(flag))))
         .collect()
 }
 
@@ -92,7 +93,8 @@ fn flags(settings: &IngestSettings) -> BTreeMap<String, String> {
     if let Some(serde_json::Value::Object(layout)) = fields.remove("layout") {
         fields.extend(layout);
     }
-    // Where there is none, the field is not there.
+    // Of the layout, fields that say nothing new are left out.
+    fields.insert("picture_filter".into(), settings.layout.picture_filter.to_string().into());
     fields.remove("codebooks");
     let codebooks: Vec<_> =
         settings.layout.codebooks.iter().map(|codebook| codebook.blake3.as_str()).collect();

@@ -243,7 +243,7 @@ fn stored(
             width: number(layout::CROP_WIDTH)?,
             height: number(layout::CROP_HEIGHT)?,
         },
-        picture: bytes(layout::PICTURE)?,
+        picture: layout.view(&bytes(layout.picture_column())?).into_owned(),
         cells,
         codes,
     })

@@ -164,7 +164,7 @@ impl<'a> RowMaker<'a> {
                     .extend([words(&codebook.nearest(view)?), words(&codebook.nearest(mirrored)?)]);
             }
         }
-        let mut wide = vec![picture];
+        let mut wide = vec![layout.picture_filter.apply(picture, layout.size as usize)];
         wide.append(&mut targets);
         Ok(wide)
     }

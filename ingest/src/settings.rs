@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use schemas::{IngestSettings, ShardLayout};
+use schemas::{IngestSettings, PictureFilter, ShardLayout};
 use storage::{Address, Storage, StorageOptions};
 
 use crate::IngestError;
@@ -10,6 +10,7 @@ use crate::classes::Classes;
 use crate::codebook::Codebook;
 use crate::duplicates::MOST_RADIUS;
 use crate::make::run_bytes;
+use crate::wide::{DEFAULT_ZSTD_LEVEL, ZSTD_LEVELS};
 
 /// Bytes of a shard before compression at which the default number of pictures a shard aims.
 const SHARD_BYTES: usize = 320 << 20;
@@ -50,8 +51,13 @@ pub struct Settings {
 impl Settings {
     /// The settings of a run without flags: views of 224 pixels, cells of 4, 8, 16 and 32, 9 bins.
     pub fn new(root: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
-        let layout =
-            ShardLayout { size: 224, cells: vec![4, 8, 16, 32], bins: 9, codebooks: vec![] };
+        let layout = ShardLayout {
+            size: 224,
+            cells: vec![4, 8, 16, 32],
+            bins: 9,
+            codebooks: vec![],
+            picture_filter: PictureFilter::GreenUp,
+        };
         let views = 1;
         Self {
             sources: vec![Address::from(root.into())],
@@ -80,7 +86,7 @@ impl Settings {
                 scaled_decode: false,
                 pictures_per_shard: default_pictures_per_shard(&layout, views),
                 rows_per_group: 64,
-                zstd_level: 1,
+                zstd_level: DEFAULT_ZSTD_LEVEL,
                 keep_duplicates: false,
                 near_duplicates: None,
                 classes: None,
@@ -169,8 +175,10 @@ impl Settings {
             return invalid("--rows-per-group", format!("must be in 1..=65536, not {rows}"));
         }
         let level = self.ingest.zstd_level;
-        if !(1..=22).contains(&level) {
-            return invalid("--zstd-level", format!("must be in 1..=22, not {level}"));
+        if level == 0 || !ZSTD_LEVELS.contains(&level) {
+            let (least, most) = (ZSTD_LEVELS.start(), ZSTD_LEVELS.end());
+            let problem = format!("must be in {least}..=-1 or in 1..={most}, not {level}");
+            return invalid("--zstd-level", problem);
         }
         // At least one run of rows must fit into their share.
         let least = LEAST_MEMORY.max(run_bytes(&self.ingest).saturating_mul(8).div_ceil(3));

@@ -51,7 +51,7 @@ pub(crate) struct Encoder {
     narrow: SchemaRef,
     factory: ArrowRowGroupWriterFactory,
     wide: Vec<ColumnDescPtr>,
-    level: ZstdLevel,
+    level: i32,
     packers: Mutex<Vec<Packer>>,
 }
 
@@ -63,18 +63,19 @@ impl Encoder {
 
     fn try_new(out: &Address, settings: &IngestSettings) -> ParquetResult<Self> {
         let schema: SchemaRef = Arc::new(settings.layout.arrow_schema());
-        let level = ZstdLevel::try_new(settings.zstd_level)?;
+        // The narrow columns, of a few bytes a row, have no level below 1.
+        let level = ZstdLevel::try_new(settings.zstd_level.max(1))?;
         let options = ArrowWriterOptions::new().with_properties(properties(level));
         let writer = |schema: &SchemaRef| {
             ArrowWriter::try_new_with_options(io::sink(), schema.clone(), options.clone())?
                 .into_serialized_writer()
         };
-        let first_wide = schema.index_of(layout::PICTURE)?;
+        let first_wide = schema.index_of(settings.layout.picture_column())?;
         let narrow = Arc::new(schema.project(&(0..first_wide).collect::<Vec<_>>())?);
         let (_, factory) = writer(&narrow)?;
         let (whole, _) = writer(&schema)?;
         let wide = whole.schema_descr().columns()[first_wide..].to_vec();
-        let (out, packers) = (out.clone(), Mutex::default());
+        let (out, packers, level) = (out.clone(), Mutex::default(), settings.zstd_level);
         Ok(Self { out, schema, options, narrow, factory, wide, level, packers })
     }
 

@@ -5,6 +5,7 @@
 //! copy of its values; the Parquet library's way for any column makes five.
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, EncodingMask, PageType, ZstdLevel};
@@ -15,6 +16,8 @@ use parquet::file::metadata::{ColumnChunkMetaData, PageEncodingStats};
 use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter::{HashLog, LiteralCompressionMode, MinMatch};
+use zstd::zstd_safe::ParamSwitch;
 
 /// Bytes at which a page ends. A page is put together and compressed while it is in the
 /// processor's cache; a reader has one of each column in memory.
@@ -36,18 +39,31 @@ impl WideColumn {
     }
 }
 
+/// The levels that are taken, but for 0.
+pub const ZSTD_LEVELS: RangeInclusive<i32> = -50..=22;
+
+/// The level that is taken if none is asked for: pixels' differences and histograms have few
+/// repetitions worth looking for.
+pub const DEFAULT_ZSTD_LEVEL: i32 = -5;
+
 /// Encodes columns; keeps its buffers between them. One a thread.
 pub(crate) struct Packer {
-    level: ZstdLevel,
     compressor: Compressor<'static>,
     page: Vec<u8>,
 }
 
 impl Packer {
-    /// A packer that compresses at this level.
-    pub fn new(level: ZstdLevel) -> io::Result<Self> {
-        let compressor = Compressor::new(level.compression_level())?;
-        Ok(Self { level, compressor, page: vec![] })
+    /// A packer that compresses at this level, of [`ZSTD_LEVELS`].
+    pub fn new(level: i32) -> io::Result<Self> {
+        let mut compressor = Compressor::new(level)?;
+        if level < 0 {
+            // Zstd's own levels below 0 do not entropy-code literals, of which nearly all comes
+            // here, and look for matches too short to be of use.
+            compressor.set_parameter(LiteralCompressionMode(ParamSwitch::Enable))?;
+            compressor.set_parameter(MinMatch(7))?;
+            compressor.set_parameter(HashLog(8))?;
+        }
+        Ok(Self { compressor, page: vec![] })
     }
 
     /// The column of the values, which all have the same length.
@@ -93,7 +109,7 @@ impl Packer {
             count: pages,
         };
         let metadata = ColumnChunkMetaData::builder(column.clone())
-            .set_compression(Compression::ZSTD(self.level))
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_encodings_mask(EncodingMask::new_from_encodings(
                 [Encoding::PLAIN, Encoding::RLE].iter(),
             ))
@@ -135,13 +151,13 @@ mod tests {
 
     /// Reads a column of such values back through the Parquet library; the values, the pages, and
     /// the column's metadata.
-    fn round_trip(values: &[Vec<u8>]) -> (Vec<Vec<u8>>, usize, ColumnChunkMetaData) {
+    fn round_trip(values: &[Vec<u8>], level: i32) -> (Vec<Vec<u8>>, usize, ColumnChunkMetaData) {
         let field = Field::new("wide", DataType::FixedSizeBinary(values[0].len() as i32), false);
         let schema = ArrowSchemaConverter::new().convert(&Schema::new(vec![field])).unwrap();
         let properties = Arc::new(WriterProperties::default());
         let mut file =
             SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), properties).unwrap();
-        let mut packer = Packer::new(ZstdLevel::try_new(1).unwrap()).unwrap();
+        let mut packer = Packer::new(level).unwrap();
         let packed = packer.pack(&schema.column(0), values.iter().map(Vec::as_slice)).unwrap();
         let mut group = file.next_row_group().unwrap();
         packed.append_to_row_group(&mut group).unwrap();
@@ -164,10 +180,12 @@ mod tests {
         {
             let value = |row: usize| (0..width).map(|at| (at * (row + 3) / 5) as u8).collect();
             let values: Vec<Vec<u8>> = (0..count).map(value).collect();
-            let (read, found, metadata) = round_trip(&values);
-            assert!(read == values, "{count} values of {width} bytes");
-            assert_eq!((found, metadata.num_values()), (pages, count as i64));
-            assert!(metadata.uncompressed_size() as usize >= width * count);
+            for level in [*ZSTD_LEVELS.start(), DEFAULT_ZSTD_LEVEL, 1, 3] {
+                let (read, found, metadata) = round_trip(&values, level);
+                assert!(read == values, "{count} values of {width} bytes");
+                assert_eq!((found, metadata.num_values()), (pages, count as i64));
+                assert!(metadata.uncompressed_size() as usize >= width * count);
+            }
         }
     }
 }

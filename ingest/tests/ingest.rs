@@ -13,7 +13,7 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use ingest::picture;
 use ingest::read::{ShardSet, StoredRow};
 use ingest::{IngestError, Progress, Settings, Silent, run, sample};
-use schemas::{Reason, ShardLayout, code};
+use schemas::{PictureFilter, Reason, ShardLayout, code};
 use targets::{HogExtractor, View, patch_stats};
 use tempfile::TempDir;
 
@@ -480,9 +480,13 @@ fn the_command_line_counts_last_and_leaves_with_zero_though_some_were_rejected()
 #[test]
 fn shards_md_names_every_column() {
     let text = include_str!("../../SHARDS.md");
-    let layout = ShardLayout::new(32, vec![4], 9).unwrap();
-    for field in layout.arrow_schema().fields() {
-        let name = field.name().replace("_4", "_C");
-        assert!(text.contains(&format!("`{name}`")), "{name}");
+    let mut layout = ShardLayout::new(32, vec![4], 9).unwrap();
+    for filter in [PictureFilter::GreenUp, PictureFilter::None] {
+        layout.picture_filter = filter;
+        assert!(text.contains(&format!("`{filter}`")), "{filter}");
+        for field in layout.arrow_schema().fields() {
+            let name = field.name().replace("_4", "_C");
+            assert!(text.contains(&format!("`{name}`")), "{name}");
+        }
     }
 }

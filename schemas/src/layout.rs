@@ -5,9 +5,10 @@
 
 use arrow_schema::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::SCHEMA_VERSION;
+use crate::{PictureFilter, SCHEMA_VERSION};
 
 /// The key of the schema version in a shard's Parquet key-value metadata.
 pub const VERSION_KEY: &str = "localmim.schema_version";
@@ -42,6 +43,9 @@ pub const CROP_WIDTH: &str = "crop_width";
 pub const CROP_HEIGHT: &str = "crop_height";
 /// size·size·3 bytes: the view, RGB, ordered (row, column, channel).
 pub const PICTURE: &str = "picture";
+/// size·size·3 bytes: the view after a [`PictureFilter`]; instead of [`PICTURE`], whose name it
+/// does not share so that nobody takes one for the other.
+pub const PICTURE_FILTERED: &str = "picture_filtered";
 
 /// The HOG column of a cell size: (size/cell)² cells in rows, each 3·bins bytes ordered
 /// (channel, bin); [`crate::code`] says what a byte stands for.
@@ -100,6 +104,13 @@ pub struct ShardLayout {
     /// The codebooks, by rising cell; usually none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub codebooks: Vec<CodebookLayout>,
+    /// What is done to a view's pixels before they are compressed.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub picture_filter: PictureFilter,
+}
+
+fn is_none(filter: &PictureFilter) -> bool {
+    *filter == PictureFilter::None
 }
 
 /// What is wrong with a layout, or with a file that should have one.
@@ -136,12 +147,13 @@ pub enum LayoutError {
 }
 
 impl ShardLayout {
-    /// A layout whose numbers fit together, without codebooks.
+    /// A layout whose numbers fit together, with filtered pictures and without codebooks.
     ///
     /// # Errors
     /// As [`Self::check`].
     pub fn new(size: u32, cells: Vec<u32>, bins: u32) -> Result<Self, LayoutError> {
-        let layout = Self { size, cells, bins, codebooks: vec![] };
+        let layout =
+            Self { size, cells, bins, codebooks: vec![], picture_filter: PictureFilter::GreenUp };
         layout.check()?;
         Ok(layout)
     }
@@ -153,7 +165,7 @@ impl ShardLayout {
     /// rise or do not divide the size, bins is not in 1..=64, or a codebook's cell does not divide
     /// the size, its codes are not 2 to 65,536, or two have one cell.
     pub fn check(&self) -> Result<(), LayoutError> {
-        let Self { size, ref cells, bins, ref codebooks } = *self;
+        let Self { size, ref cells, bins, ref codebooks, picture_filter: _ } = *self;
         let invalid = |text: String| Err(LayoutError::Invalid(text));
         if size == 0 || size > 4096 {
             return invalid(format!("the size of a view must be in 1..=4096, not {size}"));
@@ -197,6 +209,19 @@ impl ShardLayout {
     /// Cells along a side.
     pub fn grid(&self, cell: u32) -> usize {
         (self.size / cell) as usize
+    }
+
+    /// The name of the column that holds the views.
+    pub fn picture_column(&self) -> &'static str {
+        match self.picture_filter {
+            PictureFilter::None => PICTURE,
+            PictureFilter::GreenUp => PICTURE_FILTERED,
+        }
+    }
+
+    /// The view of which these are the bytes in its column.
+    pub fn view<'a>(&self, stored: &'a [u8]) -> Cow<'a, [u8]> {
+        self.picture_filter.undo(stored, self.size as usize)
     }
 
     /// Bytes of the picture column: size·size·3.
@@ -260,7 +285,7 @@ impl ShardLayout {
             [VIEW, SOURCE_WIDTH, SOURCE_HEIGHT, CROP_X, CROP_Y, CROP_WIDTH, CROP_HEIGHT]
                 .map(|name| Field::new(name, DataType::UInt32, false)),
         );
-        fields.push(binary(PICTURE.into(), self.picture_bytes()));
+        fields.push(binary(self.picture_column().into(), self.picture_bytes()));
         for &cell in &self.cells {
             fields.push(binary(hog(cell), self.hog_bytes(cell)));
             fields.push(binary(hog_ties(cell), self.tie_bytes(cell)));
@@ -340,6 +365,17 @@ mod tests {
         }
         let twice = ShardLayout { codebooks: vec![codebook; 2], ..plain };
         assert!(twice.check().is_err());
+    }
+
+    #[test]
+    fn filtered_pictures_have_a_column_of_their_own_and_plain_ones_no_trace_of_it() {
+        let layout = ShardLayout::new(32, vec![4], 9).unwrap();
+        let plain = ShardLayout { picture_filter: PictureFilter::None, ..layout.clone() };
+        assert!(!serde_json::to_string(&plain).unwrap().contains("filter"));
+        let schema = layout.arrow_schema();
+        assert_eq!(ShardLayout::of_schema(&schema), Ok(layout));
+        assert!(schema.field_with_name(PICTURE).is_err());
+        assert!(plain.arrow_schema().field_with_name(PICTURE).is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! - [`layout`]: the shard's columns and what each holds ([`ShardLayout`]);
 //! - [`checksums`]: of column chunks, in a shard's footer;
 //! - [`code`]: how a value in 0..=1 is stored in one byte;
+//! - [`filter`]: how a view's pixels are stored;
 //! - [`manifest`]: `manifest.json`, which alone decides what belongs to a shard set;
 //! - [`settings`]: everything that decides a set's bytes, besides the pictures;
 //! - [`reject`]: a line of `rejects.jsonl`.
@@ -11,12 +12,14 @@
 
 pub mod checksums;
 pub mod code;
+pub mod filter;
 pub mod layout;
 pub mod manifest;
 pub mod reject;
 pub mod settings;
 
 pub use checksums::ColumnChecksums;
+pub use filter::PictureFilter;
 pub use layout::{CodebookLayout, LayoutError, ShardLayout};
 pub use manifest::{FileEntry, Manifest, ManifestError, Part, Place, ShardEntry};
 pub use reject::{Reason, Reject};

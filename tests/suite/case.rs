@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use ingest::{Codebook, Silent};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use schemas::ShardLayout;
+use schemas::PictureFilter;
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, CheckpointFolder};
 use trainer::data::mask::MaskKind;
@@ -31,43 +31,43 @@ pub struct Case {
 impl Case {
     /// Shards of `pictures` pictures, two views each, in several files of several row groups.
     pub fn with_shards(pictures: usize) -> Self {
-        Self::with(pictures, vec![])
+        Self::with(pictures, PictureFilter::GreenUp, vec![])
+    }
+
+    /// As [`Self::with_shards`], pictures stored as they are.
+    pub fn with_plain_pictures(pictures: usize) -> Self {
+        Self::with(pictures, PictureFilter::None, vec![])
     }
 
     /// As [`Self::with_shards`], with the codes of a codebook for patches of 16 pixels.
     pub fn with_codes(pictures: usize) -> Self {
-        Self::with(pictures, vec![codebook()])
+        Self::with(pictures, PictureFilter::GreenUp, vec![codebook()])
     }
 
-    fn with(pictures: usize, codebooks: Vec<Codebook>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let case = Self { folder };
-        case.ingest("raw", pictures, 1, false, codebooks);
+    fn with(pictures: usize, filter: PictureFilter, codebooks: Vec<Codebook>) -> Self {
+        let case = Self { folder: tempfile::tempdir().unwrap() };
+        let mut settings = case.settings("raw", pictures, 1);
+        settings.ingest.layout.picture_filter = filter;
+        ingest::run(&settings.with_codebooks(codebooks), &Silent).unwrap();
         case
     }
 
     /// Adds as many other pictures to the set.
     pub fn append(&self, pictures: usize) {
-        self.ingest("more", pictures, 2, true, vec![]);
+        let mut settings = self.settings("more", pictures, 2);
+        settings.append = true;
+        ingest::run(&settings, &Silent).unwrap();
     }
 
-    fn ingest(
-        &self,
-        raw: &str,
-        pictures: usize,
-        seed: u64,
-        append: bool,
-        codebooks: Vec<Codebook>,
-    ) {
+    fn settings(&self, raw: &str, pictures: usize, seed: u64) -> ingest::Settings {
         let raw = self.path(raw);
         ingest::sample::write(&raw, pictures, seed).unwrap();
         let mut settings = ingest::Settings::new(raw, self.shards());
-        settings.append = append;
-        settings.ingest.layout = ShardLayout::new(SIZE, vec![4, 8, 16, 32], 9).unwrap();
+        settings.ingest.layout.size = SIZE;
         settings.ingest.views = 2;
         settings.ingest.pictures_per_shard = 10;
         settings.ingest.rows_per_group = 6;
-        ingest::run(&settings.with_codebooks(codebooks), &Silent).unwrap();
+        settings
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -90,6 +90,15 @@ fn targets_are_those_of_the_view_as_it_is_shown_mirrored_or_not() {
 }
 
 #[test]
+fn pictures_train_the_same_whether_they_are_stored_as_differences_or_as_they_are() {
+    let (filtered, plain) = (Case::with_shards(25), Case::with_plain_pictures(25));
+    let column = |case: &Case| case.dataset().layout().picture_column();
+    assert_ne!(column(&filtered), column(&plain));
+    let of = |case| batches(case, loader_settings(), START, 4);
+    assert_eq!(of(&filtered), of(&plain));
+}
+
+#[test]
 fn a_loader_that_is_dropped_with_batches_waiting_ends() {
     let case = Case::with_shards(25);
     let mut loader = Loader::start(case.dataset(), loader_settings(), START).unwrap();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use burn_store::pytorch::PytorchReader;
 use safetensors::SafeTensors;
-use schemas::ShardLayout;
+use schemas::{PictureFilter, ShardLayout};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Header};
 use crate::model::init::init;
@@ -92,8 +92,13 @@ pub fn import(
         return Err(ImportError::Occupied(out.to_owned()));
     }
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let layout =
-        ShardLayout { size: number(size), cells: vec![], bins: number(bins), codebooks: vec![] };
+    let layout = ShardLayout {
+        size: number(size),
+        cells: vec![],
+        bins: number(bins),
+        codebooks: vec![],
+        picture_filter: PictureFilter::default(),
+    };
     let network = settings.network(&layout)?;
     let given = authors_names(read(file)?, &network, file)?;
     let found = given.len();

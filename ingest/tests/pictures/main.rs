@@ -19,7 +19,7 @@ use schemas::{IngestSettings, ShardLayout};
 /// The settings of a run without flags.
 fn settings() -> IngestSettings {
     IngestSettings {
-        layout: ShardLayout { size: 224, cells: vec![16], bins: 9, codebooks: vec![] },
+        layout: ShardLayout::new(224, vec![16], 9).unwrap(),
         views: 1,
         seed: 0,
         central: false,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ingest::read::ShardSet;
 use ingest::{IngestError, Progress, Settings, Silent, Summary, run};
-use schemas::{Manifest, Reason};
+use schemas::{Manifest, PictureFilter, Reason};
 
 use crate::case::{Case, members, picture, tar};
 
@@ -108,6 +108,19 @@ fn what_does_not_fit_together_is_refused_with_the_way_out() {
     settings.ingest.views = 2;
     let differs = error(&settings);
     assert!(differs.contains("--views was 1 in the earlier run, is 2 now"), "{differs}");
+    // The filter that leaves no trace in the layout, either way.
+    let (filtered, plain) = (PictureFilter::GreenUp, PictureFilter::None);
+    for [then, now] in [[filtered, plain], [plain, filtered]] {
+        let out = format!("of-{then}");
+        let with = |filter, mut settings: Settings| {
+            settings.ingest.layout.picture_filter = filter;
+            settings
+        };
+        run(&with(then, case.settings(&["raw"], &out)), &Silent).unwrap();
+        let differs = error(&with(now, appending(&case, &["part.tar"], &out)));
+        let told = format!("--picture-filter was {then} in the earlier run, is {now} now");
+        assert!(differs.contains(&told), "{differs}");
+    }
     let nothing = error(&appending(&case, &["part.tar"], "new"));
     assert!(nothing.contains("--append") && nothing.contains("no finished set"), "{nothing}");
     assert!(case.files("out") == before);

@@ -246,7 +246,7 @@ impl Loader {
         let (give_back, spent) = bounded(settings.prefetch_batches + 2);
         let stop = Arc::new(AtomicBool::new(false));
         let coordinator = Coordinator {
-            columns: columns(&settings),
+            columns: columns(&settings, layout.picture_column()),
             dataset,
             settings,
             whole,
@@ -294,8 +294,8 @@ impl Drop for Loader {
 }
 
 /// The columns that batches are made of.
-fn columns(settings: &LoaderSettings) -> Vec<String> {
-    let mut columns = vec![layout::ID.to_owned(), layout::PICTURE.to_owned()];
+fn columns(settings: &LoaderSettings, picture: &str) -> Vec<String> {
+    let mut columns = vec![layout::ID.to_owned(), picture.to_owned()];
     for tap in &settings.sample.taps {
         columns.extend(target_columns(settings.sample.target, tap.cell).into_iter().flatten());
     }
@@ -476,7 +476,9 @@ impl Coordinator {
             })
         };
         let taps = spec.taps.iter().map(stored).collect::<Result<_, DataError>>()?;
-        let stored = StoredView { picture: bytes(layout::PICTURE)?, taps };
+        let layout = self.dataset.layout();
+        let picture = layout.view(bytes(layout.picture_column())?);
+        let stored = StoredView { picture: &picture, taps };
         let id = column(layout::ID)?.as_primitive::<UInt64Type>().value(row);
 
         // A row's own stream: neither the batch around it nor the threads matter.

@@ -131,7 +131,8 @@ pub fn extract<B: Backend>(
     let classes = dataset.manifest().classes.clone();
     let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
     let dim = workers.first().map_or(0, Frozen::dim);
-    let columns = [layout::PICTURE, layout::CONTENT_HASH, layout::LABEL].map(str::to_owned);
+    let picture = dataset.layout().picture_column();
+    let columns = [picture, layout::CONTENT_HASH, layout::LABEL].map(str::to_owned);
     let mut rows = 0;
     let wanted = dataset.groups().iter().take_while(|group| {
         let before = rows;
@@ -179,7 +180,7 @@ fn part<B: Backend>(
     let column = |name: &str| {
         batch.column_by_name(name).ok_or_else(|| fault(format!("lacks column `{name}`")))
     };
-    let views = column(layout::PICTURE)?.as_fixed_size_binary();
+    let views = column(dataset.layout().picture_column())?.as_fixed_size_binary();
     let hashes = column(layout::CONTENT_HASH)?.as_fixed_size_binary();
     let labels = column(layout::LABEL)?.as_string::<i32>();
 
@@ -202,7 +203,8 @@ fn part<B: Backend>(
                 .try_into()
                 .map_err(|error: std::array::TryFromSliceError| fault(error.to_string()))?,
         );
-        encoder.cut(views.value(row), &mut input).map_err(|error| fault(error.to_string()))?;
+        let view = dataset.layout().view(views.value(row));
+        encoder.cut(&view, &mut input).map_err(|error| fault(error.to_string()))?;
         waiting += 1;
         if waiting == PIECE {
             part.values.extend(encoder.features(std::mem::take(&mut input)));

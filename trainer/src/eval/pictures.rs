@@ -74,30 +74,28 @@ fn ingest_pictures(
             follow_links: true,
         },
     )?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(listing.hash.as_bytes());
-    hasher.update(at.to_string().as_bytes());
-    hasher.update(&(network.size as u64).to_le_bytes());
-    hasher.update(&(network.encoder.patch() as u64).to_le_bytes());
-    let name = format!("pictures-{}", &hasher.finalize().to_hex()[..16]);
-    let out = Address::from(cache.join(name));
-
     let mut settings = ingest::Settings::new("", "");
     settings.sources = vec![at.clone()];
-    settings.out = out.clone();
     settings.follow_links = true;
     // Targets are not looked at; one cell that fits is the least there can be.
     settings.ingest.layout = ShardLayout {
         size: network.size as u32,
         cells: vec![network.encoder.patch() as u32],
-        bins: 9,
-        codebooks: vec![],
+        ..settings.ingest.layout
     };
     settings.ingest.central = true;
     // Every picture that can be decoded counts.
     settings.ingest.keep_duplicates = true;
     settings.ingest.one_colour = 0;
     settings.ingest.min_side = 1;
+    let of_settings = serde_json::to_vec(&settings.ingest).expect("settings are always JSON");
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(listing.hash.as_bytes());
+    hasher.update(at.to_string().as_bytes());
+    hasher.update(&of_settings);
+    let name = format!("pictures-{}", &hasher.finalize().to_hex()[..16]);
+    let out = Address::from(cache.join(name));
+    settings.out = out.clone();
     let summary = ingest_told(&settings, console)?;
     if summary.pictures > 0 {
         console.message(&format!(

@@ -152,12 +152,15 @@ impl Labelled {
         if group.rows.is_empty() {
             return Ok(vec![]);
         }
-        let batch = self.dataset.read(group.group, &[layout::PICTURE.to_owned()])?;
-        let pictures = batch.column_by_name(layout::PICTURE).ok_or_else(|| {
+        let layout = self.dataset.layout();
+        let column = layout.picture_column();
+        let batch = self.dataset.read(group.group, &[column.to_owned()])?;
+        let pictures = batch.column_by_name(column).ok_or_else(|| {
             EvalError::row(&self.dataset, group.group, "lacks its pictures".into())
         })?;
         let pictures = pictures.as_fixed_size_binary();
-        Ok(group.rows.iter().map(|row| (pictures.value(row.at).to_vec(), row.label)).collect())
+        let view = |row: &Row| (layout.view(pictures.value(row.at)).into_owned(), row.label);
+        Ok(group.rows.iter().map(view).collect())
     }
 
     /// Gives `take` the batches of an epoch, in an order that seed and epoch decide; what is left
