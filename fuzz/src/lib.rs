@@ -34,11 +34,7 @@ fn read(kind: Kind, data: &Bytes, from: Cursor) -> (Vec<Member>, Option<Containe
     let (mut found, mut failed) = (Vec::new(), None);
     for member in members.take(MOST) {
         match member {
-            Ok(mut member) => {
-                // Passing over rows may run into the same damage elsewhere, and tell it otherwise.
-                if let Err(fault) = &mut member.body {
-                    fault.message.clear();
-                }
+            Ok(member) => {
                 assert!(member.body.as_ref().map_or(0, Bytes::len) <= 1 << 20);
                 found.push(member);
             }

@@ -356,6 +356,19 @@ fn going_on_from_any_cursor_gives_the_members_that_reading_on_gives() {
 }
 
 #[test]
+fn damage_that_a_fuzzer_found_is_met_alike_from_any_row() {
+    // The library's way to skip rows looks at the page behind them, which is damaged here.
+    let damaged = Bytes::from_static(include_bytes!("../../fuzz/seeds/parquet/found-1"));
+    let (members, error) = read(Kind::Parquet, damaged.clone(), &Limits::default());
+    assert!(error.is_none() && members.iter().any(|member| member.body.is_err()), "{error:?}");
+    for (place, member) in members.iter().enumerate() {
+        let origin = Arc::new(damaged.clone());
+        let (rest, _) = read_from(Kind::Parquet, origin, member.next, &Limits::default());
+        assert_eq!(rest, members[place + 1..], "from {:?}", member.next);
+    }
+}
+
+#[test]
 fn reading_goes_on_at_a_gzip_member_not_at_the_start() {
     let (kind, bytes) = archives::all().swap_remove(4);
     assert_eq!(kind, Kind::WarcGz);
@@ -450,19 +463,9 @@ fn damage_never_panics_and_always_ends() {
         let Some(member) = members.get(rng.random_range(0..members.len().max(1))) else { continue };
         let place = member.next.members as usize;
         let (rest, again) = read_from(*kind, Arc::new(Bytes::from(bytes)), member.next, &limits);
-        assert_eq!(wordless(&rest), wordless(&members[place..]), "round {round}, {kind:?}");
+        assert_eq!(rest, members[place..], "round {round}, {kind:?}");
         assert_eq!(again.is_some(), error.is_some(), "round {round}, {kind:?}: {error:?}");
     }
-}
-
-/// Members without the sentence in which their fault is told: the Parquet library may run into
-/// the same damage elsewhere when it passes over rows.
-fn wordless(members: &[Member]) -> Vec<Member> {
-    let mut members = members.to_vec();
-    for fault in members.iter_mut().filter_map(|member| member.body.as_mut().err()) {
-        fault.message.clear();
-    }
-    members
 }
 
 /// An archive that counts what is read of it, or fails at a place.
