@@ -101,9 +101,9 @@ fn measure(picture: &picture::Picture, seed: u64) -> anyhow::Result<Table> {
     let mut table = Table::default();
     for (bins, cells) in BINS.into_iter().zip(&mut table) {
         let mut extractor = HogExtractor::new(SIZE, bins, &CELLS)?;
-        let plain = extractor.compute(View::new(&pixels, SIZE)?)?.to_vec();
+        let plain = extractor.compute(View::new(&pixels, SIZE)?)?;
         let exact = extractor.compute(View::new(&mirrored, SIZE)?)?;
-        for ((plain, exact), errors) in plain.iter().zip(exact).zip(cells) {
+        for ((plain, exact), errors) in plain.iter().zip(&exact).zip(cells) {
             errors[0].add(&stored(&plain.values), &plain.values);
             errors[1].add(&stored_mirrored(plain)?, &exact.values);
         }

@@ -1,6 +1,5 @@
 //! A picture of the stream → its views → its rows, with the targets as they are stored.
 
-use multiversion::multiversion;
 use schemas::{IngestSettings, Reject, code};
 use targets::{HogExtractor, View, mirror_picture, patch_stats_of};
 
@@ -149,8 +148,8 @@ impl<'a> RowMaker<'a> {
         let layout = &self.settings.layout;
         let view = View::new(&picture, layout.size as usize)?;
         let mut targets = Vec::with_capacity(4 * self.cells.len());
-        for hog in self.hog.compute(view)? {
-            targets.extend([codes(&hog.values), codes(&hog.ties)]);
+        for hog in self.hog.compute_as(view, code::encode)? {
+            targets.extend([hog.values, hog.ties]);
         }
         for stats in patch_stats_of(view, &self.cells)? {
             targets.extend([floats(&stats.mean), floats(&stats.inv_std)]);
@@ -168,17 +167,6 @@ impl<'a> RowMaker<'a> {
         wide.append(&mut targets);
         Ok(wide)
     }
-}
-
-fn codes(values: &[f32]) -> Vec<u8> {
-    let mut codes = vec![0; values.len()];
-    encode(values, &mut codes);
-    codes
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn encode(values: &[f32], codes: &mut [u8]) {
-    codes.iter_mut().zip(values).for_each(|(code, &value)| *code = code::encode(value));
 }
 
 fn words(values: &[u16]) -> Vec<u8> {

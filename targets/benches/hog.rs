@@ -34,7 +34,7 @@ fn benches(c: &mut Criterion) {
     for bins in [9, 18] {
         let mut extractor = HogExtractor::new(SIZE, bins, &CELLS).expect("the cells tile a view");
         group.bench_function(format!("hog, 4 cells, {bins} bins"), |b| {
-            b.iter(|| extractor.compute(black_box(view)).map(<[_]>::len));
+            b.iter(|| extractor.compute(black_box(view)).map(|hogs| hogs.len()));
         });
     }
     group.bench_function("patch statistics, 4 patches", |b| {

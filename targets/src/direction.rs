@@ -1,13 +1,14 @@
-//! Which orientation bin a gradient lies in, decided in whole numbers.
+//! Which orientation bin a gradient lies in, decided without rounding.
 //!
 //! A gradient (gx, gy) of bytes has whole numbers in −1020..=1020, and its angle θ = atan2(gx, gy)
-//! counts mod π. It is at or past the edge at angle t when sin(θ − t) ≥ 0, that is when
-//! gx · cos t − gy · sin t ≥ 0, for gx > 0.
+//! counts mod π; its ratio gy/gx is cot θ, which falls from ∞ at 0 to −∞ at π. So it is before the
+//! edge at angle t when its ratio is larger than cot t.
 //!
-//! An edge that is a multiple of 45° has a direction of small whole numbers. Any other has an
-//! irrational tangent (Niven), so no gradient lies on it; it is replaced by a direction of whole
-//! numbers with no gradient between the two, which therefore parts all gradients alike. Its terms
-//! are at most 2040, so the products above are whole numbers below 2²⁴ and exact even in f32.
+//! Two different ratios differ by more than one part in 1020², and f32 keeps 24 bits of them, so
+//! they differ in f32 too and in the same sense. An edge that is a multiple of 45° has one of the
+//! ratios ∞, 1, 0 and −1, which f32 has exactly. Any other has an irrational one (Niven), so no
+//! gradient lies on it; it is replaced by a fraction with terms up to 2040 and no gradient's ratio
+//! between the two, which therefore parts all gradients alike.
 
 use std::f64::consts::PI;
 
@@ -19,40 +20,43 @@ pub fn tie_edges(bins: usize) -> Vec<usize> {
     (0..bins).filter(|edge| (edge * 4).is_multiple_of(bins)).collect()
 }
 
-/// The direction of a bin's edge at angle t, in whole numbers.
+/// A bin's edge at angle t, by a number that parts the ratios gy/gx in f32 as cot t parts angles.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Edge {
-    /// In the place of cos t.
-    pub cos: f32,
-    /// In the place of sin t; not negative.
-    pub sin: f32,
-}
+pub(crate) struct Edge(f32);
 
 impl Edge {
-    /// The edge at π, which every gradient with gx > 0 is before.
-    pub const LAST: Self = Self { cos: -1.0, sin: 0.0 };
+    /// The edge at 0, which no gradient is before.
+    pub const FIRST: Self = Self(f32::INFINITY);
+
+    /// The edge at π, which every gradient with a ratio is before.
+    pub const LAST: Self = Self(f32::NEG_INFINITY);
 
     /// The edge at edge·π/bins.
     pub fn new(edge: usize, bins: usize) -> Self {
         if (edge * 4).is_multiple_of(bins) {
-            let (cos, sin) = [(1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (-1.0, 1.0)][edge * 4 / bins];
-            return Self { cos, sin };
+            return Self([f32::INFINITY, 1.0, 0.0, -1.0][edge * 4 / bins]);
         }
         let (sin, cos) = (edge as f64 * PI / bins as f64).sin_cos();
         let (up, down) = mediant((cos / sin).abs());
-        Self { cos: f64::from(up).copysign(cos) as f32, sin: down as f32 }
+        Self((f64::from(up) / f64::from(down)).copysign(cos) as f32)
     }
 
-    /// Whether a gradient with gx > 0 is before this edge.
+    /// Whether a gradient of this ratio is before the edge.
     #[inline(always)]
-    pub fn is_after(self, gx: f32, gy: f32) -> bool {
-        gx * self.cos < gy * self.sin
+    pub fn is_after(self, ratio: f32) -> bool {
+        ratio > self.0
     }
 
-    /// Whether a gradient lies on this edge.
+    /// The contrary.
     #[inline(always)]
-    pub fn is_at(self, gx: f32, gy: f32) -> bool {
-        gx * self.cos == gy * self.sin
+    pub fn is_not_after(self, ratio: f32) -> bool {
+        ratio <= self.0
+    }
+
+    /// Whether a gradient of this ratio lies on the edge.
+    #[inline(always)]
+    pub fn is_at(self, ratio: f32) -> bool {
+        ratio == self.0
     }
 }
 
@@ -74,8 +78,8 @@ fn mediant(ratio: f64) -> (u32, u32) {
 mod tests {
     use super::*;
 
-    /// On a line of equal gx, the gradients past an edge are those with gy below gx · cot t; so
-    /// one comparison a line covers every gradient.
+    /// On a line of equal gx, the gradients before an edge are those with gy above gx · cot t. The
+    /// ratio grows with gy, so the two gradients beside it stand for every one.
     #[test]
     fn every_edge_parts_all_gradients_as_its_angle_does() {
         for bins in 1..=64 {
@@ -84,28 +88,23 @@ mod tests {
                 let (sin, cos) = (number as f64 * PI / bins as f64).sin_cos();
                 for gx in 1..=MAX_GRADIENT {
                     let exact = f64::from(gx) * (cos / sin);
-                    let whole = f64::from(gx) * f64::from(edge.cos) / f64::from(edge.sin);
                     let at = format!("edge {number} of {bins}, gx {gx}");
+                    let ratio = |gy: f64| gy as f32 / gx as f32;
                     if tie_edges(bins).contains(&number) {
-                        assert!((exact - whole).abs() < 1e-9, "{at}");
+                        assert!((exact - exact.round()).abs() < 1e-9, "{at}");
+                        let gy = exact.round();
+                        assert!(edge.is_at(ratio(gy)) && !edge.is_after(ratio(gy)), "{at}");
+                        assert!(edge.is_after(ratio(gy + 1.0)), "{at}");
                     } else {
-                        let last = f64::from(MAX_GRADIENT);
-                        let last_past = |gy: f64| gy.floor().clamp(-last - 1.0, last);
                         assert!((exact - exact.round()).abs() > 1e-9, "{at}: an unforeseen tie");
-                        assert_eq!(last_past(exact), last_past(whole), "{at}");
+                        let last = f64::from(MAX_GRADIENT);
+                        let past = exact.floor().clamp(-last, last);
+                        let before = exact.ceil().clamp(-last, last);
+                        assert!(past > exact || !edge.is_after(ratio(past)), "{at}");
+                        assert!(before < exact || edge.is_after(ratio(before)), "{at}");
                     }
                 }
             }
-        }
-    }
-
-    #[test]
-    fn comparisons_are_exact_in_f32() {
-        let of = |bins| (0..bins).map(move |edge| Edge::new(edge, bins));
-        for edge in (1..=64).flat_map(of) {
-            assert_eq!((edge.cos.fract(), edge.sin.fract()), (0.0, 0.0));
-            let largest = MAX_GRADIENT as f32 * (edge.cos.abs() + edge.sin);
-            assert!(edge.sin >= 0.0 && largest < (1 << 24) as f32, "{edge:?}");
         }
     }
 

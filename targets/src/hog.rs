@@ -17,20 +17,20 @@
 //! **Ties.** [`Hog::ties`] keeps the weight that lies exactly on an edge apart, which is what
 //! makes the mirror image exact ([`crate::mirror_hog`]).
 //!
-//! **One pass.** A row's pixels are handled together, edge by edge, in loops that a compiler turns
-//! into vector instructions; a histogram is first summed down each column, then across columns,
-//! and coarser cells are sums of the finest.
+//! **One pass.** A few rows' pixels are handled together, edge by edge, in loops that a compiler
+//! turns into vector instructions; a histogram is first summed down each column, then across
+//! columns, and coarser cells are sums of the finest, each row of cells as soon as it is there.
 
 use crate::direction::{Edge, tie_edges};
 use crate::kernels::{
-    Gradients, Line, add, fold, gradients, normalise, sort_by_edge, split_line, transpose,
+    Gradients, Line, ROWS, add, complete, fold, padded, sort_by_edge, split_line, store,
 };
 use crate::view::reflect;
 use crate::{TargetError, View};
 
 /// The HOG of a view at one cell size.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Hog {
+pub struct Hog<T = f32> {
     /// The cell's side in pixels.
     pub cell: usize,
     /// Cells along a side.
@@ -39,10 +39,10 @@ pub struct Hog {
     pub bins: usize,
     /// `[grid², 3·bins]`, cells in rows, (channel, bin) within a cell; each channel's values have
     /// norm 1, or are all zero where the channel is flat.
-    pub values: Vec<f32>,
+    pub values: Vec<T>,
     /// `[grid², 3·edges]`: the part of the value of bin e that lies exactly on its lower edge, for
     /// each edge e of [`crate::tie_edges`].
-    pub ties: Vec<f32>,
+    pub ties: Vec<T>,
 }
 
 /// Extracts HOG of several cell sizes; tables and buffers are made once.
@@ -56,18 +56,32 @@ pub struct HogExtractor {
     tie_directions: Vec<Edge>,
     /// The cell of the histograms that are taken from the pixels; it divides every other.
     finest: usize,
-    /// Row y of the view is at y mod 3.
-    lines: [[Line; 3]; 3],
+    /// Row y of the view is at y mod [`LINES`].
+    lines: [[Line; 3]; LINES],
     pixels: Gradients,
-    /// `[3, slots, size]`: sums of magnitudes down the columns of a row of cells, then folded to
-    /// those of the cells. The slots are those of [`sort_by_edge`].
+    /// `[3, slots, padded size]`: sums of magnitudes down the columns of a row of the finest cells.
+    /// The slots are those of [`sort_by_edge`].
     columns: Vec<f32>,
-    spare: Vec<f32>,
-    /// `[finest grid, 3, slots, finest grid]`: sums of magnitudes, a row of cells after the other.
+    /// `[3, slots, padded finest grid]`: those of the cells.
+    row: Vec<f32>,
+    scales: Vec<Scale>,
+    /// `[slots, padded grid]` of one channel of a row of cells.
     sums: Vec<f32>,
-    scale: Vec<f32>,
-    hogs: Vec<Hog>,
+    /// `[padded grid]`: what they are multiplied by.
+    factors: Vec<f32>,
+    spare: Vec<f32>,
 }
+
+/// A row of cells of one size while it is gathered.
+#[derive(Debug, Clone)]
+struct Scale {
+    cell: usize,
+    /// `[3, slots, padded finest grid]`: the sum of its rows of the finest cells so far.
+    rows: Vec<f32>,
+}
+
+/// Rows of the view that are kept: those of [`ROWS`] gradients.
+const LINES: usize = ROWS + 2;
 
 impl HogExtractor {
     /// For views of `size` pixels.
@@ -90,19 +104,7 @@ impl HogExtractor {
         upper_edges.resize(bins.next_multiple_of(3), Edge::LAST);
         let slots = upper_edges.len() + tie_edges.len();
         let finest = cells.iter().copied().reduce(gcd).unwrap_or(size);
-        let hogs = cells
-            .iter()
-            .map(|&cell| {
-                let grid = size / cell;
-                Hog {
-                    cell,
-                    grid,
-                    bins,
-                    values: vec![0.0; grid * grid * 3 * bins],
-                    ties: vec![0.0; grid * grid * 3 * tie_edges.len()],
-                }
-            })
-            .collect();
+        let row = vec![0.0; 3 * slots * padded(size / finest)];
         Ok(Self {
             size,
             bins,
@@ -112,20 +114,32 @@ impl HogExtractor {
             finest,
             lines: std::array::from_fn(|_| std::array::from_fn(|_| Line::new(size))),
             pixels: Gradients::new(size),
-            columns: vec![],
+            columns: vec![0.0; 3 * slots * padded(size)],
+            scales: cells.iter().map(|&cell| Scale { cell, rows: row.clone() }).collect(),
+            row,
+            sums: vec![],
+            factors: vec![],
             spare: vec![],
-            sums: vec![0.0; (size / finest).pow(2) * 3 * slots],
-            scale: vec![],
-            hogs,
         })
     }
 
-    /// The HOG of `view` at every cell size, in the order given to [`HogExtractor::new`]. The
-    /// next call overwrites them.
+    /// The HOG of `view` at every cell size, in the order given to [`HogExtractor::new`].
     ///
     /// # Errors
     /// [`TargetError::Length`] if the view has another size.
-    pub fn compute(&mut self, view: View<'_>) -> Result<&[Hog], TargetError> {
+    pub fn compute(&mut self, view: View<'_>) -> Result<Vec<Hog>, TargetError> {
+        self.compute_as(view, |value| value)
+    }
+
+    /// [`HogExtractor::compute`], with each value as `of` gives it.
+    ///
+    /// # Errors
+    /// [`TargetError::Length`] if the view has another size.
+    pub fn compute_as<T: Copy + Default>(
+        &mut self,
+        view: View<'_>,
+        of: impl Fn(f32) -> T + Copy,
+    ) -> Result<Vec<Hog<T>>, TargetError> {
         if view.size() != self.size {
             return Err(TargetError::Length {
                 what: "a view's side",
@@ -133,11 +147,30 @@ impl HogExtractor {
                 found: view.size(),
             });
         }
-        self.sum_finest(view);
-        for at in 0..self.hogs.len() {
-            self.normalise(at);
+        let (size, bins, edges) = (self.size, self.bins, self.tie_edges.len());
+        let hog = |scale: &Scale| {
+            let grid = size / scale.cell;
+            let [values, ties] = [bins, edges].map(|of| vec![T::default(); grid * grid * 3 * of]);
+            Hog { cell: scale.cell, grid, bins, values, ties }
+        };
+        let mut hogs: Vec<_> = self.scales.iter().map(hog).collect();
+        let mut rows = view.rgb().chunks_exact(size * 3).enumerate();
+        for at in 0..size / self.finest {
+            self.sum_row(at, &mut rows);
+            for (number, hog) in hogs.iter_mut().enumerate() {
+                let factor = hog.cell / self.finest;
+                let sums = &mut self.scales[number].rows;
+                if at % factor > 0 {
+                    add(&self.row, sums);
+                } else if factor > 1 {
+                    sums.copy_from_slice(&self.row);
+                }
+                if at % factor == factor - 1 {
+                    self.store_row(number, at / factor, hog, of);
+                }
+            }
         }
-        Ok(&self.hogs)
+        Ok(hogs)
     }
 
     /// Slots of a channel.
@@ -145,62 +178,58 @@ impl HogExtractor {
         self.upper_edges.len() + self.tie_edges.len()
     }
 
-    /// Sums of magnitudes for the finest cells.
-    fn sum_finest(&mut self, view: View<'_>) {
-        let (size, slots) = (self.size, self.slots());
-        let mut rows = view.rgb().chunks_exact(size * 3).enumerate();
-        let mut split_next = |lines: &mut [[Line; 3]; 3]| {
-            if let Some((y, rgb)) = rows.next() {
-                split_line(rgb, &mut lines[y % 3]);
-            }
-        };
-        split_next(&mut self.lines);
-        let cells = self.sums.chunks_exact_mut(3 * slots * (size / self.finest));
-        for (row, sums) in cells.enumerate() {
-            self.columns.clear();
-            self.columns.resize(3 * slots * size, 0.0);
-            for y in row * self.finest..(row + 1) * self.finest {
-                split_next(&mut self.lines);
-                let line = |dy| &self.lines[reflect(y as isize + dy, size) % 3];
-                let (above, here, below) = (line(-1), line(0), line(1));
-                for (channel, columns) in self.columns.chunks_exact_mut(slots * size).enumerate() {
-                    gradients(&above[channel], &here[channel], &below[channel], &mut self.pixels);
-                    let (upper_edges, ties) = (&self.upper_edges, &self.tie_directions);
-                    sort_by_edge(&mut self.pixels, upper_edges, ties, columns);
+    /// Sums the magnitudes of row `at` of the finest cells.
+    fn sum_row<'v>(&mut self, at: usize, rows: &mut impl Iterator<Item = (usize, &'v [u8])>) {
+        let Self { size, finest, lines, pixels, columns, .. } = self;
+        let (size, finest, of_channel) = (*size, *finest, columns.len() / 3);
+        let end = (at + 1) * finest;
+        for first in (at * finest..end).step_by(ROWS) {
+            let count = ROWS.min(end - first);
+            // Up to the row below; above the first row are those that were split before.
+            let wanted = (first + count + 1).min(size);
+            for (y, rgb) in rows.by_ref() {
+                split_line(rgb, &mut lines[y % LINES]);
+                if y + 1 == wanted {
+                    break;
                 }
             }
-            fold(&mut self.columns, &mut self.spare, self.finest);
-            sums.copy_from_slice(&self.columns);
+            for (channel, columns) in columns.chunks_exact_mut(of_channel).enumerate() {
+                for (row, y) in (first..first + count).enumerate() {
+                    let line = |dy| &lines[reflect(y as isize + dy, size) % LINES][channel];
+                    pixels.set(row, line(-1), line(0), line(1));
+                }
+                let (upper_edges, ties) = (&self.upper_edges, &self.tie_directions);
+                sort_by_edge(pixels, count, upper_edges, ties, first == at * finest, columns);
+            }
         }
+        fold(columns, size, finest, &mut self.spare, &mut self.row);
     }
 
-    /// Sums the finest cells to one cell size and divides by the norm.
-    fn normalise(&mut self, at: usize) {
-        let slots = self.slots();
-        let hog = &mut self.hogs[at];
-        let (fine, grid, factor) = (self.size / self.finest, hog.grid, hog.cell / self.finest);
+    /// Sums the finest cells of a row of cells to one cell size, divides by the norm and stores.
+    fn store_row<T: Copy + Default>(
+        &mut self,
+        number: usize,
+        at: usize,
+        hog: &mut Hog<T>,
+        of: impl Fn(f32) -> T + Copy,
+    ) {
+        let (slots, fine, factor) = (self.slots(), self.size / self.finest, hog.cell / self.finest);
+        let (grid, edges) = (hog.grid, self.tie_edges.len());
+        let width = padded(grid);
         // The norm of the means is at least 1e-12, so that of the sums is at least so many times.
         let least = 1e-12 * (hog.cell * hog.cell) as f32;
-        self.scale.resize(grid, 0.0);
-        let rows = self.sums.chunks_exact(factor * 3 * slots * fine);
-        let values = hog.values.chunks_exact_mut(grid * 3 * hog.bins);
-        let ties = hog.ties.chunks_exact_mut(grid * 3 * self.tie_edges.len());
-        for ((rows, values), ties) in rows.zip(values).zip(ties) {
-            let (first, rest) = rows.split_at(3 * slots * fine);
-            self.columns.clear();
-            self.columns.extend_from_slice(first);
-            for row in rest.chunks_exact(3 * slots * fine) {
-                add(row, &mut self.columns);
-            }
-            fold(&mut self.columns, &mut self.spare, factor);
-            let channels = self.columns.chunks_exact_mut(slots * grid).enumerate();
-            for (channel, sums) in channels {
-                let (in_bins, on_edges) = sums.split_at_mut(self.upper_edges.len() * grid);
-                let in_bins = &mut in_bins[..self.bins * grid];
-                normalise(in_bins, on_edges, &self.tie_edges, least, &mut self.scale);
-                transpose(in_bins, grid, channel * self.bins, values);
-                transpose(on_edges, grid, channel * self.tie_edges.len(), ties);
-            }
+        self.factors.resize(width, 0.0);
+        self.sums.resize(slots * width, 0.0);
+        let values = &mut hog.values[at * grid * 3 * hog.bins..][..grid * 3 * hog.bins];
+        let ties = &mut hog.ties[at * grid * 3 * edges..][..grid * 3 * edges];
+        let rows = if factor == 1 { &self.row } else { &self.scales[number].rows };
+        for (channel, rows) in rows.chunks_exact(slots * padded(fine)).enumerate() {
+            fold(rows, fine, factor, &mut self.spare, &mut self.sums);
+            let (in_bins, on_edges) = self.sums.split_at_mut(self.upper_edges.len() * width);
+            let in_bins = &mut in_bins[..hog.bins * width];
+            complete(in_bins, on_edges, &self.tie_edges, least, &mut self.factors);
+            store(in_bins, &self.factors, of, values, (3 * hog.bins, channel * hog.bins));
+            store(on_edges, &self.factors, of, ties, (3 * edges, channel * edges));
         }
     }
 }

@@ -69,7 +69,7 @@ fn definition(rgb: &[u8], size: usize, bins: usize, cell: usize) -> (Vec<f64>, V
 
 fn hogs(rgb: &[u8], size: usize, bins: usize, cells: &[usize]) -> Vec<Hog> {
     let mut extractor = HogExtractor::new(size, bins, cells).unwrap();
-    extractor.compute(View::new(rgb, size).unwrap()).unwrap().to_vec()
+    extractor.compute(View::new(rgb, size).unwrap()).unwrap()
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn the_mirrored_targets_of_reference_pictures() {
         let cells: Vec<_> = (2..=size).filter(|cell| size.is_multiple_of(*cell)).collect();
         for bins in [8, 9, 18] {
             let mut extractor = HogExtractor::new(size, bins, &cells).unwrap();
-            let mut hogs = |rgb| extractor.compute(View::new(rgb, size).unwrap()).unwrap().to_vec();
+            let mut hogs = |rgb| extractor.compute(View::new(rgb, size).unwrap()).unwrap();
             let expected: Vec<Hog> = hogs(&mirrored);
             for (mut hog, expected) in hogs(rgb).into_iter().zip(expected) {
                 mirror_hog(&mut hog.values, &hog.ties, hog.grid, bins).unwrap();

@@ -70,7 +70,7 @@ fn cells(picture: &RgbImage) -> Option<[[i64; CELLS]; CELLS]> {
         return None;
     }
     let whole = LUMA.iter().sum::<u64>() * width as u64 * height as u64;
-    let mut columns = vec![0u32; 3 * width];
+    let (mut columns, mut luma) = (vec![0u32; 3 * width], vec![0u64; width]);
     let mut cells = [[0; CELLS]; CELLS];
     for (row, line) in cells.iter_mut().enumerate() {
         columns.fill(0);
@@ -78,14 +78,9 @@ fn cells(picture: &RgbImage) -> Option<[[i64; CELLS]; CELLS]> {
             let pixels = &picture.as_raw()[3 * width * y..][..3 * width];
             add(&mut columns, pixels, share);
         }
-        let columns = columns.as_chunks::<3>().0;
+        weigh(&columns, &mut luma);
         for (column, cell) in line.iter_mut().enumerate() {
-            let sum: u64 = shares(column, width)
-                .map(|(x, share)| {
-                    let [r, g, b] = columns[x].map(u64::from);
-                    u64::from(share) * (LUMA[0] * r + LUMA[1] * g + LUMA[2] * b)
-                })
-                .sum();
+            let sum: u64 = shares(column, width).map(|(x, share)| u64::from(share) * luma[x]).sum();
             *cell = (((sum << LUMA_BITS) + whole / 2) / whole) as i64;
         }
     }
@@ -98,6 +93,15 @@ fn add(sums: &mut [u32], values: &[u8], share: u16) {
     for (sum, &value) in sums.iter_mut().zip(values) {
         // Up to 32·255.
         *sum += u32::from(share * u16::from(value));
+    }
+}
+
+/// The luma of each column, in thousandths.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn weigh(columns: &[u32], luma: &mut [u64]) {
+    for (luma, rgb) in luma.iter_mut().zip(columns.as_chunks::<3>().0) {
+        let [r, g, b] = rgb.map(u64::from);
+        *luma = LUMA[0] * r + LUMA[1] * g + LUMA[2] * b;
     }
 }
 

@@ -345,13 +345,10 @@ mod tests {
         let view = View::new(picture, SIZE).unwrap();
         let mut extractor = HogExtractor::new(SIZE, 9, &[4, 8, 16]).unwrap();
         let coded: Vec<_> = extractor
-            .compute(view)
+            .compute_as(view, code::encode)
             .unwrap()
-            .iter()
-            .map(|hog| {
-                [&hog.values, &hog.ties]
-                    .map(|all| all.iter().map(|&v| code::encode(v)).collect::<Vec<_>>())
-            })
+            .into_iter()
+            .map(|hog| [hog.values, hog.ties])
             .collect();
         let cells = spec.taps.iter().map(|tap| tap.cell);
         let taps = cells.zip(&coded).map(|(cell, [codes, ties])| match target {
