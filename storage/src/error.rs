@@ -56,7 +56,7 @@ pub enum StorageError {
     },
     /// No credentials are set, and the machine has none of its own.
     #[error(
-        "can't {action} {address}: no credentials found; set the environment variables of the store (for s3:// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket)"
+        "can't {action} {address}: no credentials found; set the environment variables of the store (for s3:// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for gs:// GOOGLE_APPLICATION_CREDENTIALS, for az:// AZURE_STORAGE_ACCOUNT_KEY; or for a public bucket AWS_SKIP_SIGNATURE, GOOGLE_SKIP_SIGNATURE or AZURE_SKIP_SIGNATURE to true)"
     )]
     NoCredentials {
         /// What was tried, as a verb.

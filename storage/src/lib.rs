@@ -15,7 +15,7 @@
 //! **Atomic.** Nothing is seen at an address before it is there whole. A program killed in between
 //! leaves at most what no reader sees: a hidden file beside the address, which
 //! [`sweep`](Storage::sweep) removes, or parts of an unfinished upload, which a bucket's lifecycle
-//! rule (`AbortIncompleteMultipartUpload`) removes.
+//! rule (`AbortIncompleteMultipartUpload`) removes, and Azure by itself after a week.
 //!
 //! **Faults.** Every request is made anew, after a wait that grows and is drawn at random, until it
 //! succeeds or [`StorageOptions::retry_for`] has passed: errors of the server (503 and `SlowDown`

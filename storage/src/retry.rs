@@ -60,6 +60,11 @@ impl Trouble {
             || self.answer().is_some_and(Answer::is_missing)
     }
 
+    /// Whether an upload is not there, or no more.
+    pub fn is_upload_missing(&self) -> bool {
+        self.is_missing() || self.answer().is_some_and(Answer::is_upload_missing)
+    }
+
     /// Whether the user may not do that.
     fn is_denied(&self) -> bool {
         use StoreError::{PermissionDenied, Unauthenticated};

@@ -57,6 +57,11 @@ impl Answer {
         self.status == 404
     }
 
+    /// Whether the parts of an upload are not there, or no more. Azure says so of its blocks.
+    pub fn is_upload_missing(&self) -> bool {
+        self.status == 400 && self.body.contains("InvalidBlockList")
+    }
+
     /// Whether the user may not do that.
     pub fn is_denied(&self) -> bool {
         matches!(self.status, 401 | 403)
@@ -102,9 +107,18 @@ impl HttpService for Watched {
         let lists = query.contains("list-type=") || query.contains("comp=list");
         // What `object_store` makes of a refusal to these says no more than that it was one.
         let is_plain = lists || request.method() == Method::POST;
-        let response = self.client.execute(request).await?;
+        let is_batch = query.contains("comp=batch");
+        let mut response = self.client.execute(request).await?;
         let status = response.status().as_u16();
         let whole = status == 200 && wants_range;
+        if is_batch && status == 202 {
+            let (head, body) = response.into_parts();
+            let body = body.bytes().await?;
+            if let Some(refused) = refused_in_batch(&String::from_utf8_lossy(&body)) {
+                return Err(HttpError::new(HttpErrorKind::Unknown, refused));
+            }
+            response = HttpResponse::from_parts(head, body.into());
+        }
         // `object_store` has errors of its own for these.
         let named = matches!(status, 304 | 412) || (matches!(status, 401 | 403 | 404) && !is_plain);
         if named || (status < 300 && !whole) {
@@ -119,6 +133,17 @@ impl HttpService for Watched {
         }
         Err(HttpError::new(HttpErrorKind::Unknown, Answer { status, body, whole }))
     }
+}
+
+/// Azure deletes in batches, of which this crate makes each of one request. The answer to it, if it is
+/// a refusal, has a status of its own within the batch's answer; `object_store` makes a text of it.
+fn refused_in_batch(body: &str) -> Option<Answer> {
+    let (_, answer) = body.split_once("HTTP/1.1 ")?;
+    let status = answer.split(' ').next()?.parse().ok()?;
+    // Of what is not there `object_store` has an error of its own.
+    let refused = status >= 300 && status != 404;
+    let body = answer.chars().take(KEPT).collect();
+    refused.then_some(Answer { status, body, whole: false })
 }
 
 async fn start_of(response: HttpResponse) -> String {

@@ -1,6 +1,6 @@
 //! What lies at an address, and below it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use futures_util::StreamExt;
 use object_store::ObjectMeta;
@@ -40,17 +40,23 @@ impl Remote {
         if self.client.uploads.is_none() {
             return Err(StorageError::Unlisted { address: self.at.to_string() });
         }
-        let mut found: Vec<ObjectMeta> = Vec::new();
+        let mut found: BTreeMap<Path, u64> = BTreeMap::new();
+        let mut last: Option<Path> = None;
         let mut complete = false;
         while !complete {
             // A listing that breaks off goes on after the last name, with the whole time again.
-            let last = found.last().map(|meta| &meta.location);
-            let more = persist("list", &self.at, &self.limits, |_| self.list_after(last));
+            let more =
+                persist("list", &self.at, &self.limits, |_| self.list_after(last.as_ref(), &found));
             match more.await {
                 Err(StorageError::Missing { .. }) if found.is_empty() => return Ok(Vec::new()),
                 Err(error) => return Err(error),
                 Ok((more, end)) => {
-                    found.extend(more);
+                    last = more.last().map(|meta| meta.location.clone()).or(last);
+                    for meta in more {
+                        // An object and the marker of a folder may have one name.
+                        let bytes = found.entry(meta.location).or_default();
+                        *bytes = meta.size.max(*bytes);
+                    }
                     complete = end;
                 }
             }
@@ -59,15 +65,21 @@ impl Remote {
             "" => String::new(),
             path => format!("{path}/"),
         };
-        let listed = found.into_iter().filter_map(|meta| {
-            let relative = meta.location.as_ref().strip_prefix(&below)?.to_owned();
-            Some(Listed { relative, bytes: meta.size })
+        let listed = found.into_iter().filter_map(|(path, bytes)| {
+            let relative = path.as_ref().strip_prefix(&below)?.to_owned();
+            Some(Listed { relative, bytes })
         });
         Ok(without_markers(listed.collect()))
     }
 
-    /// What is listed after a name, and whether that is all. Trouble is one only before the first.
-    async fn list_after(&self, last: Option<&Path>) -> Result<(Vec<ObjectMeta>, bool), Trouble> {
+    /// What is listed after a name and is not known yet, and whether that is all. Trouble is one only
+    /// before the first. Azure knows no listings from a name on in the version of its service that
+    /// `object_store` names, and begins anew.
+    async fn list_after(
+        &self,
+        last: Option<&Path>,
+        known: &BTreeMap<Path, u64>,
+    ) -> Result<(Vec<ObjectMeta>, bool), Trouble> {
         let mut list = match last {
             Some(last) => self.objects().list_with_offset(Some(&self.path), last),
             None => self.objects().list(Some(&self.path)),
@@ -75,6 +87,7 @@ impl Remote {
         let mut found = Vec::new();
         loop {
             match within(self.limits.stall, async { list.next().await.transpose() }).await {
+                Ok(Some(meta)) if known.contains_key(&meta.location) => {}
                 Ok(Some(meta)) => found.push(meta),
                 Ok(None) => return Ok((found, true)),
                 Err(trouble) if found.is_empty() => return Err(trouble),

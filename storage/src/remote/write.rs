@@ -169,7 +169,7 @@ impl Remote {
             match within(time, complete).await {
                 // The answer to an earlier attempt may have been lost: then the upload is no more,
                 // and a new object of its size is there.
-                Err(gone) if gone.is_missing() && attempt > 1 => {
+                Err(gone) if gone.is_upload_missing() && attempt > 1 => {
                     let now = match self.head().await {
                         Err(trouble) if trouble.is_missing() => {
                             return Err(Trouble::Unclear("its parts are still being joined"));
