@@ -1,9 +1,9 @@
-//! Servers for tests: an S3 server, a web server, a proxy that spoils their answers and one that
-//! speaks TLS. All listen
-//! on the loopback interface alone and end when they are dropped.
+//! Servers for tests: one for each kind of store, a web server, a proxy that spoils their answers
+//! and one that speaks TLS. All listen on the loopback interface alone and end when they are
+//! dropped.
 //!
 //! ```
-//! use storage::testing::{Fault, FaultProxy, S3Server};
+//! use storage::testing::{Fault, FaultProxy, S3Server, StoreServer};
 //! use storage::Storage;
 //!
 //! let server = S3Server::start()?;
@@ -21,8 +21,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod az;
+mod bucket;
+mod gs;
 mod proxy;
 mod s3;
+mod store;
 mod tls;
 mod web;
 
@@ -35,8 +39,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
+pub use az::AzureServer;
+pub use gs::GcsServer;
 pub use proxy::{Fault, FaultProxy, Request};
 pub use s3::S3Server;
+pub use store::{Access, StoreServer};
 pub use tls::TlsProxy;
 pub use web::{WebServer, WebServerOptions};
 

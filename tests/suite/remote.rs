@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use storage::testing::{Fault, FaultProxy, Request, S3Server};
+use storage::testing::{Fault, FaultProxy, Request, S3Server, StoreServer};
 use storage::{Address, Storage, StorageOptions};
 use trainer::data::{Batch, Cache, Dataset, Loader, LoaderSettings, Position, ShardSource};
 

@@ -6,7 +6,7 @@ use ingest::read::ShardSet;
 use ingest::repair::{Repair, repair};
 use ingest::verify::verify;
 use ingest::{IngestError, LEAST_MEMORY, Settings, Silent, run};
-use storage::testing::{Fault, FaultProxy, S3Server, TlsProxy};
+use storage::testing::{Fault, FaultProxy, S3Server, StoreServer, TlsProxy};
 use storage::{Address, Storage};
 
 use crate::case::{Case, members, parquet, picture, tar, told, warc};

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -19,8 +18,7 @@ use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use super::{FaultProxy, Server};
-use crate::{Address, StorageOptions};
+use super::{Access, Server, StoreServer};
 
 const BUCKET: &str = "bucket";
 const ACCESS_KEY: &str = "test-access-key";
@@ -65,59 +63,39 @@ impl S3Server {
         })?;
         Ok(Self { server, root })
     }
+}
 
-    /// The server's URL.
-    #[must_use]
-    pub fn endpoint(&self) -> String {
+impl StoreServer for S3Server {
+    fn endpoint(&self) -> String {
         self.server.endpoint()
     }
 
-    /// The address of an object in the bucket.
-    ///
-    /// # Panics
-    ///
-    /// If the key is none.
-    #[must_use]
-    pub fn address(&self, key: &str) -> Address {
-        Address::parse(&format!("s3://{BUCKET}/{key}")).expect("a key")
+    fn access(&self) -> &'static Access {
+        &Access {
+            bucket: "s3://bucket",
+            path: "",
+            endpoint: "aws_endpoint_url",
+            settings: &[
+                ("aws_secret_access_key", SECRET_KEY),
+                ("aws_access_key_id", ACCESS_KEY),
+                ("aws_region", "us-east-1"),
+            ],
+        }
     }
 
-    /// Options that reach the server, and lose little time over faults.
-    #[must_use]
-    pub fn options(&self) -> StorageOptions {
-        options(self.endpoint())
+    fn write(&self, key: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.root.path().join(BUCKET).join(key);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(path, bytes)
     }
 
-    /// The same through a proxy.
-    #[must_use]
-    pub fn options_through(&self, proxy: &FaultProxy) -> StorageOptions {
-        options(proxy.endpoint())
+    fn read(&self, key: &str) -> Option<Vec<u8>> {
+        fs::read(self.root.path().join(BUCKET).join(key)).ok()
     }
 
-    /// Environment variables by which another program reaches the server. The endpoint may be a
-    /// proxy's.
-    #[must_use]
-    pub fn environment(&self, endpoint: &str) -> Vec<(&'static str, String)> {
-        vec![
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ENDPOINT_URL", endpoint.to_owned()),
-        ]
-    }
-
-    /// The folder that holds the bucket's objects as files.
-    #[must_use]
-    pub fn folder(&self) -> PathBuf {
-        self.root.path().join(BUCKET)
-    }
-
-    /// How many parts of unfinished uploads the server holds.
-    ///
-    /// # Errors
-    ///
-    /// If its folder can't be read.
-    pub fn unfinished_parts(&self) -> io::Result<usize> {
+    fn unfinished_parts(&self) -> io::Result<usize> {
         let mut parts = 0;
         for entry in fs::read_dir(self.root.path())? {
             let name = entry?.file_name();
@@ -125,21 +103,6 @@ impl S3Server {
             parts += usize::from(name.starts_with(".upload_id-"));
         }
         Ok(parts)
-    }
-}
-
-fn options(endpoint: String) -> StorageOptions {
-    StorageOptions {
-        endpoint: Some(endpoint),
-        retry_for: Some(Duration::from_secs(30)),
-        stall: Some(Duration::from_secs(2)),
-        first_wait: Some(Duration::from_millis(5)),
-        settings: vec![
-            ("aws_access_key_id".to_owned(), ACCESS_KEY.to_owned()),
-            ("aws_secret_access_key".to_owned(), SECRET_KEY.to_owned()),
-            ("aws_region".to_owned(), "us-east-1".to_owned()),
-        ],
-        ..StorageOptions::default()
     }
 }
 

@@ -116,7 +116,7 @@ fn answer(
 }
 
 /// From `bytes=a-b`.
-fn bounds(range: &str, size: usize) -> Option<(usize, usize)> {
+pub(super) fn bounds(range: &str, size: usize) -> Option<(usize, usize)> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let first = first.parse().ok()?;
     let end = last.parse().map_or(size, |last: usize| size.min(last.saturating_add(1)));

@@ -3,17 +3,9 @@
 use std::io::Write;
 use std::sync::Barrier;
 
-use storage::{Listed, StorageError};
+use storage::{Listed, Storage, StorageError};
 
-use crate::{PART, Place, noise, read_from};
-
-/// Makes of each function a test a place.
-macro_rules! everywhere {
-    ($($name:ident)*) => {
-        mod local { $(#[test] fn $name() { super::$name(&crate::Place::local()); })* }
-        mod s3 { $(#[test] fn $name() { super::$name(&crate::Place::s3()); })* }
-    };
-}
+use crate::{PART, Place, drops_parts, noise, read_from};
 
 everywhere! {
     what_is_put_is_read_back_and_replaced
@@ -102,6 +94,8 @@ fn a_dropped_writer_leaves_things_as_they_were(place: &Place) {
     drop(write(10));
     drop(write(2 * PART));
     assert_eq!(place.storage.read(&at).unwrap(), "before");
+    assert!(place.leftovers() == 0 || !drops_parts(&at));
+    place.storage.put(&at, "after").unwrap();
     assert_eq!(place.leftovers(), 0);
 }
 
@@ -149,6 +143,20 @@ fn a_listing_has_every_object_below_and_nothing_beside(place: &Place) {
     for listed in found {
         let bytes = place.storage.read(&folder.join(&listed.relative)).unwrap();
         assert_eq!(bytes.len() as u64, listed.bytes, "{}", listed.relative);
+    }
+}
+
+#[test]
+fn a_marker_of_a_folder_is_not_listed_and_hides_no_object_of_its_name() {
+    for server in [crate::gs(), crate::az()] {
+        for (key, bytes) in [("a", "bytes"), ("a/", ""), ("a/b", "bytes"), ("c/", ""), ("c/d", "")]
+        {
+            server.write(key, bytes.as_bytes()).unwrap();
+        }
+        let storage = Storage::new(server.options()).unwrap();
+        let listed = storage.list(&server.address("")).unwrap();
+        let names = listed.iter().map(|listed| (listed.relative.as_str(), listed.bytes));
+        assert_eq!(names.collect::<Vec<_>>(), [("a", 5), ("a/b", 5), ("c/d", 0)]);
     }
 }
 

@@ -1,49 +1,74 @@
 //! Byte-exact in spite of a store's faults, or a clear error.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use storage::testing::{Fault, FaultProxy, Request, S3Server};
+use storage::testing::{AzureServer, Fault, FaultProxy, Request, StoreServer};
 use storage::{Address, Notice, Storage, StorageError, StorageOptions};
 
-use crate::{PART, cause, noise, read_from, small};
+use crate::{AnyServer, PART, az, cause, drops_parts, noise, read_from, s3, small};
+
+everywhere! {
+    ;
+    reads_are_exact_in_spite_of_every_fault
+    writes_are_exact_in_spite_of_every_fault
+    an_upload_whose_completion_was_not_answered_is_complete
+    a_creation_that_was_not_answered_is_known_for_whose_it_is
+    a_listing_of_several_pages_is_complete_in_spite_of_faults
+    a_refusal_is_not_tried_again
+    wrong_credentials_and_a_bucket_that_is_not_there_are_told_at_once
+    a_listing_that_is_refused_is_told_at_once
+    an_object_that_changes_while_it_is_read_is_an_error
+    a_writer_that_failed_is_not_finished_and_leaves_nothing
+}
 
 /// A server behind a proxy with a plan.
 struct Faulty {
-    server: S3Server,
+    server: AnyServer,
     proxy: FaultProxy,
     storage: Storage,
 }
 
 impl Faulty {
-    fn new(plan: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static) -> Self {
-        Self::with(plan, |options| options)
+    fn new(
+        server: AnyServer,
+        plan: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(server, plan, |options| options)
     }
 
     fn with(
+        server: AnyServer,
         plan: impl Fn(&Request) -> Option<Fault> + Send + Sync + 'static,
         change: impl FnOnce(StorageOptions) -> StorageOptions,
     ) -> Self {
-        let server = S3Server::start().unwrap();
         let proxy = FaultProxy::start(server.endpoint(), plan).unwrap();
         let storage = Storage::new(change(small(server.options_through(&proxy)))).unwrap();
         Self { server, proxy, storage }
     }
 
-    /// Puts an object past the proxy.
+    /// Makes an object past the proxy.
     fn object(&self, name: &str, bytes: &[u8]) -> Address {
-        let path = self.server.folder().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
+        self.server.write(name, bytes).unwrap();
         self.server.address(name)
     }
 
     /// Reads an object past the proxy.
     fn written(&self, name: &str) -> Option<Vec<u8>> {
-        fs::read(self.server.folder().join(name)).ok()
+        self.server.read(name)
     }
+}
+
+/// Whether a request is for a page of a listing.
+fn lists(request: &Request) -> bool {
+    request.target.contains("list-type") || request.target.contains("comp=list")
+}
+
+/// Whether a request makes an object of the parts of an upload.
+fn completes(request: &Request) -> bool {
+    request.method == "POST" && request.target.contains("uploadId=")
+        || request.target.contains("comp=blocklist")
 }
 
 const ANSWERS: [Fault; 8] = [
@@ -62,9 +87,8 @@ fn every_second(faults: &'static [Fault]) -> impl Fn(&Request) -> Option<Fault> 
     move |request| (request.index % 2 == 0).then(|| faults[request.index / 2 % faults.len()])
 }
 
-#[test]
-fn reads_are_exact_in_spite_of_every_fault() {
-    let faulty = Faulty::with(every_second(&ANSWERS), |options| StorageOptions {
+fn reads_are_exact_in_spite_of_every_fault(server: AnyServer) {
+    let faulty = Faulty::with(server, every_second(&ANSWERS), |options| StorageOptions {
         stall: Some(Duration::from_millis(400)),
         ..options
     });
@@ -82,15 +106,17 @@ fn reads_are_exact_in_spite_of_every_fault() {
     }
 }
 
-#[test]
-fn writes_are_exact_in_spite_of_every_fault() {
-    let faulty = Faulty::new(every_second(&[
-        Fault::SlowDown,
-        Fault::Lost,
-        Fault::Refuse,
-        Fault::Reset { after: 0 },
-        Fault::Cut { after: 0 },
-    ]));
+fn writes_are_exact_in_spite_of_every_fault(server: AnyServer) {
+    let faulty = Faulty::new(
+        server,
+        every_second(&[
+            Fault::SlowDown,
+            Fault::Lost,
+            Fault::Refuse,
+            Fault::Reset { after: 0 },
+            Fault::Cut { after: 0 },
+        ]),
+    );
     let bytes = noise(4 * PART + 99);
     let mut writer = faulty.storage.writer(&faulty.server.address("large")).unwrap();
     writer.write_all(&bytes).unwrap();
@@ -107,12 +133,10 @@ fn writes_are_exact_in_spite_of_every_fault() {
     assert!(faulty.proxy.faults() > 10);
 }
 
-#[test]
-fn an_upload_whose_completion_was_not_answered_is_complete() {
-    let completes = AtomicUsize::new(0);
-    let faulty = Faulty::new(move |request| {
-        let is_complete = request.method == "POST" && request.target.contains("uploadId=");
-        (is_complete && completes.fetch_add(1, Ordering::Relaxed) == 0).then_some(Fault::Lost)
+fn an_upload_whose_completion_was_not_answered_is_complete(server: AnyServer) {
+    let seen = AtomicUsize::new(0);
+    let faulty = Faulty::new(server, move |request| {
+        (completes(request) && seen.fetch_add(1, Ordering::Relaxed) == 0).then_some(Fault::Lost)
     });
     let bytes = noise(PART + 1);
     let mut writer = faulty.storage.writer(&faulty.server.address("object")).unwrap();
@@ -122,9 +146,8 @@ fn an_upload_whose_completion_was_not_answered_is_complete() {
     assert!(faulty.written("object").unwrap() == bytes);
 }
 
-#[test]
-fn a_creation_that_was_not_answered_is_known_for_whose_it_is() {
-    let faulty = Faulty::new(|request| {
+fn a_creation_that_was_not_answered_is_known_for_whose_it_is(server: AnyServer) {
+    let faulty = Faulty::new(server, |request| {
         let spoilt = request.method == "PUT" && request.target.contains("spoilt");
         (spoilt && request.index < 4).then_some(Fault::Lost)
     });
@@ -133,15 +156,14 @@ fn a_creation_that_was_not_answered_is_known_for_whose_it_is() {
     assert!(!faulty.storage.create(&ours, "ours").unwrap());
     assert!(faulty.proxy.faults() > 0);
 
-    let faulty = Faulty::new(|request| (request.index == 1).then_some(Fault::Lost));
+    let faulty = Faulty::new(faulty.server, |request| (request.index == 1).then_some(Fault::Lost));
     let theirs = faulty.server.address("theirs");
     assert!(faulty.storage.create(&theirs, "the same").unwrap());
     assert!(!faulty.storage.create(&theirs, "the same").unwrap());
     assert_eq!(faulty.proxy.faults(), 1);
 }
 
-#[test]
-fn a_listing_of_two_pages_is_complete_in_spite_of_faults() {
+fn a_listing_of_several_pages_is_complete_in_spite_of_faults(server: AnyServer) {
     let plan = |request: &Request| {
         let page = [
             [Some(Fault::SlowDown), Some(Fault::Cut { after: 5_000 }), None],
@@ -149,8 +171,8 @@ fn a_listing_of_two_pages_is_complete_in_spite_of_faults() {
         ];
         page.as_flattened().get(request.index).copied().flatten()
     };
-    // The server reads every object for a listing; that takes its time.
-    let faulty = Faulty::with(plan, |options| StorageOptions {
+    // The server of S3 reads every object for a listing; that takes its time.
+    let faulty = Faulty::with(server, plan, |options| StorageOptions {
         stall: Some(Duration::from_secs(30)),
         retry_for: Some(Duration::from_secs(120)),
         ..options
@@ -178,6 +200,7 @@ fn a_fault_that_stays_ends_in_an_error_that_says_what_was_tried() {
 
 fn gives_up(fault: Fault) {
     let faulty = Faulty::with(
+        s3(),
         move |request| (request.method != "HEAD").then_some(fault),
         |options| StorageOptions {
             retry_for: Some(Duration::from_secs(1)),
@@ -207,6 +230,7 @@ fn gives_up(fault: Fault) {
 #[test]
 fn a_reader_that_gives_up_says_what_was_tried() {
     let faulty = Faulty::with(
+        s3(),
         |request| request.range.as_ref().map(|_| Fault::SlowDown),
         |options| StorageOptions { retry_for: Some(Duration::from_millis(500)), ..options },
     );
@@ -216,9 +240,8 @@ fn a_reader_that_gives_up_says_what_was_tried() {
     assert!(error.to_string().contains("s3://bucket/object"), "{error}");
 }
 
-#[test]
-fn a_refusal_is_not_tried_again() {
-    let faulty = Faulty::new(|_| Some(Fault::Forbidden));
+fn a_refusal_is_not_tried_again(server: AnyServer) {
+    let faulty = Faulty::new(server, |_| Some(Fault::Forbidden));
     let at = faulty.server.address("object");
     let error = faulty.storage.read(&at).unwrap_err();
     assert!(matches!(error, StorageError::Denied { .. }), "{error:?}");
@@ -228,11 +251,12 @@ fn a_refusal_is_not_tried_again() {
     assert!(matches!(error, StorageError::Denied { .. }), "{error:?}");
 }
 
-#[test]
-fn wrong_credentials_and_a_bucket_that_is_not_there_are_told_at_once() {
-    let server = S3Server::start().unwrap();
+fn wrong_credentials_and_a_bucket_that_is_not_there_are_told_at_once(server: AnyServer) {
     let storage = Storage::new(server.options()).unwrap();
-    let elsewhere = Address::parse("s3://no-such-bucket/object").unwrap();
+    let object = server.address("object");
+    let text = object.to_string();
+    let (scheme, _) = text.split_once("://").unwrap();
+    let elsewhere = Address::parse(&format!("{scheme}://no-such-bucket/object")).unwrap();
     assert!(storage.read(&elsewhere).unwrap_err().is_missing());
     assert!(storage.put(&elsewhere, "bytes").unwrap_err().is_missing());
     assert_eq!(storage.stat(&elsewhere).unwrap(), None);
@@ -242,16 +266,21 @@ fn wrong_credentials_and_a_bucket_that_is_not_there_are_told_at_once() {
     let error = long.err().or_else(|| writer.finish().err().map(|error| error.to_string()));
     assert!(error.as_ref().is_some_and(|error| error.contains("nothing is there")), "{error:?}");
 
-    let mut options = server.options();
-    options.settings[1].1 = "another".to_owned();
-    let error = Storage::new(options).unwrap().read(&server.address("object")).unwrap_err();
-    assert!(matches!(error, StorageError::Denied { .. }), "{error:?}");
+    let (mut wrong, mut none) = (server.options(), server.options());
+    wrong.settings[0].1 = "another".to_owned();
+    none.settings.push(("skip_signature".to_owned(), "true".to_owned()));
+    for options in [wrong, none] {
+        let storage = Storage::new(options).unwrap();
+        for error in [storage.read(&object).map(|_| ()), storage.list(&object).map(|_| ())] {
+            let error = error.unwrap_err();
+            assert!(matches!(error, StorageError::Denied { .. }), "{error:?}");
+            assert!(error.to_string().contains("credentials"), "{error}");
+        }
+    }
 }
 
-#[test]
-fn a_listing_that_is_refused_is_told_at_once() {
-    let faulty =
-        Faulty::new(|request| request.target.contains("list-type").then_some(Fault::Forbidden));
+fn a_listing_that_is_refused_is_told_at_once(server: AnyServer) {
+    let faulty = Faulty::new(server, |request| lists(request).then_some(Fault::Forbidden));
     for result in [
         faulty.storage.list(&faulty.server.address("folder")).map(|_| ()),
         faulty.storage.stat(&faulty.server.address("folder")).map(|_| ()),
@@ -264,19 +293,52 @@ fn a_listing_that_is_refused_is_told_at_once() {
 
 #[test]
 fn credentials_that_are_not_set_are_told_soon() {
-    let server = S3Server::start().unwrap();
-    let mut options = server.options();
     // No metadata service answers on a port that was just given back.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    options.settings = vec![("aws_metadata_endpoint".to_owned(), format!("http://{free}"))];
-    let error = Storage::new(options).unwrap().read(&server.address("object")).unwrap_err();
-    assert!(matches!(error, StorageError::NoCredentials { .. }), "{error:?}");
-    assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error}");
+    let aws = [("aws_metadata_endpoint", format!("http://{free}"))];
+    let azure = [
+        ("azure_storage_account_name", "testaccount".to_owned()),
+        ("azure_msi_endpoint", format!("http://{free}/metadata/identity/oauth2/token")),
+    ];
+    for (server, settings, named) in
+        [(s3(), &aws[..], "AWS_ACCESS_KEY_ID"), (az(), &azure[..], "AZURE_STORAGE_ACCOUNT_KEY")]
+    {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let options = StorageOptions { settings: settings.collect(), ..server.options() };
+        let error = Storage::new(options).unwrap().read(&server.address("object")).unwrap_err();
+        assert!(matches!(error, StorageError::NoCredentials { .. }), "{error:?}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
 }
 
 #[test]
-fn an_object_that_changes_while_it_is_read_is_an_error() {
-    let faulty = Faulty::new(|_| None);
+fn an_account_that_is_not_named_is_told_at_once() {
+    let server = AzureServer::start().unwrap();
+    let options = StorageOptions { settings: vec![], ..server.options() };
+    let error = Storage::new(options).unwrap().read(&server.address("object")).unwrap_err();
+    assert!(matches!(error, StorageError::Settings { .. }), "{error:?}");
+    // Unless the address does.
+    let at = Address::parse("az://container@testaccount/object").unwrap();
+    let options =
+        StorageOptions { settings: server.options().settings.split_off(1), ..server.options() };
+    server.write("object", b"bytes").unwrap();
+    assert_eq!(Storage::new(options).unwrap().read(&at).unwrap(), "bytes");
+}
+
+#[test]
+fn a_deletion_that_is_refused_within_a_batch_is_told_at_once() {
+    let server = AzureServer::start().unwrap();
+    let storage = Storage::new(server.options()).unwrap();
+    let at = server.address("object");
+    storage.put(&at, "bytes").unwrap();
+    server.refuse_deletion();
+    let error = storage.delete(&at).unwrap_err();
+    assert!(matches!(error, StorageError::Denied { .. }), "{error:?}");
+    assert_eq!(storage.read(&at).unwrap(), "bytes");
+}
+
+fn an_object_that_changes_while_it_is_read_is_an_error(server: AnyServer) {
+    let faulty = Faulty::new(server, |_| None);
     let at = faulty.server.address("object");
     faulty.storage.put(&at, noise(200_000)).unwrap();
     let mut reader = faulty.storage.reader(&at, 0).unwrap();
@@ -289,19 +351,24 @@ fn an_object_that_changes_while_it_is_read_is_an_error() {
     reader.read_exact(&mut start).unwrap_err();
 }
 
-#[test]
-fn a_writer_that_failed_is_not_finished_and_leaves_nothing() {
+fn a_writer_that_failed_is_not_finished_and_leaves_nothing(server: AnyServer) {
+    let seen = AtomicUsize::new(0);
     let faulty = Faulty::with(
-        |request| (request.target.contains("partNumber=2")).then_some(Fault::SlowDown),
+        server,
+        move |request| {
+            let part = ["partNumber=", "comp=block&"].iter().any(|of| request.target.contains(of));
+            (part && seen.fetch_add(1, Ordering::Relaxed) > 0).then_some(Fault::SlowDown)
+        },
         |options| StorageOptions { retry_for: Some(Duration::from_millis(100)), ..options },
     );
-    let mut writer = faulty.storage.writer(&faulty.server.address("object")).unwrap();
+    let at = faulty.server.address("object");
+    let mut writer = faulty.storage.writer(&at).unwrap();
     let written = writer.write_all(&noise(6 * PART));
     let finished = writer.finish();
     assert!(written.is_err());
     assert!(matches!(finished, Err(StorageError::Spoilt { .. })));
     assert_eq!(faulty.written("object"), None);
-    assert_eq!(faulty.server.unfinished_parts().unwrap(), 0);
+    assert!(faulty.server.unfinished_parts().unwrap() == 0 || !drops_parts(&at));
 }
 
 #[test]
@@ -309,6 +376,7 @@ fn the_user_is_told_when_requests_go_on_failing() {
     let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let kept = std::sync::Arc::clone(&told);
     let faulty = Faulty::with(
+        s3(),
         |request| (request.index < 6).then_some(Fault::SlowDown),
         |options| StorageOptions {
             notice: Some(Notice::new(move |text| kept.lock().unwrap().push(text.to_owned()))),

@@ -37,26 +37,25 @@ fn start(place: &Place) -> Child {
     child
 }
 
-#[test]
-fn a_killed_writer_leaves_nothing_to_be_seen_and_its_lock_comes_free() {
-    for place in [Place::local(), Place::s3()] {
-        let mut child = start(&place);
-        let (lock, object) = (place.root.join("lock"), place.root.join("object"));
-        assert!(place.storage.lock(&lock).unwrap().is_none());
-        assert_eq!(place.storage.sweep(&place.root).unwrap(), 0);
-        child.kill().unwrap();
-        child.wait().unwrap();
+everywhere! { a_killed_writer_leaves_nothing_to_be_seen_and_its_lock_comes_free }
 
-        assert_eq!(place.storage.stat(&object).unwrap(), None);
-        let lock = place.storage.lock(&lock).unwrap().expect("its holder is gone");
-        let seen = place.storage.list(&place.root).unwrap();
-        assert!(seen.iter().all(|listed| listed.relative == "lock"), "{seen:?}");
+fn a_killed_writer_leaves_nothing_to_be_seen_and_its_lock_comes_free(place: &Place) {
+    let mut child = start(place);
+    let (lock, object) = (place.root.join("lock"), place.root.join("object"));
+    assert!(place.storage.lock(&lock).unwrap().is_none());
+    assert_eq!(place.storage.sweep(&place.root).unwrap(), 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
 
-        place.storage.put(&object, "whole").unwrap();
-        assert_eq!(place.storage.read(&object).unwrap(), "whole");
-        let swept = place.storage.sweep(&place.root).unwrap();
-        assert_eq!(swept, usize::from(matches!(place.keeps, Keeps::Folder(_))));
-        assert_eq!(place.storage.read(&object).unwrap(), "whole");
-        drop(lock);
-    }
+    assert_eq!(place.storage.stat(&object).unwrap(), None);
+    let lock = place.storage.lock(&lock).unwrap().expect("its holder is gone");
+    let seen = place.storage.list(&place.root).unwrap();
+    assert!(seen.iter().all(|listed| listed.relative == "lock"), "{seen:?}");
+
+    place.storage.put(&object, "whole").unwrap();
+    assert_eq!(place.storage.read(&object).unwrap(), "whole");
+    let swept = place.storage.sweep(&place.root).unwrap();
+    assert_eq!(swept, usize::from(matches!(place.keeps, Keeps::Folder(_))));
+    assert_eq!(place.storage.read(&object).unwrap(), "whole");
+    drop(lock);
 }

@@ -4,52 +4,54 @@ use std::sync::Arc;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use storage::testing::{Fault, FaultProxy, S3Server};
+use storage::testing::{Fault, FaultProxy};
 use storage::{Storage, StorageError};
 
-use crate::{LEASE, Place, small};
+use crate::{AnyServer, LEASE, Place, small};
 
-#[test]
-fn two_locks_exclude_each_other_until_one_is_released() {
-    for place in [Place::local(), Place::s3()] {
-        let at = place.root.join("folder/lock");
-        let other = place.storage.clone();
-        let lock = place.storage.lock(&at).unwrap().expect("free");
-        assert!(other.lock(&at).unwrap().is_none());
-        lock.check().unwrap();
-        drop(lock);
-        let again = other.lock(&at).unwrap().expect("released");
-        assert!(place.storage.lock(&at).unwrap().is_none());
-        drop(again);
-    }
+everywhere! {
+    two_locks_exclude_each_other_until_one_is_released
+    of_many_that_lock_at_once_one_holds_it
+    ;
+    a_lock_that_is_not_renewed_is_taken_over_and_its_holder_told
+    a_lock_is_kept_in_spite_of_faults
 }
 
-#[test]
-fn of_many_that_lock_at_once_one_holds_it() {
-    for place in [Place::local(), Place::s3()] {
-        let at = place.root.join("lock");
-        let (start, held) = (Barrier::new(6), AtomicUsize::new(0));
-        let locks: Vec<_> = std::thread::scope(|threads| {
-            let takers: Vec<_> = (0..6)
-                .map(|_| {
-                    threads.spawn(|| {
-                        start.wait();
-                        let lock = place.storage.lock(&at).unwrap();
-                        held.fetch_add(usize::from(lock.is_some()), Ordering::SeqCst);
-                        lock
-                    })
+fn two_locks_exclude_each_other_until_one_is_released(place: &Place) {
+    let at = place.root.join("folder/lock");
+    let other = place.storage.clone();
+    let lock = place.storage.lock(&at).unwrap().expect("free");
+    assert!(other.lock(&at).unwrap().is_none());
+    lock.check().unwrap();
+    drop(lock);
+    let again = other.lock(&at).unwrap().expect("released");
+    assert!(place.storage.lock(&at).unwrap().is_none());
+    drop(again);
+}
+
+fn of_many_that_lock_at_once_one_holds_it(place: &Place) {
+    let at = place.root.join("lock");
+    let (start, held) = (Barrier::new(6), AtomicUsize::new(0));
+    let locks: Vec<_> = std::thread::scope(|threads| {
+        let takers: Vec<_> = (0..6)
+            .map(|_| {
+                threads.spawn(|| {
+                    start.wait();
+                    let lock = place.storage.lock(&at).unwrap();
+                    held.fetch_add(usize::from(lock.is_some()), Ordering::SeqCst);
+                    lock
                 })
-                .collect();
-            takers.into_iter().map(|taker| taker.join().unwrap()).collect()
-        });
-        assert_eq!(held.load(Ordering::SeqCst), 1);
-        drop(locks);
-    }
+            })
+            .collect();
+        takers.into_iter().map(|taker| taker.join().unwrap()).collect()
+    });
+    assert_eq!(held.load(Ordering::SeqCst), 1);
+    drop(locks);
 }
 
 #[test]
 fn a_lock_is_held_for_longer_than_its_lease() {
-    let place = Place::s3();
+    let place = Place::on(crate::s3());
     let at = place.root.join("lock");
     let lock = place.storage.lock(&at).unwrap().expect("free");
     std::thread::sleep(LEASE * 2);
@@ -57,9 +59,7 @@ fn a_lock_is_held_for_longer_than_its_lease() {
     assert!(place.storage.lock(&at).unwrap().is_none());
 }
 
-#[test]
-fn a_lock_that_is_not_renewed_is_taken_over_and_its_holder_told() {
-    let server = S3Server::start().unwrap();
+fn a_lock_that_is_not_renewed_is_taken_over_and_its_holder_told(server: AnyServer) {
     let cut = Arc::new(AtomicBool::new(false));
     let is_cut = Arc::clone(&cut);
     let proxy = FaultProxy::start(server.endpoint(), move |_| {
@@ -82,9 +82,7 @@ fn a_lock_that_is_not_renewed_is_taken_over_and_its_holder_told() {
     assert!(first.lock(&at).unwrap().is_none());
 }
 
-#[test]
-fn a_lock_is_kept_in_spite_of_faults() {
-    let server = S3Server::start().unwrap();
+fn a_lock_is_kept_in_spite_of_faults(server: AnyServer) {
     let proxy = FaultProxy::start(server.endpoint(), |request| {
         [Some(Fault::Lost), None, Some(Fault::SlowDown), None, None][request.index % 5]
     })
