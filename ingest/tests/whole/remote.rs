@@ -6,8 +6,10 @@ use ingest::read::ShardSet;
 use ingest::repair::{Repair, repair};
 use ingest::verify::verify;
 use ingest::{IngestError, LEAST_MEMORY, Settings, Silent, run};
-use storage::testing::{Fault, FaultProxy, S3Server, StoreServer, TlsProxy};
-use storage::{Address, Storage};
+use storage::testing::{
+    AzureServer, Fault, FaultProxy, GcsServer, S3Server, StoreServer, TlsProxy,
+};
+use storage::{Address, Storage, StorageOptions};
 
 use crate::case::{Case, members, parquet, picture, tar, told, warc};
 
@@ -62,24 +64,47 @@ fn same_as_local(storage: &Storage, out: &Address, local: &Path) {
 }
 
 #[test]
-fn a_run_between_buckets_gives_the_same_bytes_though_the_network_fails() {
+fn a_run_within_s3_gives_the_same_bytes_though_the_network_fails() {
     let server = S3Server::start().unwrap();
-    let proxy = FaultProxy::start(server.endpoint(), |request| match request.index % 9 {
-        2 => Some(Fault::SlowDown),
-        4 => Some(Fault::Refuse),
-        6 if request.method == "GET" => Some(Fault::Reset { after: 100 }),
-        8 if request.method == "GET" => Some(Fault::Cut { after: 50 }),
-        _ => None,
-    })
-    .unwrap();
-    let storage = Storage::new(server.options()).unwrap();
-    let case = crawl(&storage, &server.address("crawl"));
+    run_between(&server, &server);
+}
+
+#[test]
+fn a_run_from_google_to_azure_gives_the_same_bytes_though_the_network_fails() {
+    run_between(&GcsServer::start().unwrap(), &AzureServer::start().unwrap());
+}
+
+#[test]
+fn a_run_from_azure_to_google_gives_the_same_bytes_though_the_network_fails() {
+    run_between(&AzureServer::start().unwrap(), &GcsServer::start().unwrap());
+}
+
+fn run_between(from: &dyn StoreServer, to: &dyn StoreServer) {
+    let proxies = [from, to].map(|server| {
+        FaultProxy::start(server.endpoint(), |request| match request.index % 9 {
+            2 => Some(Fault::SlowDown),
+            4 => Some(Fault::Refuse),
+            6 if request.method == "GET" => Some(Fault::Reset { after: 100 }),
+            8 if request.method == "GET" => Some(Fault::Cut { after: 50 }),
+            _ => None,
+        })
+        .unwrap()
+    });
+    let storage = Storage::new(reaching(&[(from, from.endpoint()), (to, to.endpoint())])).unwrap();
+    let case = crawl(&storage, &from.address("crawl"));
     let whole = case.run(&["crawl"], "local");
     assert_eq!((whole.part.accepted, whole.manifest.rejected), (11 + 9 + 6 + 5, 1));
 
-    let settings = remote(&case, &server, &proxy);
+    let [first, second] = &proxies;
+    let settings = Settings {
+        sources: vec![from.address("crawl")],
+        out: to.address("shards"),
+        storage: reaching(&[(from, first.endpoint()), (to, second.endpoint())]),
+        ..case.settings(&[], "")
+    };
     run(&settings, &Silent).unwrap();
-    assert!(proxy.faults() > 20, "{} faults", proxy.faults());
+    let faults = first.faults() + second.faults();
+    assert!(faults > 20, "{faults} faults");
     same_as_local(&storage, &settings.out, &case.path("local"));
 
     // A damaged shard is made again from the bucket.
@@ -98,6 +123,14 @@ fn a_run_between_buckets_gives_the_same_bytes_though_the_network_fails() {
     };
     repair(&storage, &mend, &Silent).unwrap();
     same_as_local(&storage, &settings.out, &case.path("local"));
+    assert_eq!(verify(&storage, &settings.out, &whole.manifest, &Silent).unwrap(), []);
+}
+
+/// Options that reach several servers, each at an endpoint of its own.
+fn reaching(servers: &[(&dyn StoreServer, String)]) -> StorageOptions {
+    let settings = servers.iter().flat_map(|(server, endpoint)| server.environment(endpoint));
+    let settings = settings.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    StorageOptions { endpoint: None, settings, ..servers[0].0.options() }
 }
 
 #[test]
