@@ -44,9 +44,14 @@ impl Answer {
         // S3's codes for a request that was cut short or garbled on its way.
         const GARBLED: [&str; 4] =
             ["RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"];
+        // Azure's for a state that only its user ends; its other conflicts pass, as those of S3 do.
+        const LASTING: [&str; 3] =
+            ["BlobArchived", "BlobBeingRehydrated", "BlobImmutableDueToPolicy"];
+        let says = |codes: &[&str]| codes.iter().any(|code| self.body.contains(code));
         match self.status {
-            400 => GARBLED.iter().any(|code| self.body.contains(code)),
-            408 | 409 | 425 | 429 => true,
+            400 => says(&GARBLED),
+            409 => !says(&LASTING),
+            408 | 425 | 429 => true,
             501 | 505 => false,
             status => status >= 500,
         }
@@ -135,8 +140,8 @@ impl HttpService for Watched {
     }
 }
 
-/// Azure deletes in batches, of which this crate makes each of one request. The answer to it, if it is
-/// a refusal, has a status of its own within the batch's answer; `object_store` makes a text of it.
+/// Azure deletes in batches, each of which this crate makes of one request. The answer to it, if it
+/// is a refusal, has a status of its own within the batch's answer; `object_store` makes a text of it.
 fn refused_in_batch(body: &str) -> Option<Answer> {
     let (_, answer) = body.split_once("HTTP/1.1 ")?;
     let status = answer.split(' ').next()?.parse().ok()?;

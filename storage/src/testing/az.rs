@@ -28,6 +28,7 @@ struct Store {
     /// Blocks that are part of no blob yet, by the blob's name and their ids.
     blocks: HashMap<String, BTreeMap<String, Bytes>>,
     keeps_all: bool,
+    archived: bool,
 }
 
 impl AzureServer {
@@ -49,6 +50,11 @@ impl AzureServer {
     /// From now on refuses to delete, as to an account that may only read and write.
     pub fn refuse_deletion(&self) {
         locked(&self.store).keeps_all = true;
+    }
+
+    /// Moves all blobs to the archive, from which nothing is read.
+    pub fn archive(&self) {
+        locked(&self.store).archived = true;
     }
 }
 
@@ -113,6 +119,9 @@ impl Store {
 
     fn get(&self, key: &str, request: &Request) -> Result<Answer, Refusal> {
         let object = self.objects.get(key).ok_or(NO_BLOB)?;
+        if self.archived && request.method == Method::GET {
+            return Err((StatusCode::CONFLICT, "BlobArchived"));
+        }
         let range = request.header("x-ms-range").or_else(|| request.header(header::RANGE));
         let answer = object.answer(&request.method, range);
         let mut answer = answer.ok_or((StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange"))?;

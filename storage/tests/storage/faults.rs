@@ -337,6 +337,18 @@ fn a_deletion_that_is_refused_within_a_batch_is_told_at_once() {
     assert_eq!(storage.read(&at).unwrap(), "bytes");
 }
 
+#[test]
+fn a_blob_in_the_archive_is_told_at_once() {
+    let server = AzureServer::start().unwrap();
+    server.archive();
+    let faulty = Faulty::new(Box::new(server), |_| None);
+    let at = faulty.object("object", b"bytes");
+    let error = faulty.storage.read(&at).unwrap_err();
+    let StorageError::Refused { source, .. } = error else { panic!("{error:?}") };
+    assert!(source.to_string().contains("BlobArchived"), "{source}");
+    assert_eq!(faulty.proxy.log().len(), 1);
+}
+
 fn an_object_that_changes_while_it_is_read_is_an_error(server: AnyServer) {
     let faulty = Faulty::new(server, |_| None);
     let at = faulty.server.address("object");
