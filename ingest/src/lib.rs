@@ -18,6 +18,7 @@ pub mod container;
 pub mod draw;
 pub mod duplicates;
 mod error;
+mod hashed;
 pub mod inspect;
 mod known;
 mod make;

@@ -1,9 +1,10 @@
 //! The stream of pictures → shards, one after the other.
 //!
 //! Three stages overlap: the stream reads ahead; pictures are worked on, a block of them at a time;
-//! finished row groups are written. A block goes through three steps: its pictures are decoded and
-//! their views cut, in parallel; duplicates are told, in the order of the stream; rows are made of
-//! what is left, in parallel.
+//! finished row groups are put into the file, which a thread of its own hashes and writes
+//! ([`crate::hashed`]). A block goes through three steps: its pictures are decoded and their views
+//! cut, in parallel; duplicates are told, in the order of the stream; rows are made of what is left,
+//! in parallel.
 //!
 //! Pictures are cut into runs of a row group each, counted from the shard's first, so that a group
 //! depends on its own run and on what is known before it, but not on threads or memory.

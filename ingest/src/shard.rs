@@ -1,6 +1,6 @@
 //! Rows → one Parquet file. The bytes follow from the rows and the settings alone.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, StringArray, UInt32Array, UInt64Array};
@@ -21,12 +21,11 @@ use schemas::checksums::CHECKSUMS_KEY;
 use schemas::{ColumnChecksums, IngestSettings, Place, ShardEntry, layout};
 use storage::{Address, Storage};
 
+use crate::hashed::Hashed;
 use crate::row::Row;
 use crate::wide::{Packer, WideColumn};
 use crate::{CREATED_BY, IngestError};
 
-/// Bytes that are hashed at once.
-const HASHED_AT_ONCE: usize = 128 << 10;
 /// Hexadecimal digits of a row group's hash.
 const GROUP_DIGITS: usize = 16;
 
@@ -64,8 +63,8 @@ impl Encoder {
     fn try_new(out: &Address, settings: &IngestSettings) -> ParquetResult<Self> {
         let schema: SchemaRef = Arc::new(settings.layout.arrow_schema());
         // The narrow columns, of a few bytes a row, have no level below 1.
-        let level = ZstdLevel::try_new(settings.zstd_level.max(1))?;
-        let options = ArrowWriterOptions::new().with_properties(properties(level));
+        let narrow_level = ZstdLevel::try_new(settings.zstd_level.max(1))?;
+        let options = ArrowWriterOptions::new().with_properties(properties(narrow_level));
         let writer = |schema: &SchemaRef| {
             ArrowWriter::try_new_with_options(io::sink(), schema.clone(), options.clone())?
                 .into_serialized_writer()
@@ -126,13 +125,14 @@ impl Encoder {
     pub fn create(&self, storage: &Storage, number: u64) -> Result<ShardWriter, IngestError> {
         let at = self.out.join(&file_name(number));
         let writer = storage.writer(&at)?;
-        let (file, _) = ArrowWriter::try_new_with_options(
-            Hashed::new(writer),
-            self.schema.clone(),
-            self.options.clone(),
-        )
-        .and_then(ArrowWriter::into_serialized_writer)
-        .map_err(IngestError::parquet(&at))?;
+        let (file, _) = Hashed::new(writer)
+            .map_err(Into::into)
+            .and_then(|hashed| {
+                let (schema, options) = (self.schema.clone(), self.options.clone());
+                ArrowWriter::try_new_with_options(hashed, schema, options)
+            })
+            .and_then(ArrowWriter::into_serialized_writer)
+            .map_err(IngestError::parquet(&at))?;
         Ok(ShardWriter {
             at,
             file,
@@ -148,7 +148,7 @@ impl Encoder {
 /// A shard in the making.
 pub(crate) struct ShardWriter {
     at: Address,
-    file: SerializedFileWriter<Hashed<storage::Writer>>,
+    file: SerializedFileWriter<Hashed>,
     rows: u64,
     groups: Vec<u32>,
     ends: Vec<u64>,
@@ -182,15 +182,16 @@ impl ShardWriter {
         }
         let metadata = writer.close()?;
         self.file.flush()?;
-        self.hashes.push(group_hash(&self.file.inner_mut().end_group()?));
-        let Hashed { bytes: end, group, .. } = self.file.inner();
-        self.ends.push(*end);
+        let hashed = self.file.inner_mut();
+        let (end, group) = (hashed.bytes(), hashed.group());
+        self.ends.push(end);
         let begin = end - group.len() as u64;
         let checksum = |column: &ColumnChunkMetaData| {
             let (start, length) = column.byte_range();
             crc32c::crc32c(&group[(start - begin) as usize..][..length as usize])
         };
         self.checksums.push(metadata.columns().iter().map(checksum).collect());
+        self.hashes.push(group_hash(&hashed.end_group()?));
         Ok(())
     }
 
@@ -198,8 +199,10 @@ impl ShardWriter {
     pub fn close(self) -> Result<ClosedShard, IngestError> {
         let Self { at, mut file, rows, groups, ends, hashes, checksums } = self;
         file.append_key_value_metadata(KeyValue::new(CHECKSUMS_KEY.into(), checksums.to_text()));
-        let Hashed { writer, bytes, hasher, .. } =
-            file.into_inner().map_err(IngestError::parquet(&at))?;
+        let (writer, bytes, hash) = file
+            .into_inner()
+            .and_then(|hashed| Ok(hashed.finish()?))
+            .map_err(IngestError::parquet(&at))?;
         let entry = ShardEntry {
             file: at.name().to_owned(),
             rows,
@@ -207,7 +210,7 @@ impl ShardWriter {
             row_group_ends: ends,
             row_group_hashes: hashes,
             bytes,
-            blake3: hasher.finalize().to_hex().to_string(),
+            blake3: hash.to_hex().to_string(),
             first: 0,
             pictures: 0,
             start: Place::default(),
@@ -274,70 +277,4 @@ fn narrow_columns(rows: &[Row]) -> Vec<ArrayRef> {
         numbers(|row| row.crop.width),
         numbers(|row| row.crop.height),
     ]
-}
-
-/// A writer that hashes what is written to it. A row group is gathered first, so that its bytes are
-/// hashed and passed on in large pieces.
-struct Hashed<W> {
-    writer: W,
-    bytes: u64,
-    hasher: blake3::Hasher,
-    in_group: bool,
-    /// The newest row group, whole or so far.
-    group: Vec<u8>,
-}
-
-impl<W: Write> Hashed<W> {
-    fn new(writer: W) -> Self {
-        Self { writer, bytes: 0, hasher: blake3::Hasher::new(), in_group: false, group: vec![] }
-    }
-
-    fn begin_group(&mut self) {
-        self.in_group = true;
-        self.group.clear();
-    }
-
-    /// Passes the row group on; its hash.
-    fn end_group(&mut self) -> io::Result<blake3::Hash> {
-        self.in_group = false;
-        let mut of_group = blake3::Hasher::new();
-        // Both hashes of a piece are taken while it is in the processor's cache.
-        for piece in self.group.chunks(HASHED_AT_ONCE) {
-            of_group.update(piece);
-            self.hasher.update(piece);
-        }
-        self.writer.write_all(&self.group).map_err(told)?;
-        Ok(of_group.finalize())
-    }
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let written = if self.in_group {
-            self.group.extend_from_slice(buffer);
-            buffer.len()
-        } else {
-            let written = self.writer.write(buffer).map_err(told)?;
-            self.hasher.update(&buffer[..written]);
-            written
-        };
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    /// Bytes are passed on as they come; to bring them to the disk is for the end.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The error with its causes in its text, since the Parquet library passes on the text alone.
-fn told(error: io::Error) -> io::Error {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    io::Error::new(error.kind(), text)
 }

@@ -76,12 +76,11 @@ fn green_up(rgb: &[u8], size: usize, stored: &mut [u8]) {
     }
     for plane in [green, red, blue] {
         // From below, so that the row above is still as it was.
-        let mut rest = plane;
-        while rest.len() > size {
-            let (before, row) = rest.split_at_mut(rest.len() - size);
-            let above = &before[before.len() - size..];
-            row.iter_mut().zip(above).for_each(|(here, above)| *here = here.wrapping_sub(*above));
-            rest = before;
+        for y in (1..size).rev() {
+            let (before, from_here) = plane.split_at_mut(y * size);
+            let row = from_here[..size].iter_mut();
+            row.zip(&before[(y - 1) * size..])
+                .for_each(|(here, above)| *here = here.wrapping_sub(*above));
         }
     }
 }
