@@ -70,6 +70,7 @@ fn cells(picture: &RgbImage) -> Option<[[i64; CELLS]; CELLS]> {
         return None;
     }
     let whole = LUMA.iter().sum::<u64>() * width as u64 * height as u64;
+    let across: Vec<Vec<_>> = (0..CELLS).map(|cell| shares(cell, width).collect()).collect();
     let (mut columns, mut luma) = (vec![0u32; 3 * width], vec![0u64; width]);
     let mut cells = [[0; CELLS]; CELLS];
     for (row, line) in cells.iter_mut().enumerate() {
@@ -79,8 +80,8 @@ fn cells(picture: &RgbImage) -> Option<[[i64; CELLS]; CELLS]> {
             add(&mut columns, pixels, share);
         }
         weigh(&columns, &mut luma);
-        for (column, cell) in line.iter_mut().enumerate() {
-            let sum: u64 = shares(column, width).map(|(x, share)| u64::from(share) * luma[x]).sum();
+        for (cell, shares) in line.iter_mut().zip(&across) {
+            let sum: u64 = shares.iter().map(|&(x, share)| u64::from(share) * luma[x]).sum();
             *cell = (((sum << LUMA_BITS) + whole / 2) / whole) as i64;
         }
     }
