@@ -80,9 +80,14 @@ pub enum StorageError {
     },
     /// It was tried again and again, and time is up.
     #[error(
-        "can't {action} {address}: gave up after {attempts} {} in {:.1} s; nothing half-written is left to be seen, so running the same again is safe",
+        "can't {action} {address}: gave up after {attempts} {} in {:.1} s{}",
         if *attempts == 1 { "attempt" } else { "attempts" },
-        took.as_secs_f64()
+        took.as_secs_f64(),
+        if *action == "write" {
+            "; nothing half-written is left to be seen, so running the same again is safe"
+        } else {
+            ""
+        }
     )]
     GaveUp {
         /// What was tried, as a verb.

@@ -48,7 +48,9 @@ impl Trouble {
             Self::Changed | Self::Beyond { .. } => false,
             // An answer of which nothing is known was cut short or garbled.
             Self::Store(error @ StoreError::Generic { .. }) => {
-                self.answer().is_none_or(Answer::passes) && !is_untrusted(error)
+                self.answer().is_none_or(Answer::passes)
+                    && !is_untrusted(error)
+                    && !is_endless(error)
             }
             Self::Store(_) => false,
         }
@@ -111,6 +113,12 @@ impl Trouble {
 fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
     chain(error)
         .any(|error| matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
+}
+
+/// Whether one address led to another again and again.
+fn is_endless(error: &(dyn Error + 'static)) -> bool {
+    chain(error)
+        .any(|error| error.downcast_ref().is_some_and(|error: &reqwest::Error| error.is_redirect()))
 }
 
 /// What an error says, with what was the cause of all if it does not say it.

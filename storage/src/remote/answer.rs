@@ -4,8 +4,9 @@
 use std::error::Error;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use futures_util::StreamExt;
-use http::header::RANGE;
+use http::header::{CONTENT_LENGTH, RANGE};
 use http::{Method, StatusCode};
 use object_store::ClientOptions;
 use object_store::client::{
@@ -32,6 +33,9 @@ pub(crate) struct Answer {
 
 /// Bytes of an answer that are kept; enough for the code and the sentence of an error.
 const KEPT: usize = 2048;
+
+/// Bytes that are read of an object whose length is not told; a picture has fewer.
+const UNTOLD: usize = 64 << 20;
 
 impl Answer {
     /// The answer that a library's error came from.
@@ -82,9 +86,14 @@ impl Answer {
         Self::behind(error).is_some_and(|answer| answer.status == 416)
     }
 
-    /// Whether the server knows no such method here.
+    /// Whether the server knows no such method here, or it tells nothing.
     pub fn is_method_unknown(&self) -> bool {
         matches!(self.status, 405 | 501)
+    }
+
+    /// In the place of an answer to HEAD that does not tell the length.
+    fn no_length() -> Self {
+        Self { status: 501, body: "no Content-Length".to_owned(), whole: false }
     }
 }
 
@@ -113,8 +122,17 @@ impl HttpService for Watched {
         // What `object_store` makes of a refusal to these says no more than that it was one.
         let is_plain = lists || request.method() == Method::POST;
         let is_batch = query.contains("comp=batch");
+        let method = request.method().clone();
         let mut response = self.client.execute(request).await?;
         let status = response.status().as_u16();
+        if status == 200 && !lists && !response.headers().contains_key(CONTENT_LENGTH) {
+            if method == Method::HEAD {
+                return Err(HttpError::new(HttpErrorKind::Unknown, Answer::no_length()));
+            }
+            if method == Method::GET {
+                response = with_length(response).await?;
+            }
+        }
         let whole = status == 200 && wants_range;
         if is_batch && status == 202 {
             let (head, body) = response.into_parts();
@@ -149,6 +167,23 @@ fn refused_in_batch(body: &str) -> Option<Answer> {
     let refused = status >= 300 && status != 404;
     let body = answer.chars().take(KEPT).collect();
     refused.then_some(Answer { status, body, whole: false })
+}
+
+/// A body that comes in pieces of which the sum is not told, read to its end.
+async fn with_length(response: HttpResponse) -> Result<HttpResponse, HttpError> {
+    let (mut head, body) = response.into_parts();
+    let mut body = body.bytes_stream();
+    let mut whole = BytesMut::new();
+    while let Some(part) = body.next().await {
+        whole.extend_from_slice(&part?);
+        if whole.len() > UNTOLD {
+            let body = format!("no Content-Length, and more than {UNTOLD} bytes");
+            let answer = Answer { status: 501, body, whole: false };
+            return Err(HttpError::new(HttpErrorKind::Unknown, answer));
+        }
+    }
+    head.headers.insert(CONTENT_LENGTH, whole.len().into());
+    Ok(HttpResponse::from_parts(head, whole.freeze().into()))
 }
 
 async fn start_of(response: HttpResponse) -> String {

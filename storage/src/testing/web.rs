@@ -6,8 +6,10 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use futures_util::TryStreamExt;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,6 +31,8 @@ pub struct WebServerOptions {
     pub bare_ranges: bool,
     /// Calls the ETag of a HEAD weak, as where the body may be compressed.
     pub weak_head: bool,
+    /// Tells no length, as where the body is made while it is sent.
+    pub no_length: bool,
 }
 
 /// Serves the files of a folder.
@@ -47,6 +51,9 @@ impl WebServer {
             async move {
                 let answer = service_fn(move |request| {
                     let response = answer(&folder, options, &request);
+                    let untold = options.no_length && response.status() == StatusCode::OK;
+                    let response =
+                        if untold { in_pieces(response) } else { response.map(BodyExt::boxed) };
                     async move { Ok::<_, Infallible>(response) }
                 });
                 let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
@@ -113,6 +120,14 @@ fn answer(
         *response.body_mut() = Full::new(bytes);
     }
     response
+}
+
+/// The same answer without its length.
+fn in_pieces(response: Response<Full<Bytes>>) -> Response<BoxBody<Bytes, Infallible>> {
+    let (mut head, body) = response.into_parts();
+    head.headers.remove(CONTENT_LENGTH);
+    let body = StreamBody::new(body.into_data_stream().map_ok(Frame::data));
+    Response::from_parts(head, BodyExt::boxed(body))
 }
 
 /// From `bytes=a-b`.
