@@ -87,6 +87,14 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
     if part.cut_short > 0 {
         writeln!(out, "  {:>6} kept though cut short (--strict rejects them)", part.cut_short)?;
     }
+    let labelled: u64 = manifest.class_pictures.iter().sum();
+    if labelled > 0 && labelled < manifest.accepted {
+        let unlabelled = manifest.accepted - labelled;
+        writeln!(
+            out,
+            "  {unlabelled:>6} of the set have no class, beside {labelled} that have one"
+        )?;
+    }
     if summary.hidden > 0 {
         writeln!(out, "  {:>6} hidden files or folders passed over", summary.hidden)?;
     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use archives::{binary, columns, gzip, picture, record, response, tar};
-use arrow::array::{ArrayRef, Int64Array, StringArray, StructArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, StringArray, StructArray, UInt32Array, UInt64Array,
+};
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
 use ingest::container::{ContainerError, Cursor, Kind, Limits, Member, Origin, open};
@@ -138,6 +140,7 @@ fn companions_alone_are_no_members_but_unknown_files_are() {
         Kind::Tar,
         tar(&[
             ("stats.json", b"{}".to_vec()),
+            ("empty.cls", b"".to_vec()),
             ("a.txt", b"caption of a lost picture".to_vec()),
             ("film.mp4", b"\0\0\0\x20ftypisom".to_vec()),
             ("b.jpg", b"<html>no picture</html>".to_vec()),
@@ -148,6 +151,75 @@ fn companions_alone_are_no_members_but_unknown_files_are() {
         ]),
     );
     assert_eq!(names(&members), ["film.mp4", "b.jpg", "c.bin", "d.jpg"]);
+}
+
+#[test]
+fn a_label_that_does_not_stand_beside_its_picture_is_told() {
+    let members = sound(
+        Kind::Tar,
+        tar(&[
+            ("f/a.jpg", picture(1)),
+            ("f/b.jpg", picture(2)),
+            ("f/a.cls", b"cat".to_vec()),
+            ("f/c.json", br#"{"label": "dog"}"#.to_vec()),
+        ]),
+    );
+    assert_eq!(names(&members), ["f/a.jpg", "f/b.jpg", "f/a.cls", "f/c.json"]);
+    for (member, label) in members[2..].iter().zip(["cat", "dog"]) {
+        let fault = member.body.as_ref().unwrap_err();
+        assert_eq!(fault.reason, Reason::StrayLabel);
+        assert!(
+            fault.message.contains(label) && fault.message.contains("--sort=name"),
+            "{fault:?}"
+        );
+    }
+}
+
+#[test]
+fn names_with_dots_keep_their_own_labels() {
+    let cls = |label: &str| label.as_bytes().to_vec();
+    let members = sound(
+        Kind::Tar,
+        tar(&[
+            ("d/www.a.org.cls", cls("cat")),
+            ("d/www.a.org.jpg", picture(1)),
+            ("d/www.b.org.cls", cls("\u{feff}dog")),
+            ("d/www.b.org.jpg", picture(2)),
+            ("d/www.c.org.jpg", picture(3)),
+            ("d/www.e.org.cls", cls("cow")),
+            ("d/clip.1.jpg", picture(4)),
+            ("d/clip.2.jpg", picture(5)),
+            ("d/clip.cls", cls("run")),
+        ]),
+    );
+    let labels: Vec<_> =
+        members.iter().map(|member| (member.body.is_ok(), member.label.as_deref())).collect();
+    let own = |label| (true, Some(label));
+    let expected = [own("cat"), own("dog"), own("d"), (false, Some("d")), own("run"), own("run")];
+    assert_eq!(labels, expected);
+    assert_eq!(members[3].name, "d/www.e.org.cls");
+}
+
+#[test]
+fn links_to_pictures_are_told() {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (kind, name) in [
+        (tar::EntryType::Symlink, "a.jpg"),
+        (tar::EntryType::Link, "b.jpg"),
+        (tar::EntryType::Link, "notes.txt"),
+    ] {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        builder.append_link(&mut header, name, "elsewhere.jpg").unwrap();
+    }
+    let members = sound(Kind::Tar, builder.into_inner().unwrap());
+    assert_eq!(names(&members), ["a.jpg", "b.jpg"]);
+    for (member, way_out) in members.iter().zip([" `--dereference`", "--hard-dereference"]) {
+        let fault = member.body.as_ref().unwrap_err();
+        assert_eq!(fault.reason, Reason::Unsupported);
+        assert!(fault.message.contains(way_out), "{fault:?}");
+    }
 }
 
 #[test]
@@ -179,9 +251,11 @@ fn pax_names_and_sizes_hold_and_odd_entries_are_passed_over() {
     builder.append_data(&mut header, "./last.jpg", &b"abc"[..]).unwrap();
 
     let members = sound(Kind::Tar, builder.into_inner().unwrap());
-    assert_eq!(names(&members), [&*name, "sparse.jpg", "last.jpg"]);
-    assert_eq!(members[0].body.as_deref(), Ok(&picture(9)[..]));
-    assert_eq!(reason(&members[1]), Some(Reason::Unsupported));
+    assert_eq!(names(&members), ["link.jpg", &*name, "sparse.jpg", "last.jpg"]);
+    assert_eq!(members[1].body.as_deref(), Ok(&picture(9)[..]));
+    for told in [0, 2] {
+        assert_eq!(reason(&members[told]), Some(Reason::Unsupported));
+    }
 }
 
 #[test]
@@ -241,6 +315,23 @@ fn a_record_that_the_crawler_cut_is_taken_and_a_page_called_a_picture_too() {
             ("http://a/found", None, Ok(&picture(2))),
         ]
     );
+}
+
+#[test]
+fn labels_are_told_whatever_numbers_they_are_kept_as() {
+    let one = |name: &str, labels: ArrayRef| {
+        let images = binary((0..labels.len()).map(|at| Some(picture(at))));
+        let file = columns(vec![("Image", images), (name, labels)], WriterProperties::default());
+        let labels = sound(Kind::Parquet, file).into_iter().map(|member| member.label);
+        labels.collect::<Vec<_>>()
+    };
+    let told = |labels: &[&str]| labels.iter().map(|label| Some(label.to_string())).collect();
+    let large: Vec<Option<String>> = told(&["18446744073709551615", "3"]);
+    assert_eq!(one("label", Arc::new(UInt64Array::from(vec![u64::MAX, 3]))), large);
+    assert_eq!(one("Label", Arc::new(UInt32Array::from(vec![u32::MAX]))), told(&["4294967295"]));
+    let gaps = Float64Array::from(vec![Some(5.0), None, Some(-1.0), Some(0.5), Some(f64::NAN)]);
+    let whole = [Some("5".to_owned()), None, Some("-1".to_owned()), None, None];
+    assert_eq!(one("CLASS", Arc::new(gaps)), whole);
 }
 
 #[test]

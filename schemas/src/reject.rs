@@ -28,6 +28,11 @@ pub enum Reason {
     OneColour,
     /// The class is none of those that there may be.
     UnknownClass,
+    /// No picture, but an archive that can't be read, or from some place on: the pictures in it, or
+    /// behind that place, are lost.
+    UnreadArchive,
+    /// No picture, but the label of one that does not stand beside it in its archive.
+    StrayLabel,
     /// The bytes are those of another picture.
     Duplicate,
     /// The picture looks like another one.
@@ -52,6 +57,8 @@ impl Reason {
             Self::BadAspect => "bad_aspect",
             Self::OneColour => "one_colour",
             Self::UnknownClass => "unknown_class",
+            Self::UnreadArchive => "unread_archive",
+            Self::StrayLabel => "stray_label",
             Self::Duplicate => "duplicate",
             Self::NearDuplicate => "near_duplicate",
             Self::OverTime => "over_time",
@@ -90,6 +97,8 @@ mod tests {
             Reason::BadAspect,
             Reason::OneColour,
             Reason::UnknownClass,
+            Reason::UnreadArchive,
+            Reason::StrayLabel,
             Reason::Duplicate,
             Reason::NearDuplicate,
             Reason::OverTime,

@@ -18,7 +18,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use self::chunk::{Chunk, Footer};
-use self::columns::{Columns, Label};
+use self::columns::{Columns, Label, is_unsigned};
 use super::{ContainerError, Cursor, Limits, Member, Origin, fault, text, too_large};
 use crate::caught::caught;
 use crate::picture::Fault;
@@ -119,7 +119,8 @@ impl File {
         let chunk = Chunk::open(self, meta)?;
         let pages = SerializedPageReader::new(Arc::new(chunk), meta, rows, None)?;
         let descr = self.metadata.file_metadata().schema_descr().column(column);
-        let mut values = Values(get_column_reader(descr, Box::new(pages)));
+        let unsigned = is_unsigned(&descr);
+        let mut values = Values { reader: get_column_reader(descr, Box::new(pages)), unsigned };
         // By reading, for the library's way to skip looks at pages in another order: it finds damage
         // where who reads row by row does not, or not yet.
         for _ in 0..row {
@@ -149,11 +150,16 @@ impl File {
 #[derive(Debug)]
 enum Value {
     Bytes(ByteArray),
-    Number(i64),
+    Number(i128),
+    Float(f64),
 }
 
 /// A column, read row by row.
-struct Values(ColumnReader);
+struct Values {
+    reader: ColumnReader,
+    /// Whether whole numbers have no sign.
+    unsigned: bool,
+}
 
 impl Values {
     /// The next row's value; inside, none if it is null.
@@ -168,15 +174,25 @@ impl Values {
             }
             Ok(values.pop())
         }
-        Ok(match &mut self.0 {
+        let unsigned = self.unsigned;
+        let whole = |value: i64, mask: i128| {
+            Value::Number(if unsigned { i128::from(value) & mask } else { value.into() })
+        };
+        Ok(match &mut self.reader {
             ColumnReader::ByteArrayColumnReader(reader) => one(reader)?.map(Value::Bytes),
             ColumnReader::Int32ColumnReader(reader) => {
-                one(reader)?.map(|value| Value::Number(value.into()))
+                one(reader)?.map(|value| whole(value.into(), u32::MAX.into()))
             }
-            ColumnReader::Int64ColumnReader(reader) => one(reader)?.map(Value::Number),
+            ColumnReader::Int64ColumnReader(reader) => {
+                one(reader)?.map(|value| whole(value, u64::MAX.into()))
+            }
             ColumnReader::BoolColumnReader(reader) => {
                 one(reader)?.map(|value| Value::Number(value.into()))
             }
+            ColumnReader::FloatColumnReader(reader) => {
+                one(reader)?.map(|value| Value::Float(value.into()))
+            }
+            ColumnReader::DoubleColumnReader(reader) => one(reader)?.map(Value::Float),
             _ => return Err(ParquetError::General("a column of an unread type".to_owned())),
         })
     }
@@ -299,9 +315,11 @@ fn name_of(value: &Value) -> Option<String> {
         Value::Bytes(bytes) if bytes.data().is_empty() => None,
         Value::Bytes(bytes) => Some(text(&bytes.data()[..bytes.len().min(NAME)])),
         Value::Number(number) => Some(number.to_string()),
+        Value::Float(_) => None,
     }
 }
 
+/// The text, or the name of the whole number, that a label is.
 fn label_of(column: &Label, value: &Value) -> Option<String> {
     match value {
         Value::Bytes(_) => name_of(value),
@@ -311,6 +329,11 @@ fn label_of(column: &Label, value: &Value) -> Option<String> {
             let unknown = *number < 0 && !column.names.is_empty();
             named.cloned().or_else(|| (!unknown).then(|| number.to_string()))
         }
+        // Infinite and what is no number have no whole part.
+        Value::Float(number) if number.fract() == 0.0 => {
+            label_of(column, &Value::Number(*number as i128))
+        }
+        Value::Float(_) => None,
     }
 }
 

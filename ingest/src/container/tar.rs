@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use self::header::{File, Files};
+use self::header::{File, Files, Link};
 use self::sample::{Companion, Sample};
 use super::stream::Stream;
 use super::{ContainerError, Cursor, Limits, Member, fault, sniff, too_large};
@@ -105,7 +105,9 @@ impl Tar {
         match found {
             Found::Picture(body) => sample.add_picture(file.name, body),
             Found::Other(body) => sample.add_other(file.name, body),
-            Found::Companion(companion, bytes) => sample.add_companion(companion, &bytes),
+            Found::Companion(companion, bytes) => {
+                sample.add_companion(file.name, companion, &bytes)
+            }
             Found::Nothing => sample.add_nothing(),
         }
         Ok(())
@@ -113,6 +115,10 @@ impl Tar {
 
     fn load(&mut self, file: &File) -> Result<Found, ContainerError> {
         let named = sample::is_picture_name(&file.name);
+        if let Some(link) = file.link {
+            self.files.skip_body(file)?;
+            return Ok(if named { Found::Picture(Err(linked(link))) } else { Found::Nothing });
+        }
         if let Some(companion) = sample::companion(&file.name) {
             return Ok(if companion == Companion::Other || file.bytes > COMPANION {
                 self.files.skip_body(file)?;
@@ -144,9 +150,9 @@ impl Tar {
             }
             return;
         };
-        let (found, own_label) = sample.members();
+        let found = sample.members();
         let count = found.len() as u64;
-        for (index, (name, body)) in found.into_iter().enumerate() {
+        for (index, ((name, body), own_label)) in found.into_iter().enumerate() {
             let before = self.members + index as u64 + 1;
             let cursor = match next {
                 Some(offset) if index as u64 + 1 == count => {
@@ -158,7 +164,7 @@ impl Tar {
                 self.skip -= 1;
                 continue;
             }
-            let label = own_label.clone().or_else(|| sample::folder(&name));
+            let label = own_label.or_else(|| sample::folder(&name));
             self.ready.push_back(Member { name, label, body, next: cursor });
         }
         self.members += count;
@@ -166,6 +172,18 @@ impl Tar {
             self.resume = Resume { offset, members: self.members };
         }
     }
+}
+
+fn linked(link: Link) -> Fault {
+    let message = match link {
+        Link::Hard => {
+            "a hard link of the tar, which is not followed; write it with `--hard-dereference`"
+        }
+        Link::Symbolic => {
+            "a symbolic link of the tar, which is not followed; write it with `--dereference`"
+        }
+    };
+    fault(Reason::Unsupported, message)
 }
 
 /// What a file of the archive is.

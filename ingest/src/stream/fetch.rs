@@ -1,5 +1,6 @@
 //! Remote pictures, fetched several at once.
 
+use std::error::Error;
 use std::io::Read;
 use std::thread::Scope;
 
@@ -9,8 +10,8 @@ use schemas::Reason;
 use storage::{Address, Storage, StorageError};
 
 use super::too_large;
-use crate::IngestError;
 use crate::picture::Fault;
+use crate::{IngestError, terminal};
 
 /// Pictures that are fetched at once.
 const FETCHES: usize = 32;
@@ -74,10 +75,14 @@ fn failed(at: &Address, error: std::io::Error) -> Fetched {
     let web = text.starts_with("http://") || text.starts_with("https://");
     let missing = error.kind() == std::io::ErrorKind::NotFound;
     let error = match error.downcast::<StorageError>() {
-        Ok(error) if web || missing => error.to_string(),
-        Err(error) if web || missing => error.to_string(),
+        Ok(error) if web || missing => with_causes(&error),
+        Err(error) if web || missing => with_causes(&error),
         Ok(error) => return Err(error.into()),
         Err(source) => return Err(IngestError::Fetch { at: at.clone(), source }),
     };
     Ok(Err(Fault { reason: Reason::Unreadable, message: error }))
+}
+
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    terminal::with_causes(std::iter::successors(Some(error), |&error| error.source()))
 }

@@ -279,7 +279,7 @@ impl Way<'_> {
         unit: u64,
         error: ContainerError,
     ) -> Sent {
-        let reason = match &error {
+        match &error {
             ContainerError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 let lost = at.to_string();
                 let at = self.feed.listing.root(listed).clone();
@@ -289,10 +289,9 @@ impl Way<'_> {
                 return self
                     .send(Err(IngestError::Archive { at: at.clone().into(), source: error }));
             }
-            ContainerError::Columns(_) => Reason::Unsupported,
-            _ => Reason::Corrupt,
-        };
-        let fault = Fault { reason, message: error.to_string() };
+            _ => {}
+        }
+        let fault = Fault { reason: Reason::UnreadArchive, message: error.to_string() };
         self.send(Ok(Item {
             name: self.feed.listing.name(listed),
             label: None,

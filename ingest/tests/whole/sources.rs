@@ -103,7 +103,7 @@ fn a_damaged_archive_gives_what_can_be_had_and_one_reject() {
     case.put("cut.tar", &whole[..whole.len() / 2]);
     case.put("sound.tar", tar(&members(10..13, "dog")));
     let summary = case.run(&["cut.tar", "sound.tar"], "out");
-    assert_eq!(summary.rejects[&Reason::Corrupt], 1);
+    assert_eq!(summary.rejects[&Reason::UnreadArchive], 1);
     assert!((4..9).contains(&summary.part.accepted), "{}", summary.part.accepted);
     let rejects = ShardSet::open(&case.path("out")).unwrap().rejects().unwrap();
     assert!(rejects[0].source.ends_with("cut.tar"), "{:?}", rejects[0]);

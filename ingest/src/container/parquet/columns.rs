@@ -43,12 +43,12 @@ impl Columns {
                     all(file)
                 ))
             })?),
-            None => LABELS.iter().find_map(|name| find(file, name, is_label)),
+            None => find_any(file, &LABELS, is_label),
         };
         let label = label.map(|column| Label { column, names: class_names(file, column) });
         // Hugging Face keeps the file's name beside the bytes.
         let beside = path(file, image).strip_suffix(".bytes").map(|image| format!("{image}.path"));
-        let name = NAMES.iter().find_map(|name| find(file, name, is_name));
+        let name = find_any(file, &NAMES, is_name);
         let name = name.or_else(|| beside.and_then(|beside| find(file, &beside, is_name)));
         Ok(Self { image, label, name })
     }
@@ -71,6 +71,17 @@ fn find(file: &File, name: &str, fits: fn(&ColumnDescriptor) -> bool) -> Option<
     descriptors(file).iter().position(|column| column.path().string() == name && fits(column))
 }
 
+/// The first of these names that a column has, as it is written here or in other cases.
+fn find_any(file: &File, names: &[&str], fits: fn(&ColumnDescriptor) -> bool) -> Option<usize> {
+    let in_any_case = |name: &&str| {
+        descriptors(file)
+            .iter()
+            .position(|column| column.path().string().eq_ignore_ascii_case(name) && fits(column))
+    };
+    let exact = names.iter().find_map(|name| find(file, name, fits));
+    exact.or_else(|| names.iter().find_map(in_any_case))
+}
+
 /// One value a row at most, not a list of them.
 fn is_flat(column: &ColumnDescriptor) -> bool {
     column.max_rep_level() == 0
@@ -87,14 +98,23 @@ fn is_binary(column: &ColumnDescriptor) -> bool {
         && column.converted_type() == ConvertedType::NONE
 }
 
+/// Floats too: they are what pandas makes of whole numbers in a column with gaps.
 fn is_label(column: &ColumnDescriptor) -> bool {
-    let is_number = matches!(column.physical_type(), Type::INT32 | Type::INT64 | Type::BOOLEAN);
+    use Type::{BOOLEAN, DOUBLE, FLOAT, INT32, INT64};
+    let is_number = matches!(column.physical_type(), INT32 | INT64 | BOOLEAN | FLOAT | DOUBLE);
     is_flat(column) && is_number && !is_decimal(column) || is_bytes(column)
 }
 
 fn is_decimal(column: &ColumnDescriptor) -> bool {
     matches!(column.logical_type_ref(), Some(LogicalType::Decimal { .. }))
         || column.converted_type() == ConvertedType::DECIMAL
+}
+
+/// Whether a column's whole numbers have no sign.
+pub(super) fn is_unsigned(column: &ColumnDescriptor) -> bool {
+    use ConvertedType::{UINT_8, UINT_16, UINT_32, UINT_64};
+    matches!(column.logical_type_ref(), Some(LogicalType::Integer(kind)) if !kind.is_signed)
+        || matches!(column.converted_type(), UINT_8 | UINT_16 | UINT_32 | UINT_64)
 }
 
 fn is_name(column: &ColumnDescriptor) -> bool {
@@ -114,7 +134,7 @@ fn named_image(file: &File, name: &str) -> Result<usize, ContainerError> {
 }
 
 fn found_image(file: &File) -> Result<usize, ContainerError> {
-    if let Some(column) = IMAGES.iter().find_map(|name| find(file, name, is_binary)) {
+    if let Some(column) = find_any(file, &IMAGES, is_binary) {
         return Ok(column);
     }
     let binary = (0..descriptors(file).len()).filter(|&at| is_binary(&descriptors(file)[at]));

@@ -1,4 +1,4 @@
-//! The blocks of a tar → its regular files.
+//! The blocks of a tar → its regular files and links.
 
 use tar::{EntryType, Header};
 
@@ -17,14 +17,22 @@ pub(in super::super) fn is_header(head: &[u8]) -> bool {
     head.first_chunk::<BLOCK>().is_some_and(|block| checked(block).is_some())
 }
 
-/// A regular file; its body comes next in the stream.
+/// A regular file, whose body comes next in the stream, or a link.
 pub(super) struct File {
     /// The path, without `./` before it.
     pub(super) name: String,
     pub(super) bytes: u64,
     pub(super) is_sparse: bool,
+    pub(super) link: Option<Link>,
     /// Where its first header lies, if a reader can begin there.
     pub(super) resume_point: Option<u64>,
+}
+
+/// A name for what another entry, or another file, holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    Hard,
+    Symbolic,
 }
 
 impl File {
@@ -41,7 +49,7 @@ impl File {
     }
 }
 
-/// The regular files of a tar. After each, its body must be taken or passed over.
+/// The regular files and links of a tar. After each, its body must be taken or passed over.
 pub(super) struct Files {
     stream: Stream,
     resume_point: Option<u64>,
@@ -57,7 +65,7 @@ impl Files {
         self.resume_point
     }
 
-    /// The next regular file; none at the end. Folders, links and devices are passed over.
+    /// The next regular file or link; none at the end. Folders and devices are passed over.
     pub(super) fn next(&mut self) -> Result<Option<File>, ContainerError> {
         loop {
             self.resume_point = None;
@@ -71,7 +79,7 @@ impl Files {
         }
     }
 
-    /// The next entry with the extensions before it, and whether it is a file.
+    /// The next entry with the extensions before it, and whether it is a file or a link.
     fn entry(&mut self) -> Result<Option<(File, bool)>, ContainerError> {
         let (mut long_name, mut pax) = (None, Pax::default());
         loop {
@@ -94,16 +102,23 @@ impl Files {
                     while let Some(rest) = name.strip_prefix("./") {
                         name = rest.to_owned();
                     }
+                    let link = match kind {
+                        EntryType::Link => Some(Link::Hard),
+                        EntryType::Symlink => Some(Link::Symbolic),
+                        _ => None,
+                    };
                     let file = File {
                         name,
                         bytes: pax.size.unwrap_or(size),
                         is_sparse: kind == EntryType::GNUSparse || pax.sparse,
+                        link,
                         resume_point: self.resume_point,
                     };
-                    let is_file = matches!(
+                    let regular = matches!(
                         kind,
                         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse
                     );
+                    let is_file = regular || link.is_some();
                     return Ok(Some((file, is_file)));
                 }
             }

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::super::text;
+use schemas::Reason;
+
+use super::super::{fault, text};
 use crate::picture::Fault;
 
 /// Files of one key beyond which a new sample begins: names with dots in them (`photo.1.jpg`,
@@ -82,15 +84,26 @@ fn extension(name: &str) -> Option<String> {
     file.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase())
 }
 
+/// A path without its extension.
+fn stem(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
 type Found = (String, Result<Bytes, Fault>);
+
+/// A label that a companion tells.
+struct Told {
+    name: String,
+    is_json: bool,
+    label: String,
+}
 
 /// Consecutive files of one key.
 pub(super) struct Sample {
     key: String,
     pictures: Vec<Found>,
     others: Vec<Found>,
-    class: Option<String>,
-    json: Option<String>,
+    told: Vec<Told>,
     files: usize,
     held: u64,
 }
@@ -101,8 +114,7 @@ impl Sample {
             key: key.to_owned(),
             pictures: Vec::new(),
             others: Vec::new(),
-            class: None,
-            json: None,
+            told: Vec::new(),
             files: 0,
             held: 0,
         }
@@ -129,12 +141,13 @@ impl Sample {
         self.files += 1;
     }
 
-    pub(super) fn add_companion(&mut self, companion: Companion, bytes: &[u8]) {
-        match companion {
-            Companion::Class => self.class = label(&text(bytes)),
-            Companion::Json => self.json = label_of_json(bytes),
-            Companion::Other => {}
-        }
+    pub(super) fn add_companion(&mut self, name: String, companion: Companion, bytes: &[u8]) {
+        let (is_json, label) = match companion {
+            Companion::Class => (false, label(&text(bytes))),
+            Companion::Json => (true, label_of_json(bytes)),
+            Companion::Other => (false, None),
+        };
+        self.told.extend(label.map(|label| Told { name, is_json, label }));
         self.files += 1;
     }
 
@@ -142,16 +155,53 @@ impl Sample {
         self.files += 1;
     }
 
-    /// The pictures, or if there is none the files that are nothing known; and the label that
-    /// the sample itself tells.
-    pub(super) fn members(self) -> (Vec<Found>, Option<String>) {
-        let found = if self.pictures.is_empty() { self.others } else { self.pictures };
-        (found, self.class.or(self.json))
+    /// The pictures, or if there is none the files that are nothing known, each with the label that
+    /// the sample itself tells; and labels of no picture of it, as faults.
+    ///
+    /// Keys end at the first dot, so that files of several pictures (`www.a.org.jpg`,
+    /// `www.b.org.jpg`) may make one sample: a label belongs to the picture that has the same name
+    /// up to the extension, and to all if it is the only one or has the name of the key.
+    pub(super) fn members(self) -> Vec<(Found, Option<String>)> {
+        let Self { key, pictures, others, told, .. } = self;
+        let found = if pictures.is_empty() { others } else { pictures };
+        let of_all = |is_json: bool| {
+            let mut kind = told.iter().filter(|told| told.is_json == is_json);
+            match (kind.next(), kind.next()) {
+                (Some(only), None) => Some(only),
+                (_, None) => None,
+                _ => told.iter().find(|told| told.is_json == is_json && stem(&told.name) == key),
+            }
+        };
+        let own = |name: &str, is_json: bool| {
+            told.iter().find(|told| told.is_json == is_json && stem(&told.name) == stem(name))
+        };
+        let label = |name: &str| {
+            let class = own(name, false).or_else(|| of_all(false));
+            class.or_else(|| own(name, true)).or_else(|| of_all(true))
+        };
+        let is_stray = |told: &&Told| {
+            let belongs = found.iter().any(|(name, _)| stem(name) == stem(&told.name));
+            let to_all = of_all(told.is_json).is_some_and(|all| std::ptr::eq(all, *told));
+            found.is_empty() || !belongs && !to_all
+        };
+        let stray: Vec<_> = told.iter().filter(is_stray).map(stray).collect();
+        let labels: Vec<_> =
+            found.iter().map(|(name, _)| label(name).map(|told| told.label.clone())).collect();
+        found.into_iter().zip(labels).chain(stray.into_iter().map(|found| (found, None))).collect()
     }
 }
 
+fn stray(told: &Told) -> Found {
+    let message = format!(
+        "the label `{}` of a picture that does not stand beside it in the tar; put each picture's \
+         files next to each other, as `tar --sort=name` does",
+        told.label
+    );
+    (told.name.clone(), Err(fault(Reason::StrayLabel, message)))
+}
+
 fn label(text: &str) -> Option<String> {
-    let text = text.trim();
+    let text = text.trim_start_matches('\u{feff}').trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
 
@@ -161,6 +211,10 @@ fn label_of_json(bytes: &[u8]) -> Option<String> {
     ["label", "class", "cls"].into_iter().find_map(|key| match fields.get(key)? {
         Value::String(text) => label(text),
         Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+        // What pandas makes of whole numbers in a column with gaps.
+        Value::Number(number) => {
+            number.as_f64().filter(|number| number.fract() == 0.0).map(|number| number.to_string())
+        }
         _ => None,
     })
 }
@@ -175,6 +229,7 @@ mod tests {
         assert_eq!(label(r#"{"label": "tench"}"#).as_deref(), Some("tench"));
         assert_eq!(label(r#"{"cls": 7, "label": null}"#).as_deref(), Some("7"));
         assert_eq!(label(r#"{"class": " a b ", "cls": 7}"#).as_deref(), Some("a b"));
+        assert_eq!(label(r#"{"class": 5.0}"#).as_deref(), Some("5"));
         for none in [r#"{"label": 0.5}"#, r#"{"label": [1]}"#, r#"{"label": ""}"#, "[1]", "{"] {
             assert_eq!(label(none), None, "{none}");
         }
