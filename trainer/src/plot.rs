@@ -116,7 +116,8 @@ pub fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
         builder.margin(12).margin_right(beside).x_label_area_size(44).y_label_area_size(64);
         if axes.log_y {
             let margin = (y_high / y_low).powf(0.05).max(1.01);
-            let y = ((y_low / margin)..(y_high * margin)).log_scale();
+            let (low, high) = (y_low / margin, y_high * margin);
+            let y = LogCoord::from((low..high).log_scale()).with_key_points(log_ticks(low, high));
             let chart = builder.build_cartesian_2d(x, y).map_err(fault)?;
             draw(chart, &series, axes, (x_low, x_high))?;
         } else {
@@ -154,6 +155,29 @@ fn legend<DB: DrawingBackend>(
     }
     let name = Text::new(series.name.clone(), (x + 24, y - 7), ("sans-serif", 14));
     area.draw(&name).map_err(fault)
+}
+
+/// Where a logarithmic axis is labelled: at the roundest numbers of which at least four lie on it.
+fn log_ticks(low: f64, high: f64) -> Vec<f64> {
+    const STEPS: [&[f64]; 4] = [
+        &[1.0],
+        &[1.0, 2.0, 5.0],
+        &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0],
+        &[1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0],
+    ];
+    let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    // Divided, so that a tenth is the number that is written so.
+    let tick = |step: f64, decade: i32| match decade {
+        ..0 => step / 10_f64.powi(-decade),
+        _ => step * 10_f64.powi(decade),
+    };
+    let rounds = STEPS.iter().map(|steps| {
+        let ticks =
+            decades.clone().flat_map(|decade| steps.iter().map(move |&step| tick(step, decade)));
+        ticks.filter(|tick| (low..=high).contains(tick)).collect::<Vec<_>>()
+    });
+    let evenly = || (0..5).map(|at| low * (high / low).powf(f64::from(at) / 4.0)).collect();
+    rounds.into_iter().find(|ticks| ticks.len() >= 4).unwrap_or_else(evenly)
 }
 
 /// A number beside an axis, no longer than it need be.
@@ -223,6 +247,16 @@ mod tests {
         let good = Series::line("b", vec![(0.0, 1.0), (5.0, 0.01)]);
         let svg = plot(&[line, good], &axes).unwrap();
         assert!(svg.starts_with("<svg") && svg.contains("loss") && svg.contains("step"));
+    }
+
+    #[test]
+    fn a_logarithmic_axis_is_labelled_however_short_it_is() {
+        for (low, high) in [(1e-4, 1e4), (0.03, 2.0), (0.55, 2.1), (0.9, 1.1), (0.5, 0.5001)] {
+            let ticks = log_ticks(low, high);
+            assert!((4..20).contains(&ticks.len()), "{low}..{high}: {ticks:?}");
+            assert!(ticks.iter().all(|tick| (low * 0.999..high * 1.001).contains(tick)));
+        }
+        assert_eq!(log_ticks(0.55, 2.1), [0.6, 0.8, 1.0, 1.5, 2.0]);
     }
 
     #[test]
