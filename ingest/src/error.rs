@@ -44,6 +44,11 @@ pub enum IngestError {
     /// There is nothing at a source.
     #[error("{0}: no such folder or file; give folders, archives, lists or pictures")]
     NoSource(Address),
+    /// A source is neither a folder nor a regular file.
+    #[error(
+        "{0} is a pipe, a socket or a device; give regular files and folders (what comes out of a pipe can be put into a file first)"
+    )]
+    Irregular(Address),
     /// The output is a source itself.
     #[error("--out {0} is a source itself; give a folder of its own for the shards")]
     OutIsSource(Address),

@@ -72,6 +72,9 @@ impl<'a> Found<'a> {
         if stat.folder {
             return self.folder(input);
         }
+        if is_irregular(&source.at)? {
+            return Err(IngestError::Irregular(source.at.clone()));
+        }
         // By itself, a file goes by its own name.
         let own = given.rsplit('/').next().unwrap_or(given);
         let input = Input { prefix: Some(input.prefix.unwrap_or_else(|| own.to_owned())), ..input };
@@ -104,15 +107,19 @@ impl<'a> Found<'a> {
         if stat.folder {
             return self.folder(input);
         }
+        let unusable = |problem: String| {
+            Err(IngestError::List { list: list.to_string(), line: number, problem })
+        };
+        if is_irregular(&at)? {
+            return unusable(format!(
+                "{at} is a pipe, a socket or a device; name regular files and folders"
+            ));
+        }
         match self.tell(&at, stat.bytes)? {
             Told::Picture => self.file(input, stat.bytes, What::Loose),
             Told::Archive(kind) => self.file(input, stat.bytes, What::Archive(kind)),
             Told::List => {
-                return Err(IngestError::List {
-                    list: list.to_string(),
-                    line: number,
-                    problem: format!("{at} is a list too; give it as a source of its own"),
-                });
+                return unusable(format!("{at} is a list too; give it as a source of its own"));
             }
         }
         Ok(())
@@ -231,6 +238,12 @@ impl<'a> Found<'a> {
             None => Told::Picture,
         })
     }
+}
+
+/// Whether opening a local file may wait for ever, or give other bytes each time.
+fn is_irregular(at: &Address) -> Result<bool, IngestError> {
+    let Some(path) = at.local() else { return Ok(false) };
+    Ok(!fs::metadata(path).map_err(IngestError::io("look at", path))?.is_file())
 }
 
 fn skip(walk: &mut walkdir::IntoIter, entry: &DirEntry) {

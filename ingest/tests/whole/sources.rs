@@ -117,6 +117,24 @@ fn a_source_that_is_not_there_is_named() {
     assert!(!case.path("out").exists());
 }
 
+/// To open a pipe would wait for somebody who writes to it.
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_refused_before_it_is_opened() {
+    let case = Case::mixed();
+    let made = std::process::Command::new("mkfifo").arg(case.path("pipe")).status().unwrap();
+    assert!(made.success());
+    let _socket = std::os::unix::net::UnixListener::bind(case.path("socket")).unwrap();
+    for name in ["pipe", "socket"] {
+        let error = run(&case.settings(&["raw", name], "out"), &Silent).unwrap_err();
+        assert!(matches!(&error, IngestError::Irregular(at) if at.name() == name), "{error}");
+        case.put("all.txt", format!("listed/elk/40.png\n{name}\n"));
+        let error = run(&case.settings(&["all.txt"], "out"), &Silent).unwrap_err().to_string();
+        assert!(error.contains("all.txt, line 2") && error.contains("pipe"), "{error}");
+    }
+    assert!(!case.path("out").exists());
+}
+
 #[test]
 fn a_member_of_a_gzipped_tar_is_read_whatever_the_name_of_the_file() {
     let case = Case::empty();
