@@ -16,7 +16,7 @@ pub struct Classes {
 
 impl Classes {
     /// Reads a file: the `classes.json` of a set, or a text with a name a line, of which the first
-    /// has index 0.
+    /// has index 0. Blanks around a name, empty lines and those that begin with `#` do not count.
     ///
     /// # Errors
     /// A sentence that says what is wrong with it.
@@ -32,9 +32,14 @@ impl Classes {
     /// A sentence that says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim_start_matches('\u{feff}');
-        let names = match text.trim_start().starts_with('{') {
-            true => of_json(text)?,
-            false => of_lines(text)?,
+        let names = match text.trim_start().chars().next() {
+            Some('{') => of_json(text)?,
+            Some('[' | '"') if is_json(text) => {
+                return Err(
+                    "is JSON, but not an object of class to index as in classes.json, such as {\"cat\": 0, \"dog\": 1}; write that, or one class a line".into(),
+                );
+            }
+            _ => of_lines(text)?,
         };
         if names.is_empty() {
             return Err(
@@ -66,6 +71,14 @@ impl Classes {
     }
 }
 
+/// Whether a text that begins like a list or a string of JSON is one, if perhaps a damaged one.
+fn is_json(text: &str) -> bool {
+    let begins_list = text.trim_start().strip_prefix('[').is_some_and(|inside| {
+        inside.trim_start().starts_with(['"', '{', '[']) || inside.lines().next() == Some("")
+    });
+    begins_list || serde_json::from_str::<serde_json::Value>(text).is_ok()
+}
+
 fn of_json(text: &str) -> Result<Vec<String>, String> {
     let classes: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(text).map_err(|error| format!("no JSON object of names: {error}"))?;
@@ -88,8 +101,9 @@ fn of_json(text: &str) -> Result<Vec<String>, String> {
 
 fn of_lines(text: &str) -> Result<Vec<String>, String> {
     let mut seen = BTreeSet::new();
-    let lines = (1..).zip(text.lines()).filter(|(_, name)| !name.trim().is_empty());
+    let lines = (1..).zip(text.lines().map(str::trim));
     lines
+        .filter(|(_, name)| !name.is_empty() && !name.starts_with('#'))
         .map(|(line, name)| {
             if name.contains(char::is_control) {
                 return Err(format!("line {line} holds a control character"));
@@ -108,11 +122,13 @@ mod tests {
 
     #[test]
     fn a_set_s_classes_and_a_list_of_names_are_the_same() {
-        let list = Classes::parse("\u{feff}zebra\r\n\r\nold cat\n#1\n").unwrap();
-        assert_eq!(list.names(), ["zebra", "old cat", "#1"]);
-        let json = Classes::parse(r##" {"old cat": 1, "#1": 2, "zebra": 0}"##).unwrap();
+        let list = Classes::parse("\u{feff}zebra\r\n\r\nold cat\n[1]\n").unwrap();
+        assert_eq!(list.names(), ["zebra", "old cat", "[1]"]);
+        let json = Classes::parse(r#" {"old cat": 1, "[1]": 2, "zebra": 0}"#).unwrap();
         assert_eq!(json, list);
         assert!(list.has("old cat") && !list.has("cat"));
+        // A name that a list can't have.
+        assert_eq!(Classes::parse(r##"{"#1": 0}"##).unwrap().names(), ["#1"]);
     }
 
     #[test]
@@ -121,6 +137,11 @@ mod tests {
             ("", "no class"),
             ("{}", "no class"),
             ("a\nb\na\n", "line 3"),
+            ("# only\n", "no class"),
+            ("a\n# of May\n a \n", "line 3"),
+            (r#"["a", "b"]"#, "classes.json"),
+            ("[\n  \"a\",", "classes.json"),
+            (r#""a""#, "classes.json"),
             ("a\x1b", "control"),
             (r#"{"a": 0, "b": 2}"#, "`b` has index 2"),
             (r#"{"a": 0, "b": 0}"#, "index 0"),
