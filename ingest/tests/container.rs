@@ -293,6 +293,15 @@ fn the_pictures_among_the_records_of_a_crawl_are_taken() {
 }
 
 #[test]
+fn bytes_of_an_address_that_are_not_utf_8_are_written_out() {
+    let mut record = response("http://a/\u{1}", "200 OK\r\nContent-Type: image/png", &picture(1));
+    let at = record.iter().position(|&byte| byte == 1).unwrap();
+    record[at] = 0xfc;
+    let members = sound(Kind::Warc, record);
+    assert_eq!(names(&members), ["http://a/\\xfc"]);
+}
+
+#[test]
 fn a_record_that_the_crawler_cut_is_taken_and_a_page_called_a_picture_too() {
     let mut block = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n".to_vec();
     block.extend(&picture(1)[..20]);

@@ -154,7 +154,8 @@ impl Warc {
             if line.is_empty() {
                 return Ok((fields, taken));
             }
-            fields.push(&line);
+            // Of the names in it nothing is lost, whatever bytes a crawler wrote.
+            fields.push(super::text(&line).as_bytes());
         }
     }
 
