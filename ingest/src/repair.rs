@@ -12,7 +12,10 @@ mod rejects;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use schemas::{CodebookLayout, IngestSettings, MANIFEST_FILE, Manifest, Part, ShardEntry};
+use schemas::{
+    CodebookLayout, IngestSettings, MANIFEST_FILE, Manifest, ManifestError, Part, Reject,
+    ShardEntry,
+};
 use storage::{Address, Lock, Storage};
 
 use crate::classes::Classes;
@@ -20,13 +23,14 @@ use crate::codebook::Codebook;
 use crate::container::Limits;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
+use crate::picture;
 use crate::run::limits;
 use crate::set;
 use crate::shard::ClosedShard;
 use crate::source::{self, Listing, Request, Source};
 use crate::state::{self, ShardState};
-use crate::terminal::counted;
-use crate::verify::{Damage, verify};
+use crate::terminal::{self, counted};
+use crate::verify::{Damage, What, verify};
 use crate::{IngestError, Progress};
 
 /// What a repair needs to know.
@@ -48,7 +52,7 @@ pub struct Repair {
 /// What a repair did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repaired {
-    /// The manifest itself was brought back from its numbered copy.
+    /// The manifest itself was brought back from its newest numbered copy.
     pub manifest: bool,
     /// The shards that were made again.
     pub shards: Vec<String>,
@@ -60,7 +64,8 @@ pub struct Repaired {
 ///
 /// # Errors
 /// [`IngestError::Repair`] if a source is gone or is not what it was, in which case the file is
-/// left as it is; what was repaired before stays so.
+/// left as it is; what was repaired before stays so. [`IngestError::Damaged`] if no manifest is
+/// undamaged, or files of later versions show that the newest is lost; then nothing is written.
 pub fn repair(
     storage: &Storage,
     repair: &Repair,
@@ -122,14 +127,14 @@ fn mend(
     let of_shards: u64 = damaged.iter().map(|&index| shards[index].pictures).sum();
     let of_lists: u64 = lists.iter().map(|&part| manifest.parts[part].pictures).sum();
     progress.begin(of_shards + of_lists, 0);
-    let mut learnt = 0;
+    let (mut learnt, mut failed) = (0, None);
     for index in damaged {
         let entry = &shards[index];
         // What was made again just now is sound.
         threads.install(|| known.learn(storage, out, &shards[learnt..index], settings.views))?;
         // Its own pictures become known while it is made.
         learnt = index + 1;
-        let (part, listing) = sources.listing(part_index(&manifest, entry)?, &entry.file)?;
+        let (part, listing, other) = sources.listing(part_index(&manifest, entry)?, &entry.file)?;
         let mut names = Names::new(storage, out, settings.views, shards[..index].to_vec());
         let start = Start {
             shard: number(entry)?,
@@ -142,9 +147,22 @@ fn mend(
             publish(entry, closed, &state)?;
             Ok(None)
         };
-        maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish)?;
+        let made = maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish);
         lock.check()?;
-        repaired.shards.push(entry.file.clone());
+        match (made, other) {
+            (Ok(()), _) => repaired.shards.push(entry.file.clone()),
+            (Err(IngestError::Repair { .. } | IngestError::Archive { .. }), Some(other)) => {
+                failed.get_or_insert((entry.file.clone(), other.to_owned()));
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    if let Some((file, other)) = failed {
+        let made = match &repaired.shards[..] {
+            [] => String::new(),
+            shards => format!(". Made again in spite of it: {}", set::some_of(shards)),
+        };
+        return Err(IngestError::Repair { file, problem: format!("{other}{made}") });
     }
     // Of sound shards; before what may fail where the sources are gone.
     derive(&mut repaired)?;
@@ -152,9 +170,13 @@ fn mend(
         let list = &manifest.parts[part];
         refuse_other_codebooks(settings, codebooks, &list.rejects.file)
             .map_err(|error| rejects::with_loss(list, error))?;
-        let (_, listing) = sources
+        let (_, listing, other) = sources
             .listing(part, &list.rejects.file)
             .map_err(|error| rejects::with_loss(list, error))?;
+        if let Some(other) = other {
+            let (file, problem) = (list.rejects.file.clone(), other.to_owned());
+            return Err(rejects::with_loss(list, IngestError::Repair { file, problem }));
+        }
         let remake = rejects::Remake {
             storage,
             out,
@@ -210,7 +232,11 @@ struct Damaged {
 impl Damaged {
     fn of(manifest: &Manifest, damages: Vec<Damage>) -> Self {
         let mut damaged = Self { shards: vec![], lists: vec![], derived: vec![] };
-        for Damage { file, shard, .. } in damages {
+        for Damage { file, shard, what } in damages {
+            // Nothing makes that again.
+            if let What::Beyond { .. } = what {
+                continue;
+            }
             let list = manifest.parts.iter().position(|part| part.rejects.file == file);
             match (shard, list) {
                 (Some(shard), _) => damaged.shards.push(shard),
@@ -250,11 +276,14 @@ fn publish(
     state: &ShardState,
 ) -> Result<(), IngestError> {
     let differs = |problem: String| {
+        let for_memory = state.rejects.iter().find(|reject| picture::is_for_memory(reject));
+        let cause = match for_memory {
+            Some(reject) => want_of_memory(reject),
+            None => "its pictures are not what they were when it was made, or this is another release of ingest".to_owned(),
+        };
         Err(IngestError::Repair {
             file: entry.file.clone(),
-            problem: format!(
-                "{problem}; its pictures are not what they were when it was made, or this is another release of ingest. The shard is left as it is"
-            ),
+            problem: format!("{problem}; {cause}. The shard is left as it is"),
         })
     };
     if state.pictures != entry.pictures {
@@ -273,26 +302,84 @@ fn publish(
     }
 }
 
+/// Why what was made again is not what it was, where a picture was rejected for want of memory.
+fn want_of_memory(Reject { source, message, .. }: &Reject) -> String {
+    format!(
+        "{} was rejected for want of memory ({message}); give a larger --memory-limit",
+        terminal::name(source)
+    )
+}
+
 /// The set's manifest; if it is damaged or gone, the newest numbered copy takes its place.
 fn manifest(storage: &Storage, out: &Address) -> Result<(Manifest, bool), IngestError> {
-    let found = match set::find_manifest(storage, out) {
-        Ok(Some(manifest)) => return Ok((manifest, false)),
-        Ok(None) => None,
-        Err(error @ IngestError::Damaged { .. }) => Some(error),
-        Err(error) => return Err(error),
+    let at = out.join(MANIFEST_FILE);
+    let damaged = |problem: String| IngestError::Damaged { file: at.to_string(), problem };
+    let found = match storage.read(&at) {
+        Err(error) if error.is_missing() => Err("it is gone".to_owned()),
+        bytes => match set::parse_manifest(&bytes?) {
+            Ok(manifest) => Ok(manifest),
+            // No copy is of another version.
+            Err(error @ ManifestError::Version(_)) => return Err(damaged(error.to_string())),
+            Err(error) => Err(format!("it is damaged ({error})")),
+        },
     };
-    for name in set::copies(storage, out).iter().rev() {
-        let at = out.join(name);
-        let bytes = storage.read(&at)?;
-        if let Ok(manifest) = set::parse_manifest(&at, &bytes) {
-            storage.put(&out.join(MANIFEST_FILE), bytes)?;
-            return Ok((manifest, true));
+    let copies = set::copies(storage, out);
+    let mut newest = None;
+    for name in copies.iter().rev() {
+        let bytes = storage.read(&out.join(name))?;
+        let copy = set::parse_manifest(&bytes).ok();
+        if let Some(copy) = copy.filter(|copy| *name == Manifest::file_of_version(copy.version)) {
+            newest = Some((copy, bytes));
+            break;
         }
     }
-    Err(found.unwrap_or_else(|| IngestError::NoSet {
-        at: out.clone().into(),
-        problem: set::no_manifest(storage, out),
-    }))
+    let begun = state::begun(storage, out)?;
+    let (manifest, bytes, is) = match (found, newest) {
+        (Ok(found), Some((copy, bytes)))
+            if copy.version > found.version
+                && copy.grew_from(&found)
+                // A run that is not finished puts it in its place itself.
+                && begun != Some(copy.version) =>
+        {
+            let is = format!("it is version {}, version {} is", found.version, copy.version);
+            (copy, Some(bytes), is)
+        }
+        (Ok(found), _) => {
+            let is = format!("it is version {},", found.version);
+            (found, None, is)
+        }
+        (Err(problem), Some((copy, bytes))) => {
+            let is = format!("{problem}, version {} is", copy.version);
+            (copy, Some(bytes), is)
+        }
+        (Err(problem), None) => {
+            return Err(damaged(format!(
+                "{problem}, and there is no undamaged copy of it ({}). Bring one back from a backup, or make the set anew with another --out: which shards there were, and from what, stands nowhere else",
+                if copies.is_empty() {
+                    "no numbered one at all".into()
+                } else {
+                    set::some_of(&copies)
+                }
+            )));
+        }
+    };
+    let lost = set::lost_beyond(storage, out, &manifest)?;
+    if !lost.is_empty() {
+        let is = match bytes {
+            Some(_) => format!("{is} the newest of which there is an undamaged copy,"),
+            None => is,
+        };
+        return Err(damaged(format!(
+            "{is} but there is more that only a newer manifest can name, which is lost: {}. Nothing is changed. Bring that manifest back from a backup and repair again; or, to give up what it named, move {} out of {out} and repair again",
+            set::some_of(&lost),
+            set::all_beyond(Some(&manifest))
+        )));
+    }
+    let restored = bytes.is_some();
+    if let Some(bytes) = bytes {
+        storage.put(&at, bytes)?;
+    }
+    Ok((manifest, restored))
 }
 
 /// The number in a shard's name.
@@ -311,7 +398,8 @@ struct Sources<'a> {
     out: &'a Address,
     /// Where the sources of each part lie, by its place.
     of_part: BTreeMap<usize, Vec<Source>>,
-    listings: BTreeMap<usize, Listing>,
+    /// With what is to be said if what they list is not what it was.
+    listings: BTreeMap<usize, (Listing, Option<String>)>,
 }
 
 impl<'a> Sources<'a> {
@@ -348,8 +436,13 @@ impl<'a> Sources<'a> {
         Ok(Self { storage, manifest, out: &repair.out, of_part, listings })
     }
 
-    /// A part, and the listing from which it was made, for `file` to be made again.
-    fn listing(&mut self, index: usize, file: &str) -> Result<(&'a Part, &Listing), IngestError> {
+    /// A part, and its listing, for `file` to be made again. If it is not the listing from which the
+    /// part was made, it comes with a sentence on that: a shard may be none of what is other.
+    fn listing(
+        &mut self,
+        index: usize,
+        file: &str,
+    ) -> Result<(&'a Part, &Listing, Option<&str>), IngestError> {
         let part = &self.manifest.parts[index];
         if !self.listings.contains_key(&index) {
             let sources = &self.of_part[&index];
@@ -361,27 +454,34 @@ impl<'a> Sources<'a> {
                 follow_links: part.follow_links,
             };
             let listing = source::list(self.storage, &request).map_err(|error| match error {
-                IngestError::NoSource(at) => IngestError::Repair {
-                    file: file.to_owned(),
-                    problem: format!(
-                        "{at} is gone; bring it back, or say with --from where its copy lies"
-                    ),
-                },
+                IngestError::NoSource(at) => {
+                    IngestError::Repair { file: file.to_owned(), problem: gone(&at) }
+                }
                 error => error,
             })?;
-            if listing.hash.to_hex().as_str() != part.listing {
+            let other = (listing.hash.to_hex().as_str() != part.listing).then(|| {
                 let given: Vec<_> = sources.iter().map(|source| source.at.to_string()).collect();
-                return Err(IngestError::Repair {
-                    file: file.to_owned(),
-                    problem: format!(
-                        "the files of {} are not those of which the set was made (compared by name and size); bring them back, or say with --from where a copy of them lies",
-                        given.join(", ")
-                    ),
-                });
-            }
-            self.listings.insert(index, listing);
+                format!(
+                    "the files of {} are not those of which the set was made (compared by name and size); bring them back, or say with --from where a copy of them lies",
+                    given.join(", ")
+                )
+            });
+            self.listings.insert(index, (listing, other));
         }
-        Ok((part, &self.listings[&index]))
+        let (listing, other) = &self.listings[&index];
+        Ok((part, listing, other.as_deref()))
+    }
+}
+
+/// That a source is gone, and the way out.
+fn gone(at: &Address) -> String {
+    let relative = at.local().filter(|path| path.is_relative());
+    match relative.and_then(|path| std::path::absolute(path).ok()) {
+        None => format!("{at} is gone; bring it back, or say with --from where its copy lies"),
+        Some(path) => format!(
+            "{at} is gone: there is no {}, for a relative source is looked for from the current directory; repair from where the set was made, bring it back, or say with --from where it lies now",
+            path.display()
+        ),
     }
 }
 

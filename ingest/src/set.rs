@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use schemas::{CLASSES_FILE, MANIFEST_FILE, Manifest, ManifestError, REJECTS_FILE};
+use serde::de::Error;
 use storage::{Address, Storage};
 
 use crate::IngestError;
-use crate::state::{FOLDER, PLAN};
+use crate::shard::file_name;
+use crate::state::{self, FOLDER, PLAN};
 use crate::terminal::counted;
 
 /// The manifest of a set, if it has one.
@@ -20,23 +22,20 @@ pub(crate) fn find_manifest(
         Err(error) if error.is_missing() => return Ok(None),
         bytes => bytes?,
     };
-    parse_manifest(&at, &bytes).map(Some)
+    let manifest = parse_manifest(&bytes).map_err(|error| {
+        let problem = match error {
+            // No copy is of another version.
+            ManifestError::Version(_) => error.to_string(),
+            error => format!("{error}; `ingest repair {out}` brings back an undamaged copy"),
+        };
+        IngestError::Damaged { file: at.to_string(), problem }
+    })?;
+    Ok(Some(manifest))
 }
 
 /// The manifest in these bytes.
-pub(crate) fn parse_manifest(at: &Address, bytes: &[u8]) -> Result<Manifest, IngestError> {
-    let wrong = |problem: String| IngestError::Damaged { file: at.to_string(), problem };
-    let damaged = |problem: String| {
-        let file = at.to_string();
-        let out = file.rsplit_once('/').map_or(".", |(out, _)| out);
-        wrong(format!("{problem}; `ingest repair {out}` brings back an undamaged copy"))
-    };
-    let text = std::str::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
-    Manifest::parse(text).map_err(|error| match error {
-        // No copy is of another version.
-        ManifestError::Version(_) => wrong(error.to_string()),
-        error => damaged(error.to_string()),
-    })
+pub(crate) fn parse_manifest(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+    Manifest::parse(std::str::from_utf8(bytes).map_err(serde_json::Error::custom)?)
 }
 
 /// What an address is that has no manifest, and the way out.
@@ -74,14 +73,108 @@ pub(crate) fn has_copy(storage: &Storage, out: &Address) -> bool {
 
 /// The names of the numbered manifests, the oldest first; none where nothing can be listed.
 pub(crate) fn copies(storage: &Storage, out: &Address) -> Vec<String> {
-    let is_copy = |name: &str| {
-        let version = name.strip_prefix("manifest-").and_then(|name| name.strip_suffix(".json"));
-        version.is_some_and(|version| version.bytes().all(|byte| byte.is_ascii_digit()))
-    };
     let found = storage.list(out).unwrap_or_default().into_iter().map(|found| found.relative);
-    let mut copies: Vec<_> = found.filter(|name| is_copy(name)).collect();
-    copies.sort_by_key(|name| (name.len(), name.clone()));
-    copies
+    let mut copies: Vec<_> = found
+        .filter_map(|name| match Numbered::of(&name)? {
+            Numbered::Manifest(version) => Some((version, name)),
+            Numbered::Rejects(_) | Numbered::Shard(_) => None,
+        })
+        .collect();
+    copies.sort();
+    copies.into_iter().map(|(_, name)| name).collect()
+}
+
+/// A file of a set that has a number in its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Numbered {
+    /// The manifest of a version.
+    Manifest(u64),
+    /// The rejects of the part that a version added.
+    Rejects(u64),
+    Shard(u64),
+}
+
+impl Numbered {
+    fn of(name: &str) -> Option<Self> {
+        let number = |before: &str, after: &str| -> Option<u64> {
+            let digits = name.strip_prefix(before)?.strip_suffix(after)?;
+            digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+        };
+        number("manifest-", ".json")
+            .map(Self::Manifest)
+            .or_else(|| number("rejects-", ".jsonl").map(Self::Rejects))
+            .or_else(|| number("shard-", ".parquet").map(Self::Shard))
+    }
+
+    /// Whether a run that makes this version may have written it.
+    pub fn is_of(self, version: u32) -> bool {
+        match self {
+            Self::Manifest(of) | Self::Rejects(of) => of == u64::from(version),
+            Self::Shard(_) => true,
+        }
+    }
+}
+
+/// Which of these files are of later versions than a manifest, in order; all are, if there is none.
+pub(crate) fn beyond<'a>(
+    names: impl Iterator<Item = &'a str>,
+    manifest: Option<&Manifest>,
+) -> Vec<(Numbered, String)> {
+    let version = manifest.map_or(0, |manifest| u64::from(manifest.version));
+    let next_shard = next_shard(manifest);
+    let is_beyond = |file: Numbered| match file {
+        Numbered::Manifest(of) | Numbered::Rejects(of) => of > version,
+        Numbered::Shard(number) => number >= next_shard,
+    };
+    let mut beyond: Vec<_> = names
+        .filter_map(|name| Some((Numbered::of(name)?, name.to_owned())))
+        .filter(|(file, _)| is_beyond(*file))
+        .collect();
+    beyond.sort();
+    beyond
+}
+
+/// The number of the first shard that a set with this manifest does not have yet.
+pub(crate) fn next_shard(manifest: Option<&Manifest>) -> u64 {
+    let last = manifest.and_then(|manifest| manifest.parts.last());
+    last.map_or(0, |part| part.first_shard + part.shards)
+}
+
+/// The files that show that a manifest later than this one is lost: they are of later versions, and
+/// no unfinished run has made them.
+pub(crate) fn lost_beyond(
+    storage: &Storage,
+    out: &Address,
+    manifest: &Manifest,
+) -> Result<Vec<String>, IngestError> {
+    // What lies on a web server can't be listed.
+    if out.is_web() {
+        return Ok(vec![]);
+    }
+    // Before the plan: a run has that until all that it made is in the manifest.
+    let found = storage.list(out)?;
+    let begun = state::begun(storage, out)?.filter(|&version| version == manifest.version + 1);
+    let beyond = beyond(found.iter().map(|found| &*found.relative), Some(manifest));
+    let lost = beyond.into_iter().filter(|(file, _)| !begun.is_some_and(|begun| file.is_of(begun)));
+    Ok(lost.map(|(_, name)| name).collect())
+}
+
+/// All files that [`beyond`] may find, for a sentence.
+pub(crate) fn all_beyond(manifest: Option<&Manifest>) -> String {
+    format!(
+        "all manifests and lists of rejects of versions after {}, and shards from {} on,",
+        manifest.map_or(0, |manifest| manifest.version),
+        file_name(next_shard(manifest))
+    )
+}
+
+/// The first of some files, for a sentence.
+pub(crate) fn some_of(files: &[String]) -> String {
+    const SHOWN: usize = 3;
+    match files.len().saturating_sub(SHOWN) {
+        0 => files.join(", "),
+        more => format!("{} and {more} more", files[..SHOWN].join(", ")),
+    }
 }
 
 fn is_shard(name: &str) -> bool {

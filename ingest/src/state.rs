@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use storage::{Address, Lock, Storage};
 
 use crate::plan::{Plan, settings_differences};
-use crate::set::{check_sizes, find_manifest, has_copy};
+use crate::set::{self, Numbered, check_sizes, find_manifest, has_copy};
 use crate::shard::file_name;
 use crate::{CREATED_BY, IngestError};
 
@@ -112,7 +112,15 @@ pub(crate) fn open(
     }
     storage.sweep(out)?;
     storage.sweep(&folder)?;
-    let mut work = Work {
+    let found = storage.list(out)?.into_iter().map(|found| (found.relative, found.bytes));
+    let mut found: HashMap<_, _> = found.collect();
+    let earlier: Option<Plan> = read_json(storage, &plan_at)?;
+    let goes_on = earlier.filter(|earlier| earlier.version == plan.version);
+    if let Err(error) = refuse_beyond(out, base.as_ref(), goes_on.as_ref(), &found) {
+        release(out, lock);
+        return Err(error);
+    }
+    let work = Work {
         storage: storage.clone(),
         out: out.clone(),
         base,
@@ -120,8 +128,8 @@ pub(crate) fn open(
         found: HashMap::new(),
         lock: Mutex::new(lock),
     };
-    match read_json::<Plan>(storage, &plan_at)? {
-        Some(earlier) if earlier.version == work.plan.version => {
+    match goes_on {
+        Some(earlier) => {
             let differences = work.plan.differences(&earlier);
             if !differences.is_empty() {
                 let hint = if append {
@@ -132,16 +140,22 @@ pub(crate) fn open(
                 return Err(IngestError::Differs { out: out.clone().into(), differences, hint });
             }
         }
-        // Left behind by a run that ended between its last steps.
-        Some(_) | None => {
+        None => {
+            // What a run left behind that ended between its last steps.
             clear(storage, out)?;
+            found.retain(|name, _| !name.starts_with(FOLDER));
             write_json(storage, &plan_at, &work.plan)?;
         }
     }
-    for found in storage.list(out)? {
-        work.found.insert(found.relative, found.bytes);
+    Ok(Found::Open(Box::new(Work { found, ..work })))
+}
+
+/// Which version an unfinished run makes; none if there is none, or no telling.
+pub(crate) fn begun(storage: &Storage, out: &Address) -> Result<Option<u32>, IngestError> {
+    match read_json::<Plan>(storage, &out.join(FOLDER).join(PLAN)) {
+        Err(IngestError::Damaged { .. }) => Ok(None),
+        plan => Ok(plan?.map(|plan| plan.version)),
     }
-    Ok(Found::Open(Box::new(work)))
 }
 
 /// Removes what a run left behind that ended between its last steps.
@@ -189,6 +203,39 @@ fn refuse_lost(storage: &Storage, out: &Address) -> Result<(), IngestError> {
             problem: format!("it is gone; `ingest repair {out}` brings it back from its copy"),
         }),
     }
+}
+
+/// Refuses to write over files of later versions than the set's manifest, which only a manifest that
+/// was lost can have named; but for those of the run that `goes_on`.
+fn refuse_beyond(
+    out: &Address,
+    base: Option<&Manifest>,
+    goes_on: Option<&Plan>,
+    found: &HashMap<String, u64>,
+) -> Result<(), IngestError> {
+    let mut beyond = set::beyond(found.keys().map(String::as_str), base);
+    if let Some(plan) = goes_on {
+        let states = found.keys().filter_map(|name| number_of_state(name));
+        // Killed at the right moment, a run leaves its last shard without a state.
+        let last = states.max().map_or(set::next_shard(base), |last| last + 1);
+        beyond.retain(|(file, _)| match *file {
+            Numbered::Shard(number) => number > last,
+            file => !file.is_of(plan.version),
+        });
+    }
+    let Some((_, first)) = beyond.first() else { return Ok(()) };
+    let file = out.join(first).to_string();
+    let names: Vec<_> = beyond.into_iter().map(|(_, name)| name).collect();
+    let version = match base {
+        Some(base) => format!("{MANIFEST_FILE}, which is version {}", base.version),
+        None => format!("the set, which has no {MANIFEST_FILE}"),
+    };
+    let problem = format!(
+        "it lies beyond {version}, and no unfinished run has made it: a newer manifest is lost, and adding to the set would write over what that named ({}). `ingest repair {out}` brings the newer manifest back or says what is missing for that; if that is of no use, move {} out of {out}",
+        set::some_of(&names),
+        set::all_beyond(base)
+    );
+    Err(IngestError::Damaged { file, problem })
 }
 
 /// Refuses what a finished set can't take.
@@ -266,8 +313,7 @@ pub(crate) fn release(out: &Address, lock: Lock) {
 impl Work {
     /// The number of the part's first shard.
     pub fn first_shard(&self) -> u64 {
-        let last = self.base.as_ref().and_then(|base| base.parts.last());
-        last.map_or(0, |part| part.first_shard + part.shards)
+        set::next_shard(self.base.as_ref())
     }
 
     /// The number of the part's first picture.
@@ -384,6 +430,11 @@ pub(crate) fn reject_line(at: &Address, reject: &Reject) -> Result<String, Inges
 /// The name of a shard's state.
 fn state(number: u64) -> String {
     file_name(number).replace(".parquet", ".json")
+}
+
+/// The number of the shard that a file below the output is the state of.
+fn number_of_state(name: &str) -> Option<u64> {
+    name.strip_prefix(FOLDER)?.strip_prefix("/shard-")?.strip_suffix(".json")?.parse().ok()
 }
 
 fn read_json<T: DeserializeOwned>(

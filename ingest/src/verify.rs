@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use schemas::{CLASSES_FILE, FileEntry, MANIFEST_FILE, Manifest, ShardEntry};
 use storage::{Address, Storage, StorageError};
 
+use crate::set;
 use crate::shard::group_hash;
 use crate::terminal::name;
 use crate::{IngestError, Progress};
@@ -52,6 +53,12 @@ pub enum What {
     },
     /// It can be read, but does not fit the rest of the set.
     Wrong(String),
+    /// It is of a later version than the manifest, and no unfinished run has made it: a newer
+    /// manifest is lost.
+    Beyond {
+        /// The manifest's version.
+        version: u32,
+    },
 }
 
 impl fmt::Display for Damage {
@@ -61,6 +68,10 @@ impl fmt::Display for Damage {
             What::Missing => write!(f, "missing"),
             What::Unreadable(problem) => write!(f, "can't be read: {problem}"),
             What::Wrong(problem) => write!(f, "damaged: {problem}"),
+            What::Beyond { version } => write!(
+                f,
+                "lies beyond {MANIFEST_FILE}, which is version {version}: a newer one is lost"
+            ),
             What::Changed { bytes, expected, row_groups, rest } => {
                 let mut parts = Vec::new();
                 match &row_groups[..] {
@@ -87,7 +98,9 @@ impl fmt::Display for Damage {
 }
 
 /// Reads every file of the manifest's set, some at once, and tells those that are damaged: shards in
-/// the manifest's order, then lists of rejects, classes, and the numbered manifests.
+/// the manifest's order, then lists of rejects, classes, and the numbered manifests. Files of later
+/// versions come last, if they show that a newer manifest is lost; those of a run that is not
+/// finished are none.
 ///
 /// # Errors
 /// [`IngestError::Storage`] if a remote store could not be asked to the end, so that nothing is
@@ -127,9 +140,22 @@ pub fn verify(
     }
     // The newest has the bytes of the manifest itself.
     let newest = Manifest::file_of_version(manifest.version);
+    let beyond = set::lost_beyond(storage, out, manifest)?;
     let text = storage.read(&out.join(MANIFEST_FILE))?;
-    let what = reading.text(&newest, &String::from_utf8_lossy(&text))?;
+    let text = String::from_utf8_lossy(&text);
+    // Another run may have added to the set meanwhile.
+    let grown = Manifest::parse(&text)
+        .is_ok_and(|now| now.version > manifest.version && now.grew_from(manifest));
+    if grown {
+        let what = reading.earlier(&newest, manifest.version, manifest)?;
+        other(newest, what);
+        return Ok(damages);
+    }
+    let what = reading.text(&newest, &text)?;
     other(newest, what);
+    for file in beyond {
+        other(file, Some(What::Beyond { version: manifest.version }));
+    }
     Ok(damages)
 }
 

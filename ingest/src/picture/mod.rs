@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
-use schemas::{IngestSettings, Reason};
+use schemas::{IngestSettings, Reason, Reject};
 
 pub use self::check::most_bytes;
 pub use self::fault::Fault;
@@ -45,6 +45,14 @@ use crate::caught::caught;
 const HEAD: u64 = 4096;
 /// The time that a picture may take unless another is given.
 pub const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// The flag that bounds the memory of all pictures in work, as messages name it.
+const MEMORY_FLAG: &str = "--memory-limit";
+
+/// Whether a picture was rejected for want of memory, so that another run may take it.
+pub(crate) fn is_for_memory(reject: &Reject) -> bool {
+    reject.reason == Reason::TooLarge && reject.message.contains(MEMORY_FLAG)
+}
 
 /// A decoded picture.
 #[derive(Debug)]
@@ -218,10 +226,11 @@ impl Job<'_> {
     /// Takes the memory that decoding needs; waits until it is free.
     fn reserve(&self, bytes: u64) -> Result<Reserved, Fault> {
         self.memory.acquire(bytes).ok_or_else(|| {
-            let limit = self.memory.limit();
+            // Of the memory that a run may take, decoding has half.
+            let given = self.memory.limit().saturating_mul(2);
             Fault::new(
                 Reason::TooLarge,
-                format!("decoding needs {bytes} bytes, more than --memory-limit {limit}"),
+                format!("decoding needs {bytes} bytes, more than half of {MEMORY_FLAG} {given}"),
             )
         })
     }

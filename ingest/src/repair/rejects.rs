@@ -5,13 +5,14 @@
 
 use std::io::Write;
 
-use schemas::{FileEntry, Manifest, Part, ShardEntry};
+use schemas::{FileEntry, Manifest, Part, Reject, ShardEntry};
 use storage::{Address, Storage};
 
-use super::limits_of;
+use super::{limits_of, want_of_memory};
 use crate::codebook::Codebook;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
+use crate::picture;
 use crate::shard::ClosedShard;
 use crate::source::Listing;
 use crate::state::{ShardState, reject_line};
@@ -69,11 +70,15 @@ impl Remake<'_> {
         let at = out.join(&part.rejects.file);
         let mut writer = storage.writer(&at)?;
         let mut hasher = blake3::Hasher::new();
+        let mut for_memory = None;
         let mut finish = |_, closed: Option<ClosedShard>, state: ShardState| {
             let found = shards.binary_search_by_key(&state.first, |shard| shard.first);
             let entry = found.ok().map(|at| &shards[at]);
             compare(&part.rejects, entry, closed, &state)?;
             for reject in &state.rejects {
+                if picture::is_for_memory(reject) {
+                    for_memory.get_or_insert_with(|| reject.clone());
+                }
                 let line = reject_line(&at, reject)?;
                 hasher.update(line.as_bytes());
                 writer
@@ -85,7 +90,8 @@ impl Remake<'_> {
         let limits = limits_of(manifest, part);
         maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish)?;
         if hasher.finalize().to_hex().as_str() != part.rejects.blake3 {
-            return Err(differs(&part.rejects, "pictures are rejected for other reasons now"));
+            let why = "pictures are rejected for other reasons now";
+            return Err(differs(&part.rejects, why, for_memory.as_ref()));
         }
         Ok(writer.finish()?)
     }
@@ -105,17 +111,20 @@ fn compare(
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     };
-    if same { Ok(()) } else { Err(differs(list, "the pictures make other shards now")) }
+    if same {
+        return Ok(());
+    }
+    let for_memory = state.rejects.iter().find(|reject| picture::is_for_memory(reject));
+    Err(differs(list, "the pictures make other shards now", for_memory))
 }
 
-/// Why a list is not what it was.
-fn differs(list: &FileEntry, why: &str) -> IngestError {
-    IngestError::Repair {
-        file: list.file.clone(),
-        problem: format!(
-            "{why}, so that they are not what they were, or this is another release of ingest"
-        ),
-    }
+/// Why a list is not what it was; one of its rejects may be for want of memory.
+fn differs(list: &FileEntry, why: &str, for_memory: Option<&Reject>) -> IngestError {
+    let cause = match for_memory {
+        Some(reject) => want_of_memory(reject),
+        None => "they are not what they were, or this is another release of ingest".to_owned(),
+    };
+    IngestError::Repair { file: list.file.clone(), problem: format!("{why}: {cause}") }
 }
 
 /// The error of a list that can't be made again, with what that means.

@@ -4,8 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ingest::read::ShardSet;
+use ingest::verify::verify;
 use ingest::{IngestError, Progress, Settings, Silent, Summary, run};
 use schemas::{Manifest, PictureFilter, Reason};
+use storage::Storage;
 
 use crate::case::{Case, members, picture, tar};
 
@@ -86,13 +88,39 @@ fn an_append_that_was_stopped_goes_on_and_gives_the_same_bytes() {
         let stopped = run(&settings, &StopAfter(AtomicU64::new(1)));
         assert!(matches!(stopped, Err(IngestError::Stopped)), "{stopped:?}");
         // The first part is there to be read all the while.
-        assert_eq!(ShardSet::open(&case.path("stopped")).unwrap().manifest().version, 1);
+        let set = ShardSet::open(&case.path("stopped")).unwrap();
+        assert_eq!(set.manifest().version, 1);
+        let damages = verify(&Storage::local(), &settings.out, set.manifest(), &Silent).unwrap();
+        assert_eq!(damages, []);
     }
+    // A run may be killed between a shard and what it keeps of it.
+    let states = std::fs::read_dir(case.path("stopped/.ingest")).unwrap();
+    let states = states.map(|entry| entry.unwrap().path());
+    let shards =
+        states.filter(|path| path.file_stem().unwrap() != "plan" && path.extension().is_some());
+    std::fs::remove_file(shards.max().unwrap()).unwrap();
     run(&settings, &Silent).unwrap();
     assert!(case.files("whole") == case.files("stopped"));
     // Once more is no work, and changes nothing.
     assert_eq!(run(&settings, &Silent).unwrap().pictures, 0);
     assert!(case.files("whole") == case.files("stopped"));
+}
+
+#[test]
+fn shards_of_which_no_plan_tells_are_not_written_over() {
+    let case = Case::mixed();
+    case.run(&["raw"], "out");
+    let settings = appending(&case, &["part.tar", "part.tar.gz"], "out");
+    for _ in 0..2 {
+        let stopped = run(&settings, &StopAfter(AtomicU64::new(1)));
+        assert!(matches!(stopped, Err(IngestError::Stopped)), "{stopped:?}");
+    }
+    std::fs::remove_dir_all(case.path("out/.ingest")).unwrap();
+    let before = case.files("out");
+    let error = run(&settings, &Silent).unwrap_err().to_string();
+    assert!(error.contains("lies beyond manifest.json, which is version 1"), "{error}");
+    assert!(error.contains("out of"), "{error}");
+    assert!(case.files("out") == before);
 }
 
 #[test]

@@ -7,9 +7,10 @@ use ingest::read::ShardSet;
 use ingest::repair::{Repair, repair};
 use ingest::verify::{Damage, What, verify};
 use ingest::{LEAST_MEMORY, Settings, run};
+use schemas::Manifest;
 use storage::{Address, Storage};
 
-use crate::case::{Case, picture};
+use crate::case::{Case, picture, scene, told};
 
 /// A set of two parts, with duplicates between and within them.
 fn grown() -> Case {
@@ -239,6 +240,145 @@ fn a_damaged_manifest_is_brought_back_from_its_copy() {
         assert!(repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap().manifest);
         assert!(case.files("out") == before);
     }
+}
+
+/// The files of [`grown`] that its first version does not have.
+fn later(case: &Case) -> Vec<String> {
+    let files = case.files("out");
+    let first = std::str::from_utf8(&files["manifest-00001.json"]).unwrap();
+    let shards = Manifest::parse(first).unwrap().shards;
+    let is_later = |name: &String| match name.starts_with("shard-") {
+        true => shards.iter().all(|shard| shard.file != *name),
+        false => name.contains("-00002."),
+    };
+    files.into_keys().filter(is_later).collect()
+}
+
+#[test]
+fn a_set_whose_newest_manifest_is_lost_is_not_taken_for_an_earlier_one() {
+    for damage in ["cut", "gone", "replaced"] {
+        let case = grown();
+        let path = |name: &str| case.path("out").join(name);
+        fs::remove_file(path("manifest.json")).unwrap();
+        match damage {
+            "cut" => fs::write(path("manifest-00002.json"), "{").unwrap(),
+            _ => fs::remove_file(path("manifest-00002.json")).unwrap(),
+        }
+        if damage == "replaced" {
+            fs::copy(path("manifest-00001.json"), path("manifest.json")).unwrap();
+            let found = damages(&case);
+            let files: Vec<_> = found
+                .iter()
+                .filter(|damage| damage.what == What::Beyond { version: 1 })
+                .map(|damage| damage.file.clone())
+                .collect();
+            assert_eq!(files.len(), later(&case).len(), "{found:?}");
+            let (sound, said) = case.ingest(&["verify", "out"]);
+            assert!(!sound && said.contains("lies beyond manifest.json"), "{said}");
+        }
+        let before = case.files("out");
+        let error = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("version 1") && error.contains("rejects-00002"), "{error}");
+        assert!(error.contains("backup") && error.contains("versions after 1"), "{error}");
+
+        case.put("late/1.png", picture(70));
+        let append = Settings { append: true, ..case.settings(&["late"], "out") };
+        let error = run(&append, &Silent).unwrap_err().to_string();
+        assert!(error.contains("ingest repair"), "{error}");
+        assert!(case.files("out") == before, "{damage}");
+
+        // The way out that is named.
+        for name in later(&case) {
+            fs::rename(path(&name), case.path(&name)).unwrap();
+        }
+        repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap();
+        assert_eq!(damages(&case), []);
+        assert_eq!(run(&append, &Silent).unwrap().manifest.version, 2);
+    }
+}
+
+#[test]
+fn an_earlier_manifest_in_the_place_of_the_newest_gives_way_to_it() {
+    let case = grown();
+    let before = case.files("out");
+    fs::copy(case.path("out/manifest-00001.json"), case.path("out/manifest.json")).unwrap();
+    assert!(damages(&case).iter().any(|damage| damage.file == "manifest-00002.json"));
+    assert!(repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap().manifest);
+    assert!(case.files("out") == before);
+}
+
+#[test]
+fn a_set_without_an_undamaged_manifest_is_not_sent_to_repair_again() {
+    let case = grown();
+    for name in ["manifest.json", "manifest-00001.json", "manifest-00002.json"] {
+        fs::write(case.path("out").join(name), "{").unwrap();
+    }
+    let before = case.files("out");
+    let error = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap_err().to_string();
+    assert!(error.contains("manifest-00002.json") && error.contains("backup"), "{error}");
+    assert!(!error.contains("ingest repair"), "{error}");
+    assert!(case.files("out") == before);
+}
+
+#[test]
+fn a_repair_for_which_the_memory_is_too_small_says_so() {
+    let case = Case::empty();
+    for number in 0..4 {
+        case.put(&format!("raw/{number}.png"), picture(number));
+    }
+    case.put("raw/large.png", scene(3, 700));
+    case.put("raw/none.png", "none");
+    case.run(&["raw"], "out");
+    let before = case.files("out");
+    for file in ["shard-00000.parquet", "rejects.jsonl"] {
+        fs::remove_file(case.path("out").join(file)).unwrap();
+        let small = Repair { memory: 3 << 20, ..settings(&case, &[]) };
+        let error = repair(&Storage::local(), &small, &Silent).unwrap_err().to_string();
+        assert!(error.contains("large.png was rejected for want of memory"), "{error}");
+        assert!(error.contains("--memory-limit 3145728"), "{error}");
+        assert!(!error.contains("not what they were"), "{error}");
+        repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap();
+        assert!(case.files("out") == before, "{file}");
+    }
+}
+
+#[test]
+fn a_relative_source_that_is_not_found_is_named_with_the_place_where_it_was_looked_for() {
+    let case = Case::mixed();
+    let made = case.ingest(&[&["raw", "--out", "out"], &Case::FLAGS[..]].concat());
+    assert!(made.0, "{}", made.1);
+    spoil(&case, "shard-00000.parquet", 9);
+    case.put("elsewhere/file", "");
+    let out = case.path("out").display().to_string();
+    let mut command = case.command(&["repair", &out]);
+    let (mended, said) = told(command.current_dir(case.path("elsewhere")).output().unwrap());
+    assert!(!mended && said.contains("elsewhere/raw"), "{said}");
+    assert!(said.contains("current directory"), "{said}");
+}
+
+#[test]
+fn one_picture_that_changed_its_size_is_in_the_way_of_its_own_shard_only() {
+    let case = Case::empty();
+    for number in 0..14 {
+        case.put(&format!("raw/{number}.png"), picture(number));
+    }
+    case.run(&["raw"], "out");
+    let before = case.files("out");
+    case.put("raw/7.png", [picture(7), vec![0; 9]].concat());
+    let shards: Vec<_> = before.keys().filter(|name| name.starts_with("shard-")).collect();
+    assert_eq!(shards.len(), 3);
+    for shard in &shards {
+        fs::remove_file(case.path("out").join(shard)).unwrap();
+    }
+    let error = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap_err().to_string();
+    assert!(error.contains("--from") && error.contains("Made again in spite of it"), "{error}");
+    let after = case.files("out");
+    assert_eq!(after.len(), before.len() - 1);
+    assert!(after.iter().all(|(name, bytes)| before[name] == *bytes));
+    case.put("raw/7.png", picture(7));
+    repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap();
+    assert!(case.files("out") == before);
 }
 
 #[test]
