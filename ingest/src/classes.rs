@@ -127,6 +127,8 @@ mod tests {
         let json = Classes::parse(r#" {"old cat": 1, "[1]": 2, "zebra": 0}"#).unwrap();
         assert_eq!(json, list);
         assert!(list.has("old cat") && !list.has("cat"));
+        let list = Classes::parse("# of May\r\nzebra \r\n\t cat\t\n\n #none\n").unwrap();
+        assert_eq!(list.names(), ["zebra", "cat"]);
         // A name that a list can't have.
         assert_eq!(Classes::parse(r##"{"#1": 0}"##).unwrap().names(), ["#1"]);
     }

@@ -1,11 +1,12 @@
 //! What a run is about to make, and in what that differs from what another made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use schemas::{IngestSettings, Manifest, Part};
 use serde::{Deserialize, Serialize};
 
-use crate::default_pictures_per_shard;
+use crate::source::Listing;
+use crate::{default_pictures_per_shard, set, terminal};
 
 const PICTURES_FLAG: &str = "--shard-pictures";
 
@@ -60,6 +61,46 @@ impl Plan {
             && part.image_column == self.image_column
             && part.label_column == self.label_column
     }
+}
+
+/// Sentences that name files in which a listing differs from an earlier one. Of that are known the
+/// names of the pictures that were `done`, which are all up to some place in it, and the sizes of
+/// some.
+pub(crate) fn other_files(listing: &Listing, done: &HashMap<String, Option<u64>>) -> Vec<String> {
+    let names: Vec<_> = listing.loose.iter().map(|listed| listing.name(listed)).collect();
+    let places: HashMap<_, _> = names.iter().map(String::as_str).zip(0..).collect();
+    let archives: HashSet<_> = listing.archives.iter().map(|listed| listing.name(listed)).collect();
+    let is_of_archive = |name: &str| {
+        let folders = name.match_indices('/').map(|(end, _)| &name[..end]);
+        folders.chain([name]).any(|name| archives.contains(name))
+    };
+    let (mut gone, mut other, mut end) = (vec![], vec![], 0);
+    for (name, bytes) in done {
+        match places.get(name.as_str()) {
+            Some(&place) => {
+                end = end.max(place + 1);
+                let listed: u64 = listing.loose[place].bytes;
+                // Of what is not there at once, the size may not be known.
+                if bytes.is_some_and(|bytes| bytes != listed && bytes > 0 && listed > 0) {
+                    other.push(name.as_str());
+                }
+            }
+            None if is_of_archive(name) => {}
+            None => gone.push(name.as_str()),
+        }
+    }
+    let new = names[..end].iter().filter(|name| !done.contains_key(*name)).map(String::as_str);
+    let new: Vec<_> = new.collect();
+    gone.sort_unstable();
+    other.sort_unstable();
+    [("gone", gone), ("new", new), ("of another size", other)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| {
+            let names: Vec<_> = names.into_iter().map(terminal::name).collect();
+            format!("{what}: {}", set::some_of(&names))
+        })
+        .collect()
 }
 
 fn difference(flag: &str, then: &str, now: &str) -> String {

@@ -73,7 +73,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
         time: start.elapsed(),
     };
     let plan = plan(settings, &sources, &listing);
-    let work = match state::open(&storage, &settings.out, plan, settings.append)? {
+    let work = match state::open(&storage, &settings.out, plan, &listing, settings.append)? {
         Found::Finished(manifest, part) => return Ok(summary(*manifest, part, 0)),
         Found::Open(work) => work,
     };

@@ -19,9 +19,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use storage::{Address, Lock, Storage};
 
-use crate::plan::{Plan, settings_differences};
+use crate::plan::{Plan, other_files, settings_differences};
 use crate::set::{self, Numbered, check_sizes, find_manifest, has_copy};
 use crate::shard::file_name;
+use crate::source::Listing;
+use crate::stored::{self, ShardFile};
 use crate::{CREATED_BY, IngestError};
 
 pub(crate) const FOLDER: &str = ".ingest";
@@ -75,6 +77,7 @@ pub(crate) fn open(
     storage: &Storage,
     out: &Address,
     mut plan: Plan,
+    listing: &Listing,
     append: bool,
 ) -> Result<Found, IngestError> {
     let base = find_manifest(storage, out)?;
@@ -108,30 +111,36 @@ pub(crate) fn open(
         != base.as_ref().map(|manifest| manifest.version)
     {
         drop(lock);
-        return open(storage, out, plan, append);
+        return open(storage, out, plan, listing, append);
     }
     storage.sweep(out)?;
     storage.sweep(&folder)?;
     let found = storage.list(out)?.into_iter().map(|found| (found.relative, found.bytes));
-    let mut found: HashMap<_, _> = found.collect();
+    let found: HashMap<_, _> = found.collect();
     let earlier: Option<Plan> = read_json(storage, &plan_at)?;
     let goes_on = earlier.filter(|earlier| earlier.version == plan.version);
     if let Err(error) = refuse_beyond(out, base.as_ref(), goes_on.as_ref(), &found) {
         release(out, lock);
         return Err(error);
     }
-    let work = Work {
+    let mut work = Work {
         storage: storage.clone(),
         out: out.clone(),
         base,
         plan,
-        found: HashMap::new(),
+        found,
         lock: Mutex::new(lock),
     };
     match goes_on {
         Some(earlier) => {
-            let differences = work.plan.differences(&earlier);
+            let mut differences = work.plan.differences(&earlier);
             if !differences.is_empty() {
+                if earlier.settings.seed == work.plan.settings.seed
+                    && earlier.listing != work.plan.listing
+                    && let Ok(done) = work.done(earlier.settings.views)
+                {
+                    differences.extend(other_files(listing, &done));
+                }
                 let hint = if append {
                     "Finish that one first, with its sources and settings."
                 } else {
@@ -143,11 +152,11 @@ pub(crate) fn open(
         None => {
             // What a run left behind that ended between its last steps.
             clear(storage, out)?;
-            found.retain(|name, _| !name.starts_with(FOLDER));
+            work.found.retain(|name, _| !name.starts_with(FOLDER));
             write_json(storage, &plan_at, &work.plan)?;
         }
     }
-    Ok(Found::Open(Box::new(Work { found, ..work })))
+    Ok(Found::Open(Box::new(work)))
 }
 
 /// Which version an unfinished run makes; none if there is none, or no telling.
@@ -357,6 +366,21 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    /// The names of the pictures in the part's finished shards, and the sizes of those rejected.
+    fn done(&self, views: u32) -> Result<HashMap<String, Option<u64>>, IngestError> {
+        let mut done = HashMap::new();
+        self.finished(|state| {
+            if let Some(entry) = &state.entry {
+                let file = ShardFile::new(&self.storage, &self.out, entry);
+                done.extend(stored::names(&file, views)?.into_iter().map(|(_, name)| (name, None)));
+            }
+            let rejects = state.rejects.into_iter();
+            done.extend(rejects.map(|reject| (reject.source, Some(reject.bytes))));
+            Ok(())
+        })?;
+        Ok(done)
     }
 
     /// Keeps what became of shard `number`.

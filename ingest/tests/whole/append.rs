@@ -107,6 +107,37 @@ fn an_append_that_was_stopped_goes_on_and_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_run_that_is_taken_up_over_other_files_names_them() {
+    let case = Case::empty();
+    for number in 0..14 {
+        case.put(&format!("raw/{number}.png"), picture(number));
+        case.put(&format!("raw/none-{number}.png"), "none");
+    }
+    case.put("part.tar", tar(&members(20..23, "cat")));
+    let sources = ["raw", "part.tar"];
+    case.run(&sources, "whole");
+    let first = case.rows("whole").swap_remove(0).source;
+    let rejected = ShardSet::open(&case.path("whole")).unwrap().rejects().unwrap().swap_remove(0);
+
+    // All but the last shard, so that the archive is begun.
+    let settings = case.settings(&sources, "out");
+    let stopped = run(&settings, &StopAfter(AtomicU64::new(6)));
+    assert!(matches!(stopped, Err(IngestError::Stopped)), "{stopped:?}");
+    std::fs::remove_file(&first).unwrap();
+    std::fs::write(&rejected.source, "none at all").unwrap();
+    let error = run(&settings, &Silent).unwrap_err().to_string();
+    assert!(error.contains(&format!("gone: {first}\n")), "{error}");
+    assert!(error.contains(&format!("of another size: {}\n", rejected.source)), "{error}");
+    assert!(!error.contains("new:"), "{error}");
+    for number in 0..20 {
+        case.put(&format!("raw/more-{number}.png"), picture(30 + number));
+    }
+    let error = run(&settings, &Silent).unwrap_err().to_string();
+    assert!(error.contains("new: ") && error.contains(" more\n"), "{error}");
+    assert_eq!(error.matches("raw/more-").count(), 3, "{error}");
+}
+
+#[test]
 fn shards_of_which_no_plan_tells_are_not_written_over() {
     let case = Case::mixed();
     case.run(&["raw"], "out");

@@ -86,24 +86,6 @@ fn a_set_stays_with_its_classes_when_it_grows_and_when_it_is_repaired() {
 }
 
 #[test]
-fn blanks_and_comments_are_no_part_of_a_name_and_json_of_another_form_is_refused() {
-    let list = Classes::parse("# of May\r\nzebra \r\n\t cat\t\n\n #none\n[1]\n").unwrap();
-    assert_eq!(list.names(), ["zebra", "cat", "[1]"]);
-    // A name that a list can't have.
-    assert_eq!(Classes::parse(r##"{"#1": 0}"##).unwrap().names(), ["#1"]);
-    for (text, expected) in [
-        ("a\n# of May\n a \n", "line 3"),
-        ("# only\n", "no class"),
-        (r#"["a", "b"]"#, "classes.json"),
-        ("[\n  \"a\",\n", "classes.json"),
-        (r#""a""#, "classes.json"),
-    ] {
-        let error = Classes::parse(text).unwrap_err();
-        assert!(error.contains(expected), "{text}: {error}");
-    }
-}
-
-#[test]
 fn the_command_line_takes_classes_and_a_limit_of_bytes() {
     let case = crawl();
     case.put("classes.txt", "cat\nzebra\n");
