@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use ingest::repair::repair;
 use ingest::terminal::counted;
-use ingest::verify::verify;
+use ingest::verify::{Damage, What, verify};
 use ingest::{Bar, IngestError, Settings, Summary, draw, inspect, read, sample, terminal};
 use storage::Storage;
 
@@ -146,12 +146,25 @@ fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "{shards}, {size}: all as written")?;
         return Ok(ExitCode::SUCCESS);
     }
-    writeln!(
-        out,
-        "{} damaged or missing, of {shards}, {size}; `ingest repair {}` makes them again",
-        counted(damages.len() as u64, "file"),
-        args.shards
-    )?;
+    let of_later = |damage: &&Damage| matches!(damage.what, What::Beyond { .. });
+    let later = damages.iter().filter(of_later).count();
+    let damaged = damages.len() - later;
+    if damaged > 0 {
+        writeln!(
+            out,
+            "{} damaged or missing, of {shards}, {size}; `ingest repair {}` makes them again",
+            counted(damaged as u64, "file"),
+            args.shards
+        )?;
+    }
+    if later > 0 {
+        writeln!(
+            out,
+            "{} of later versions, whose manifest is lost; `ingest repair {}` says what can be done",
+            counted(later as u64, "file"),
+            args.shards
+        )?;
+    }
     Ok(ExitCode::FAILURE)
 }
 
@@ -163,7 +176,7 @@ fn repair_set(args: RepairArgs) -> anyhow::Result<ExitCode> {
     drop(bar);
     let mut out = std::io::stdout().lock();
     if repaired.manifest {
-        writeln!(out, "manifest.json: brought back from its numbered copy")?;
+        writeln!(out, "manifest.json: brought back from its newest numbered copy")?;
     }
     for shard in &repaired.shards {
         writeln!(out, "{shard}: made again, byte for byte")?;
