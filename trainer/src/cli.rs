@@ -5,11 +5,12 @@ mod compare;
 mod eval;
 mod experiment;
 
-use std::io::{Write, stdout};
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytesize::ByteSize;
@@ -254,18 +255,46 @@ fn spare(out: &Path) -> anyhow::Result<()> {
 }
 
 fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
-    let shards = args.shards.context("--shards names the folder of shards; see --help")?;
-    let cache =
-        args.cache_dir.map(|folder| Cache::open(&folder, args.cache_size.as_u64())).transpose()?;
-    let shards = ShardSource::new(storage(args.endpoint)?, shards, cache);
+    let shards = args.shards.clone().context("--shards names the folder of shards; see --help")?;
+    let cache = args
+        .cache_dir
+        .as_ref()
+        .map(|folder| Cache::open(folder, args.cache_size.as_u64()))
+        .transpose()?;
+    let shards = ShardSource::new(storage(args.endpoint.clone())?, shards, cache);
     let (device, line) = device::choose(args.device)?;
     tell(line);
+    let Begin { settings, out, resume } = begin(&args, device)?;
+    let paths = RunPaths { shards, out };
+    let outcome =
+        trainer::train::run_on(device, &paths, &settings, resume, &Console::new(), stop_flag()?)?;
+    let Outcome { step, checkpoint, interrupted } = outcome;
+    if interrupted {
+        writeln!(
+            stdout(),
+            "stopped after step {step}; saved {}; --resume goes on",
+            checkpoint.display()
+        )?;
+        return Ok(ExitCode::from(terminal::INTERRUPTED));
+    }
+    writeln!(stdout(), "finished after step {step}; saved {}", checkpoint.display())?;
+    Ok(ExitCode::SUCCESS)
+}
 
+/// How a run begins.
+struct Begin {
+    settings: Settings,
+    out: PathBuf,
+    resume: Option<Resume>,
+}
+
+/// Flags, files and what is in the run's folder → how the run begins.
+fn begin(args: &TrainArgs, device: DeviceKind) -> anyhow::Result<Begin> {
     let from_file = match &args.config {
         Some(path) => Options::read(path)?,
         None => Options::default(),
     };
-    let mut options = args.options.over(from_file);
+    let mut options = args.options.clone().over(from_file);
     let named = args.resume.as_ref().and_then(Option::as_ref);
     let out_of = |settings: &Settings| {
         let name = format!("{}-{}", settings.recipe.name(), settings.model.name());
@@ -284,9 +313,7 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
         };
         match CheckpointFolder::of_run(&out).newest_told(&Console::new())? {
             Some((path, checkpoint)) => resume = Some(Resume { path, checkpoint }),
-            None => {
-                tell(format_args!("{} holds no checkpoint yet: a new run begins", out.display()))
-            }
+            None => options = begin_anew(options, &out)?,
         }
     }
     if let Some(Resume { path, checkpoint }) = &resume {
@@ -305,21 +332,24 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
         let model = settings.model.name();
         tell(format_args!("model: {model}, the default on {on}; --model chooses another"));
     }
-    let out = args.out.unwrap_or_else(|| out_of(&settings));
-    let paths = RunPaths { shards, out };
-    let outcome =
-        trainer::train::run_on(device, &paths, &settings, resume, &Console::new(), stop_flag()?)?;
-    let Outcome { step, checkpoint, interrupted } = outcome;
-    if interrupted {
-        writeln!(
-            stdout(),
-            "stopped after step {step}; saved {}; --resume goes on",
-            checkpoint.display()
-        )?;
-        return Ok(ExitCode::from(terminal::INTERRUPTED));
+    let out = args.out.clone().unwrap_or_else(|| out_of(&settings));
+    Ok(Begin { settings, out, resume })
+}
+
+/// The choices of a run that is taken up before its first checkpoint: those given, over its own if
+/// it left any.
+fn begin_anew(options: Options, out: &Path) -> anyhow::Result<Options> {
+    let file = out.join("settings.toml");
+    let out = out.display();
+    if !file.exists() {
+        tell(format_args!("{out} holds no checkpoint yet: a new run begins"));
+        return Ok(options);
     }
-    writeln!(stdout(), "finished after step {step}; saved {}", checkpoint.display())?;
-    Ok(ExitCode::SUCCESS)
+    let own = Options { max_steps: None, ..Options::read(&file)? };
+    tell(format_args!(
+        "{out} holds no checkpoint yet: the run begins anew, with the settings of its settings.toml"
+    ));
+    Ok(options.over(own))
 }
 
 /// How shards are reached; says so when a store does not answer for a while.
@@ -328,26 +358,66 @@ fn storage(endpoint: Option<String>) -> anyhow::Result<Storage> {
     Ok(Storage::new(StorageOptions { endpoint, notice, ..StorageOptions::default() })?)
 }
 
-/// A flag that Ctrl-C (or a request to terminate) raises; a second one leaves at once.
+/// A flag that Ctrl-C (or a request to terminate) raises; Ctrl-C again leaves at once.
 fn stop_flag() -> anyhow::Result<&'static AtomicBool> {
     static STOP: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(terminal::INTERRUPTED.into());
+    let mut first = None;
+    ctrlc::set_handler(move || {
+        // A terminal that was closed is none any more.
+        let keys = stdin().is_terminal() || stderr().is_terminal();
+        match asked(&mut first, Instant::now(), keys) {
+            Asked::Stop => {
+                STOP.store(true, Ordering::Relaxed);
+                let again = "; press Ctrl-C again, a second later, to leave without saving";
+                tell(format_args!("\nstopping after this step{}", if keys { again } else { "" }));
+            }
+            Asked::Nothing => {}
+            Asked::Leave => std::process::exit(terminal::INTERRUPTED.into()),
         }
-        tell("\nstopping after this step; press Ctrl-C again to leave without saving");
     })
     .context("Ctrl-C can't be caught")?;
     Ok(&STOP)
+}
+
+/// Signals closer together are one request: `timeout` sends two, and so does a closing terminal.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
+
+/// What a signal asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Nothing,
+    Leave,
+}
+
+/// What a signal asks for that comes `now`. Which signal it is can't be told; where there are no
+/// `keys` to press, nobody asks twice in order to leave without saving.
+fn asked(first: &mut Option<Instant>, now: Instant, keys: bool) -> Asked {
+    match *first {
+        None => {
+            *first = Some(now);
+            Asked::Stop
+        }
+        Some(first) if keys && now.duration_since(first) >= ONE_REQUEST => Asked::Leave,
+        Some(_) => Asked::Nothing,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn resume(flags: &[&str]) -> Option<Option<PathBuf>> {
+    fn parse(flags: &[&str]) -> Result<TrainArgs, clap::Error> {
         let all = ["trainer", "--shards", "s"].into_iter().chain(flags.iter().copied());
-        Cli::try_parse_from(all).unwrap().train.resume
+        Cli::try_parse_from(all).map(|cli| cli.train)
+    }
+
+    fn resume(flags: &[&str]) -> Option<Option<PathBuf>> {
+        parse(flags).unwrap().resume
+    }
+
+    fn settings(flags: &[&str]) -> Settings {
+        begin(&parse(flags).unwrap(), DeviceKind::Cpu).unwrap().settings
     }
 
     #[test]
@@ -356,5 +426,49 @@ mod tests {
         assert_eq!(resume(&["--resume"]), Some(None));
         assert_eq!(resume(&["--resume", "--max-steps", "3"]), Some(None));
         assert_eq!(resume(&["--resume", "file"]), Some(Some("file".into())));
+    }
+
+    #[test]
+    fn a_run_without_a_checkpoint_begins_anew_with_its_own_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().to_str().unwrap();
+        let defaults = settings(&["--out", out]);
+        let own = Settings { batch_size: 7, lr: 0.5, max_steps: Some(3), ..defaults.clone() };
+        let flags = ["--out", out, "--resume", "--lr", "0.25"];
+        assert_eq!(settings(&flags), Settings { lr: 0.25, ..defaults });
+        let text = toml::to_string(&own).unwrap();
+        std::fs::write(folder.path().join("settings.toml"), text).unwrap();
+        assert_eq!(settings(&flags), Settings { lr: 0.25, max_steps: None, ..own });
+    }
+
+    #[test]
+    fn the_length_that_a_flag_gives_wins_over_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.toml");
+        std::fs::write(&file, "epochs = 8\nsteps = 9").unwrap();
+        let of = |flags: &[&str]| {
+            let settings = settings(&[&["--config", file.to_str().unwrap()], flags].concat());
+            (settings.epochs, settings.steps)
+        };
+        assert_eq!(of(&[]), (8, Some(9)));
+        assert_eq!(of(&["--epochs", "2"]), (2, None));
+        assert_eq!(of(&["--steps", "3"]), (8, Some(3)));
+        let error = parse(&["--epochs", "2", "--steps", "3"]).unwrap_err().to_string();
+        assert!(error.contains("--epochs") && error.contains("--steps"), "{error}");
+    }
+
+    #[test]
+    fn signals_close_together_never_leave_without_saving() {
+        let start = Instant::now();
+        let after = |seconds: &[f64], keys| {
+            let mut first = None;
+            let at = |second: &f64| start + Duration::from_secs_f64(*second);
+            let asked = seconds.iter().map(|second| asked(&mut first, at(second), keys));
+            asked.collect::<Vec<_>>()
+        };
+        use Asked::{Leave, Nothing, Stop};
+        assert_eq!(after(&[0.0, 0.001, 0.9], true), [Stop, Nothing, Nothing]);
+        assert_eq!(after(&[0.0, 0.001, 1.0], true), [Stop, Nothing, Leave]);
+        assert_eq!(after(&[0.0, 1.5, 60.0], false), [Stop, Nothing, Nothing]);
     }
 }

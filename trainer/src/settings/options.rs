@@ -120,7 +120,7 @@ pub struct Options {
     pub mask_ratio: Option<f64>,
 
     /// Epochs of the whole schedule
-    #[arg(long, help_heading = "Optimisation")]
+    #[arg(long, conflicts_with = "steps", help_heading = "Optimisation")]
     pub epochs: Option<u64>,
     /// Optimizer steps of the whole schedule, in place of --epochs
     #[arg(long, help_heading = "Optimisation")]
@@ -205,7 +205,7 @@ impl Options {
         Self::parse(&text, &path.display().to_string())
     }
 
-    /// These choices, and `base`'s where they are open.
+    /// These choices, and `base`'s where they are open. How long the schedule is is one choice.
     #[must_use]
     pub fn over(self, base: Self) -> Self {
         Self {
@@ -231,7 +231,7 @@ impl Options {
             mask: self.mask.or(base.mask),
             mask_ratio: self.mask_ratio.or(base.mask_ratio),
             epochs: self.epochs.or(base.epochs),
-            steps: self.steps.or(base.steps),
+            steps: if self.epochs.is_some() { self.steps } else { self.steps.or(base.steps) },
             max_steps: self.max_steps.or(base.max_steps),
             batch_size: self.batch_size.or(base.batch_size),
             accum: self.accum.or(base.accum),
