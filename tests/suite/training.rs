@@ -1,5 +1,6 @@
 //! Pictures → shards → a trained encoder, through the libraries.
 
+use std::fs;
 use std::sync::atomic::AtomicBool;
 
 use trainer::data::{Loader, Position, ShardSource};
@@ -10,12 +11,12 @@ use trainer::progress::Console;
 use trainer::quickstart::{self, Ending};
 use trainer::report;
 use trainer::settings::Recipe;
-use trainer::train::run::Outcome;
+use trainer::train::run::{Outcome, TrainError};
 use trainer::train::slices::Slices;
 
 use burn::backend::{Autodiff, Flex};
 
-use crate::case::{Case, loader_settings, settings, settings_of};
+use crate::case::{Case, damage, loader_settings, settings, settings_of};
 
 /// What two runs must share: everything but the clock's figures.
 fn course(case: &Case, out: &str) -> Vec<(u64, Vec<f64>, f64, f64)> {
@@ -55,6 +56,42 @@ fn a_run_that_is_asked_to_stop_saves_and_can_be_taken_up() {
     assert_eq!((stopped.step, stopped.interrupted, stopped.checkpoint.is_file()), (0, true, true));
     let done = case.train("run", &settings, true).unwrap();
     assert_eq!((done.step, done.interrupted), (3, false));
+}
+
+#[test]
+fn a_run_that_meets_a_damaged_shard_saves_its_steps_and_goes_on_when_it_is_repaired() {
+    let case = Case::with_shards(25);
+    let of = |seed| {
+        settings(|options| {
+            options.seed = Some(seed);
+            options.accum = Some(2);
+            options.epochs = Some(2);
+        })
+    };
+    let shard = case.shards().join(&*case.dataset().name(1));
+    let whole = fs::read(&shard).unwrap();
+    damage(&shard);
+    // The seed decides when the damaged rows come; with some of them not before a step was made.
+    let (seed, error) = (0..20)
+        .map(|seed| (seed, case.train(&format!("run-{seed}"), &of(seed), false).unwrap_err()))
+        .find(|(_, error)| matches!(error, TrainError::Unread { .. }))
+        .expect("some seed makes a step before");
+    let text = error.to_string();
+    let TrainError::Unread { step, checkpoint, .. } = error else { panic!("{text}") };
+    assert!(step >= 1 && checkpoint.is_file(), "{text}");
+    assert!(text.contains(&format!("step {step}")) && text.contains("--resume"), "{text}");
+    assert!(text.contains("ingest repair"), "{text}");
+
+    // While it is damaged still, nothing is lost, and what is kept is told again.
+    let run = format!("run-{seed}");
+    let again = case.train(&run, &of(seed), true).unwrap_err();
+    assert!(matches!(again, TrainError::Unread { step: at, .. } if at == step), "{again}");
+
+    fs::write(&shard, whole).unwrap();
+    let straight = case.train("straight", &of(seed), false).unwrap();
+    let resumed = case.train(&run, &of(seed), true).unwrap();
+    assert_eq!(course(&case, &run), course(&case, "straight"));
+    assert!(case.checkpoint(&straight).model == case.checkpoint(&resumed).model);
 }
 
 #[test]
@@ -161,7 +198,7 @@ fn hog_is_learned_and_the_run_can_be_exported_and_reported() {
         &Console::quiet(),
     )
     .unwrap();
-    let html = std::fs::read_to_string(page).unwrap();
+    let html = fs::read_to_string(page).unwrap();
     assert_eq!(html.matches("data:image/png;base64,").count(), 3);
     assert!(html.contains("<svg"), "the losses should be drawn");
     let rejects = ingest::read::ShardSet::open(&case.shards()).unwrap().rejects().unwrap();

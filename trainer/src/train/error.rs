@@ -17,6 +17,19 @@ pub enum TrainError {
     /// The shards.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The shards, in mid-run.
+    #[error(
+        "{source}; the run got as far as step {step}, which {} keeps: once the shards can be read again, --resume goes on from there",
+        checkpoint.display()
+    )]
+    Unread {
+        /// What can't be read.
+        source: DataError,
+        /// Optimizer steps made.
+        step: u64,
+        /// The checkpoint after them.
+        checkpoint: PathBuf,
+    },
     /// The settings.
     #[error(transparent)]
     Settings(#[from] SettingsError),

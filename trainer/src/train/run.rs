@@ -17,8 +17,9 @@ use super::schedule::Schedule;
 use super::slices::Slices;
 pub use super::trainee::Resume;
 use super::trainee::Trainee;
-use crate::checkpoint::CheckpointFolder;
-use crate::data::{Dataset, Loader, LoaderSettings, RowRef, ShardSource};
+use crate::checkpoint::{CheckpointError, CheckpointFolder};
+use crate::data::{DataError, Dataset, Loader, LoaderSettings, RowRef, ShardSource};
+use crate::html::write_whole;
 use crate::metrics::{MetricsWriter, Record};
 use crate::model::ModelConfig;
 use crate::progress::Console;
@@ -123,6 +124,9 @@ pub fn run<B: AutodiffBackend>(
         counted(network.taps.len() as u64, "tap"),
         steps_left(trainee.step, last_step, settings),
     ));
+    if let Some(warning) = all_warm_up(settings, &schedule) {
+        console.message(&warning);
+    }
     console.begin(trainee.step, last_step);
 
     let mut saved = resumed.then_some(trainee.step);
@@ -130,7 +134,7 @@ pub fn run<B: AutodiffBackend>(
     let mut clock = Clock::start();
     let begun = Instant::now();
     while trainee.step < last_step && !stop.load(Ordering::Relaxed) {
-        let step = trainee.step + 1;
+        let (step, position) = (trainee.step + 1, trainee.position);
         let lr = schedule.at(trainee.step);
         let logged = step % settings.log_every == 0 || step == last_step;
         // What is saved has been looked at.
@@ -140,7 +144,20 @@ pub fn run<B: AutodiffBackend>(
         let mut gradients: Option<Gradients<B>> = None;
         for _ in 0..settings.accum {
             let waiting = Instant::now();
-            let batch = loader.next()?;
+            let batch = match loader.next() {
+                Ok(batch) => batch,
+                Err(error) => {
+                    // What was made of this step goes; the steps before it are kept.
+                    trainee.position = position;
+                    let made = saved != Some(trainee.step) && trainee.step > 0;
+                    let kept = if made {
+                        trainee.save(&folder, settings, &network, &dataset).map(Some)
+                    } else {
+                        Ok(saved.map(|step| folder.path(step)))
+                    };
+                    return Err(unread(error, trainee.step, kept, console));
+                }
+            };
             clock.data += waiting.elapsed();
             trainee.position = batch.position.next(batches_per_epoch);
             clock.views += batch.views as u64;
@@ -229,6 +246,38 @@ fn lock(out: &Path) -> Result<Lock, TrainError> {
     lock.ok_or_else(|| TrainError::Locked(out.to_owned()))
 }
 
+/// What a run says that could not go on for want of batches.
+fn unread(
+    error: DataError,
+    step: u64,
+    kept: Result<Option<PathBuf>, CheckpointError>,
+    console: &Console,
+) -> TrainError {
+    match kept {
+        Ok(Some(checkpoint)) => TrainError::Unread { source: error, step, checkpoint },
+        Ok(None) => error.into(),
+        Err(unsaved) => {
+            console.message(&format!("step {step} is lost: {unsaved}"));
+            error.into()
+        }
+    }
+}
+
+/// What is to be said of a schedule that is over before its warm-up is.
+fn all_warm_up(settings: &Settings, schedule: &Schedule) -> Option<String> {
+    let Schedule { peak, warmup_steps, total_steps, .. } = *schedule;
+    if warmup_steps == 0 || warmup_steps < total_steps {
+        return None;
+    }
+    let highest = schedule.at(total_steps.saturating_sub(1));
+    let tenth = 0.1 * settings.warmup_epochs * total_steps as f64 / warmup_steps as f64;
+    Some(format!(
+        "WARNING: the whole schedule of {} is warm-up, which takes {warmup_steps} (--warmup-epochs {}): the rate gets no higher than {highest:.1e}, not to its peak of {peak:.1e}; give --warmup-epochs {tenth:.2} or so, or a longer schedule",
+        counted(total_steps, "step"),
+        settings.warmup_epochs,
+    ))
+}
+
 /// Which steps a run is going to make.
 fn steps_left(made: u64, last: u64, settings: &Settings) -> String {
     match (made < last, settings.max_steps) {
@@ -287,7 +336,7 @@ fn write_settings(out: &Path, settings: &Settings) -> Result<(), TrainError> {
     let io = |source| TrainError::Io { path: path.clone(), source };
     fs::create_dir_all(out).map_err(|source| TrainError::Io { path: out.to_owned(), source })?;
     let text = toml::to_string(settings).map_err(|error| io(std::io::Error::other(error)))?;
-    fs::write(&path, text).map_err(io)
+    write_whole(&path, text.as_bytes()).map_err(io)
 }
 
 /// Stops a run whose numbers have left the finite, before they reach the parameters.
@@ -345,6 +394,20 @@ mod tests {
         assert_eq!((of(None).total_steps, of(None).warmup_steps), (8, 2));
         assert_eq!((of(Some(3)).total_steps, of(Some(3)).warmup_steps), (3, 2));
         assert_eq!(of(Some(3)).at(3), of(Some(3)).floor);
+    }
+
+    #[test]
+    fn a_schedule_that_is_all_warm_up_is_told() {
+        let told = |epochs, warmup_epochs| {
+            let options = Options { epochs: Some(epochs), warmup_epochs, ..Options::default() };
+            let settings = Settings::resolve(options, DeviceKind::Cpu).unwrap();
+            all_warm_up(&settings, &schedule(&settings, 8).unwrap())
+        };
+        // The recipe's ten epochs of warm-up.
+        let text = told(5, None).unwrap();
+        assert!(text.contains("--warmup-epochs 0.50") && text.contains("peak"), "{text}");
+        assert!(told(10, None).is_some());
+        assert_eq!([told(11, None), told(5, Some(0.5)), told(1, Some(0.0))], [None, None, None]);
     }
 
     #[test]
