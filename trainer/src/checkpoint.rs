@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ingest::terminal::counted;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -74,16 +75,21 @@ pub struct Checkpoint {
 
 /// A checkpoint that can't be written or read.
 #[derive(Debug, thiserror::Error)]
-#[error("checkpoint {}: {reason}", path.display())]
+#[error("checkpoint {}: {reason}{advice}", path.display())]
 pub struct CheckpointError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong, and the way out.
     pub reason: String,
+    /// The way out for one who named the file.
+    pub advice: &'static str,
 }
 
+/// The way out of a damaged checkpoint.
+const EARLIER: &str = "; use an earlier one of the run, as --resume without a file does";
+
 fn fail(path: &Path) -> impl Fn(String) -> CheckpointError + '_ {
-    |reason| CheckpointError { path: path.to_owned(), reason }
+    |reason| CheckpointError { path: path.to_owned(), reason, advice: "" }
 }
 
 impl Checkpoint {
@@ -124,10 +130,9 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
         let error = fail(path);
         let bytes = fs::read(path).map_err(|source| error(format!("can't be read: {source}")))?;
-        let broken = |what: String| {
-            error(format!(
-                "is damaged or no checkpoint of trainer ({what}); use an earlier one of the run, as --resume without a file does"
-            ))
+        let broken = |what: String| CheckpointError {
+            advice: EARLIER,
+            ..error(format!("is damaged or no checkpoint of trainer ({what})"))
         };
         let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|source| broken(source.to_string()))?;
@@ -267,7 +272,7 @@ impl CheckpointFolder {
     /// no file at all.
     ///
     /// # Errors
-    /// [`CheckpointError`] of the newest if none is whole.
+    /// [`CheckpointError`] with what is wrong with the newest if none is whole.
     #[allow(clippy::type_complexity)]
     pub fn newest(
         &self,
@@ -276,10 +281,19 @@ impl CheckpointFolder {
         for step in self.steps()?.into_iter().rev() {
             match Checkpoint::read(&self.path(step)) {
                 Ok(checkpoint) => return Ok(Some((self.path(step), checkpoint, broken))),
-                Err(error) => broken.push(error),
+                // Whoever gave the folder has not named this file.
+                Err(error) => broken.push(CheckpointError { advice: "", ..error }),
             }
         }
-        broken.into_iter().next().map_or(Ok(None), Err)
+        let Some(newest) = broken.first() else { return Ok(None) };
+        let settings = self.0.with_file_name("settings.toml");
+        Err(fail(&self.0)(format!(
+            "none of the {} here can be used; the newest, {}: {}; bring one back from a copy, or begin a new run with the same settings: --config {} --out ANOTHER",
+            counted(broken.len() as u64, "checkpoint"),
+            newest.path.display(),
+            newest.reason,
+            settings.display()
+        )))
     }
 
     /// The newest checkpoint that is whole, if there is any; what is wrong with newer ones is told.
@@ -386,6 +400,13 @@ mod tests {
         assert_eq!((path, newest.header.step), (run.path(20), 20));
         assert_eq!(broken.len(), 1);
         assert_eq!(broken[0].path, run.path(30));
+
+        // With none left, there is no earlier one to be sent to.
+        fs::write(run.path(20), "").unwrap();
+        let text = run.newest().unwrap_err().to_string();
+        assert!(text.contains("none of the 2 checkpoints"), "{text}");
+        assert!(text.contains("--config") && text.contains("settings.toml"), "{text}");
+        assert!(!text.contains("earlier"), "{text}");
     }
 
     #[test]
