@@ -18,7 +18,7 @@ use trainer::eval::{self, EvalError, Evaluated, Request};
 use trainer::export;
 use trainer::progress::Console;
 
-use crate::case::{Case, settings};
+use crate::case::{Case, SIZE, damage, settings};
 
 const CLASSES: u64 = 6;
 
@@ -267,6 +267,46 @@ fn attention_is_measured_and_drawn() {
         let error = attention::draw(&request, Some(layer), query, &Console::quiet()).unwrap_err();
         assert!(matches!(error, EvalError::Range { .. }), "{error}");
     }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_costs_neither_the_work_nor_the_figures() {
+    let case = trained();
+    let folder = case.path("run/eval");
+    std::fs::write(&folder, "in the way").unwrap();
+    // Before the shards are looked for.
+    let error = judge(&case, knn(), case.path("nowhere"), None).unwrap_err();
+    assert!(matches!(&error, EvalError::Folder { path, .. } if *path == folder), "{error}");
+    std::fs::remove_file(&folder).unwrap();
+
+    std::fs::create_dir_all(folder.join("knn-step-00000004.json")).unwrap();
+    let error = judge(&case, knn(), case.shards(), None).unwrap_err();
+    assert!(matches!(&error, EvalError::Unkept { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("top-1") && text.contains("knn-step-00000004.json"), "{text}");
+}
+
+#[test]
+fn a_test_set_that_does_not_fit_is_refused_before_features_are_made() {
+    let case = trained_on(25);
+    let other = case.path("other");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::rename(case.path("raw/stripes"), other.join("zebras")).unwrap();
+    let ingested = |pictures: PathBuf, shards: &str| {
+        let mut settings = ingest::Settings::new(pictures, case.path(shards));
+        settings.ingest.layout.size = SIZE;
+        ingest::run(&settings, &ingest::Silent).unwrap();
+        case.path(shards)
+    };
+    let unknown = ingested(other.clone(), "unknown");
+    let unlabelled = ingested(other.join("zebras"), "unlabelled");
+    // Features of the train set would be an error of their own.
+    damage(&case.shards().join(&*case.dataset().name(1)));
+    let error = judge(&case, knn(), case.shards(), Some(unknown)).unwrap_err();
+    assert!(matches!(&error, EvalError::UnknownClasses { .. }), "{error}");
+    assert!(error.to_string().contains("zebras"), "{error}");
+    let error = judge(&case, knn(), case.shards(), Some(unlabelled)).unwrap_err();
+    assert!(matches!(&error, EvalError::Unlabelled { unlabelled: 1.., .. }), "{error}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::features::Features;
-use super::score;
+use super::{EvalError, score};
 use crate::model::state::to_host;
 use crate::train::schedule::Schedule;
 
@@ -64,16 +64,34 @@ impl Param {
     }
 }
 
-/// For each row of `test` the classes by their logits, the best first, after training on `train`.
-/// Parameters begin at zero; the seed decides the order of the rows.
+/// What came of the training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// For each test row the classes by their logits, the best first.
+    pub predictions: Vec<Vec<u32>>,
+    /// The mean cross-entropy over the train rows in the end.
+    pub loss: f64,
+    /// That of a classifier to which all classes are alike.
+    pub guess: f64,
+}
+
+/// Classifies the rows of `test` after training on `train`. Parameters begin at zero; the seed
+/// decides the order of the rows.
 ///
 /// Both must have the same classes and width.
+///
+/// # Errors
+/// [`EvalError::NotFinite`] if weights or loss leave the finite.
 pub fn predict(
     train: &Features,
     test: &Features,
     settings: &LinearSettings,
     seed: u64,
-) -> Vec<Vec<u32>> {
+) -> Result<Judged, EvalError> {
+    let not_finite = |step, what, value| {
+        let method = "the linear classifier";
+        Err(EvalError::NotFinite { method, step, what, value })
+    };
     let (dim, classes) = (train.dim, train.classes.len());
     let norm = Standard::of(train);
     let rows = norm.apply(train);
@@ -111,17 +129,43 @@ pub fn predict(
             bias.step(lr, gradient.sum_dim(0));
             step += 1;
         }
+        let squares = weight.value.clone() * weight.value.clone();
+        let norm = f64::from(to_host(squares.sum())[0]).sqrt();
+        if !norm.is_finite() {
+            return not_finite(step, "the norm of the weights", norm);
+        }
     }
 
+    let piece = TEST_ROWS * dim.max(1);
+    let logits = |rows: &[f32]| {
+        let logits = matrix(rows.to_vec(), dim).matmul(weight.value.clone());
+        to_host(logits + bias.value.clone())
+    };
+    let mut loss = 0.0;
+    for (rows, labels) in rows.chunks(piece).zip(train.labels.chunks(TEST_ROWS)) {
+        let losses = logits(rows);
+        let losses = losses.chunks(classes).zip(labels);
+        loss += losses.map(|(row, &label)| cross_entropy(row, label)).sum::<f64>();
+    }
+    loss /= train.rows().max(1) as f64;
+    if !loss.is_finite() {
+        return not_finite(step, "the loss on the train rows", loss);
+    }
     let rows = norm.apply(test);
-    rows.chunks(TEST_ROWS * dim.max(1))
-        .flat_map(|rows| {
-            let logits = matrix(rows.to_vec(), dim).matmul(weight.value.clone());
-            let logits = to_host(logits + bias.value.clone());
-            let best = |row: &[f32]| score::best(row, f32::NEG_INFINITY);
-            logits.chunks(classes).map(best).collect::<Vec<_>>()
-        })
-        .collect()
+    let best = |row: &[f32]| score::best(row, f32::NEG_INFINITY);
+    let predictions = rows
+        .chunks(piece)
+        .flat_map(|rows| logits(rows).chunks(classes).map(best).collect::<Vec<_>>())
+        .collect();
+    Ok(Judged { predictions, loss, guess: (classes as f64).ln() })
+}
+
+/// The cross-entropy of a row's logits.
+fn cross_entropy(logits: &[f32], label: u32) -> f64 {
+    let values = || logits.iter().map(|&logit| f64::from(logit));
+    let most = values().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = values().map(|logit| (logit - most).exp()).sum();
+    most + sum.ln() - f64::from(logits[label as usize])
 }
 
 fn matrix(values: Vec<f32>, width: usize) -> Matrix {
@@ -195,9 +239,23 @@ mod tests {
     fn classes_that_lines_part_are_learned_whatever_the_scales() {
         let (train, test) = (parted(300, 1), parted(100, 2));
         let settings = LinearSettings { lr: 0.05, batch_size: 32, ..Default::default() };
-        let predictions = predict(&train, &test, &settings, 0);
-        assert!(accuracy(&test, &predictions) > 0.97, "{}", accuracy(&test, &predictions));
-        assert_eq!(predictions, predict(&train, &test, &settings, 0), "it is deterministic");
+        let judged = predict(&train, &test, &settings, 0).unwrap();
+        let accuracy = accuracy(&test, &judged.predictions);
+        assert!(accuracy > 0.97, "{accuracy}");
+        assert!(judged.loss < 0.2 * judged.guess, "{judged:?}");
+        assert_eq!(judged, predict(&train, &test, &settings, 0).unwrap(), "it is deterministic");
+    }
+
+    #[test]
+    fn a_rate_that_is_far_too_high_is_no_result() {
+        let (train, test) = (parted(300, 1), parted(100, 2));
+        let of = |lr| predict(&train, &test, &LinearSettings { lr, ..Default::default() }, 0);
+        let error = of(1e30).unwrap_err();
+        assert!(matches!(error, EvalError::NotFinite { .. }), "{error}");
+        assert!(error.to_string().contains("--lr"), "{error}");
+        // Still finite, but worse than a guess.
+        let judged = of(1e10).unwrap();
+        assert!(judged.loss > judged.guess, "{}", judged.loss);
     }
 
     #[test]
@@ -207,8 +265,9 @@ mod tests {
         for label in train.labels.iter_mut().chain(&mut test.labels) {
             *label = rng.random_range(0..3);
         }
-        let predictions = predict(&train, &test, &LinearSettings::default(), 0);
-        let accuracy = accuracy(&test, &predictions);
+        let judged = predict(&train, &test, &LinearSettings::default(), 0).unwrap();
+        assert!(judged.loss < judged.guess, "{}", judged.loss);
+        let accuracy = accuracy(&test, &judged.predictions);
         assert!((0.2..0.47).contains(&accuracy), "{accuracy}");
     }
 

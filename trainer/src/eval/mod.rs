@@ -17,13 +17,15 @@ pub mod record;
 pub mod score;
 pub mod spread;
 
+use std::collections::HashSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::backend::cuda::CudaDevice;
 use burn::backend::{Autodiff, Cuda, Flex};
 use storage::{Address, Storage};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Header};
 use crate::data::dataset::GroupRef;
 use crate::data::{DataError, Dataset};
 use crate::device::DeviceKind;
@@ -133,12 +135,16 @@ pub enum EvalError {
         /// The checkpoint.
         path: PathBuf,
     },
-    /// A loss that is no number.
-    #[error("fine-tuning, step {step}: the loss is {value}; lower --lr")]
+    /// A loss, or weights, that are no numbers.
+    #[error("{method}, step {step}: {what} is {value}; lower --lr")]
     NotFinite {
+        /// What is trained.
+        method: &'static str,
         /// The step, from 1.
         step: u64,
-        /// The loss.
+        /// What is not finite.
+        what: &'static str,
+        /// Its value.
         value: f64,
     },
     /// The system gives no thread.
@@ -147,6 +153,22 @@ pub enum EvalError {
     /// Something could not be drawn.
     #[error("the page can't be drawn: {0}")]
     Draw(String),
+    /// The folder of the results can't be written.
+    #[error("{}: results are to lie there, but it can't be written: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Figures that can't be written.
+    #[error("{figures}, which can't be kept: {source}")]
+    Unkept {
+        /// What came out.
+        figures: String,
+        /// Why.
+        source: Box<EvalError>,
+    },
     /// A file can't be written.
     #[error("{}: {source}", path.display())]
     Write {
@@ -205,7 +227,8 @@ pub struct Evaluated {
 /// Judges a checkpoint's encoder by each method and writes what came out into the run's folder.
 ///
 /// # Errors
-/// [`EvalError`]; of the method that failed, nothing is written.
+/// [`EvalError`]; of the method that failed, nothing is written. If it failed in writing, the error
+/// has the accuracy.
 pub fn run(
     request: &Request,
     device: DeviceKind,
@@ -214,6 +237,7 @@ pub fn run(
     check(request)?;
     let (path, checkpoint) = find_checkpoint(&request.checkpoint, console)?;
     let run = record::run_of(&path);
+    writable(&run.join(EVAL_FOLDER))?;
     let cache = request.cache.clone().unwrap_or_else(|| run.join(EVAL_FOLDER));
     let header = &checkpoint.header;
     let from = (&checkpoint, path.as_path());
@@ -234,7 +258,14 @@ pub fn run(
             }
             Method::Linear(settings) => {
                 let sides = once(&mut known, make)?;
-                (sides, linear::predict(&sides.0, &sides.1, settings, request.seed))
+                let judged = linear::predict(&sides.0, &sides.1, settings, request.seed)?;
+                let linear::Judged { predictions, loss, guess } = judged;
+                if loss > guess + 1e-3 {
+                    console.message(&format!(
+                        "warning: after training, the loss on the train rows is {loss:.3}, above the {guess:.3} of a classifier that knows nothing; --lr may be too high"
+                    ));
+                }
+                (sides, predictions)
             }
             Method::Finetune(settings) => {
                 let judged = finetuned(request, settings, from, &open, device, console)?;
@@ -264,20 +295,25 @@ pub fn run(
             shared_pictures,
             score: Score::new(&test.labels, &predictions, &train.classes),
         };
-        let mut kept = None;
-        if let Some(classifier) = classifier {
-            let weights = record.stem(&run).with_extension("safetensors");
-            match export::export_classifier(header, &classifier, &train.classes, &weights) {
-                Ok(()) => kept = Some(weights),
-                Err(error @ ExportError::NoTopTap { .. }) => {
-                    console.message(&format!("the fine-tuned weights are not kept: {error}"));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        done.push(Evaluated { weights: kept, ..write(record, &run)? });
+        let top1 = page::percent(record.score.top1);
+        let figures = format!("{} of step {}: top-1 {top1}", method.name(), record.step);
+        let classifier = classifier.map(|classifier| (header, classifier, &*train.classes));
+        let kept = keep(record, classifier, &run, console);
+        done.push(kept.map_err(|source| {
+            let source = Box::new(source);
+            EvalError::Unkept { figures, source }
+        })?);
     }
     Ok(done)
+}
+
+/// Refuses a folder before the work of which nothing could be kept in it.
+fn writable(folder: &Path) -> Result<(), EvalError> {
+    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    write_whole(&probe, b"")
+        .map_err(|source| EvalError::Folder { path: folder.to_owned(), source })?;
+    let _ = fs::remove_file(probe);
+    Ok(())
 }
 
 /// Both sides, and the predictions for the test rows.
@@ -314,25 +350,51 @@ fn frozen(
     device: DeviceKind,
     console: &Console,
 ) -> Result<Sides, EvalError> {
-    let features = |at: &Address, what: &str, most: Option<u64>| {
-        let features = features_on(device, checkpoint, path, &open(at)?, what, most, console)?;
+    let features = |at: &Address, set: &Dataset, what: &str, most: Option<u64>| {
+        let features = features_on(device, checkpoint, path, set, what, most, console)?;
         labelled(at, features, console)
     };
     let (train_most, test_most) = request.most.unzip();
+    let train_set = open_labelled(&request.train, open)?;
     match &request.test {
         Some(at) => {
-            let train = features(&request.train, "train features", train_most)?;
-            let test = matched(features(at, "test features", test_most)?, at, &train)?;
+            let test_set = open_labelled(at, open)?;
+            if request.most.is_none() {
+                foresee(at, &test_set, &train_set)?;
+            }
+            let train = features(&request.train, &train_set, "train features", train_most)?;
+            let test = features(at, &test_set, "test features", test_most)?;
+            let test = matched(test, at, &train.classes)?;
             Ok((train, test))
         }
         None => {
             let most = request.most.map(|(train, test)| train + test);
-            let all = features(&request.train, "features", most)?;
+            let all = features(&request.train, &train_set, "features", most)?;
             let (train, test) = all.split(request.test_share, request.seed);
             parted(request, &train, &test, console)?;
             Ok((train, test))
         }
     }
+}
+
+/// Opens a set; an error if it is known to have no labels before its rows are read.
+fn open_labelled(at: &Address, open: &Open<'_>) -> Result<Dataset, EvalError> {
+    let set = open(at)?;
+    if set.manifest().classes.is_empty() || set.rows() == 0 {
+        return Err(EvalError::Unlabelled { at: at.to_string(), unlabelled: set.rows() });
+    }
+    Ok(set)
+}
+
+/// Refuses a test set with classes that the train set lacks before any feature is made.
+fn foresee(at: &Address, test: &Dataset, train: &Dataset) -> Result<(), EvalError> {
+    let known = &train.manifest().classes;
+    let names: HashSet<&String> = known.iter().collect();
+    if test.manifest().classes.iter().all(|class| names.contains(class)) {
+        return Ok(());
+    }
+    // A class may be listed of which there is no row.
+    matched(Labelled::open(test.clone())?.index(), at, known).map(drop)
 }
 
 /// Judges by fine-tuning.
@@ -353,7 +415,7 @@ fn finetuned(
     let (train, test) = match &request.test {
         Some(at) => {
             let (test, index) = rows(at)?;
-            (all, test.with_index(&matched(index, at, &all_index)?))
+            (all, test.with_index(&matched(index, at, &all_index.classes)?))
         }
         None => {
             let (train, test) = all.split(request.test_share, request.seed);
@@ -487,10 +549,10 @@ fn features_on(
     }
 }
 
-fn matched(test: Features, at: &Address, train: &Features) -> Result<Features, EvalError> {
-    test.with_classes_of(&train.classes).map_err(|unknown| {
-        let known: Vec<_> = train.classes.iter().take(8).map(String::as_str).collect();
-        let more = if train.classes.len() > known.len() { ", …" } else { "" };
+fn matched(test: Features, at: &Address, classes: &[String]) -> Result<Features, EvalError> {
+    test.with_classes_of(classes).map_err(|unknown| {
+        let known: Vec<_> = classes.iter().take(8).map(String::as_str).collect();
+        let more = if classes.len() > known.len() { ", …" } else { "" };
         let known = format!("{}{more}", known.join(", "));
         EvalError::UnknownClasses { at: at.to_string(), unknown, known }
     })
@@ -513,6 +575,27 @@ fn parted(
         test.picture_count(),
     ));
     Ok(())
+}
+
+/// Writes what came out into the run's folder, and a classifier with the classes that it tells.
+fn keep(
+    record: EvalRecord,
+    classifier: Option<(&Header, State, &[String])>,
+    run: &Path,
+    console: &Console,
+) -> Result<Evaluated, EvalError> {
+    let mut kept = None;
+    if let Some((header, classifier, classes)) = classifier {
+        let weights = record.stem(run).with_extension("safetensors");
+        match export::export_classifier(header, &classifier, classes, &weights) {
+            Ok(()) => kept = Some(weights),
+            Err(error @ ExportError::NoTopTap { .. }) => {
+                console.message(&format!("the fine-tuned weights are not kept: {error}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Evaluated { weights: kept, ..write(record, run)? })
 }
 
 fn write(record: EvalRecord, run: &Path) -> Result<Evaluated, EvalError> {

@@ -169,7 +169,8 @@ pub fn predict<B: AutodiffBackend>(
             });
             let loss = output.tap_losses[0];
             if !loss.is_finite() {
-                return Err(EvalError::NotFinite { step: step + 1, value: loss });
+                let (method, what) = ("fine-tuning", "the loss");
+                return Err(EvalError::NotFinite { method, step: step + 1, what, value: loss });
             }
             model = optimizer.step(model.clone(), output.gradients, schedule.at(step));
             sum += loss;
