@@ -143,7 +143,12 @@ impl Comparison {
                         row.push(format!("{most}{step:.0}"));
                         row.push(format!("{most}{}", duration(seconds)));
                     }
-                    None => row.extend(["not reached".into(), "not reached".into()]),
+                    None => {
+                        let mut evals = run.evals.iter();
+                        let judged = evals.any(|eval| eval.method.name() == kind.name);
+                        let why = if judged { "not reached" } else { "not evaluated" };
+                        row.extend([why.into(), why.into()]);
+                    }
                 }
                 row.push(outcome.ratio.map_or("–".into(), |ratio| format!("{ratio:.2}")));
                 rows.push(row);
@@ -317,13 +322,18 @@ mod tests {
     #[test]
     fn an_accuracy_that_a_run_missed_has_no_time() {
         let comparison = Comparison::new(
-            vec![run("a", 1.0, &[(10, 0.1), (100, 0.6)]), run("b", 1.0, &[(10, 0.1)])],
+            vec![
+                run("a", 1.0, &[(10, 0.1), (100, 0.6)]),
+                run("b", 1.0, &[(10, 0.1)]),
+                run("c", 1.0, &[]),
+            ],
             Some(0.5),
         )
         .unwrap();
         assert_eq!(comparison.kinds[0].outcomes[1].reached, None);
         let text = comparison.text();
         assert!(text.lines().nth(2).unwrap().contains("not reached"), "{text}");
+        assert!(text.lines().nth(3).unwrap().contains("not evaluated"), "{text}");
         let error = Comparison::new(vec![], Some(50.0)).unwrap_err();
         assert!(error.to_string().contains("--accuracy 50"), "{error}");
     }
