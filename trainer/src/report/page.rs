@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ingest::terminal::counted;
 use schemas::{Manifest, Reason, Reject};
 
 use super::ReportError;
@@ -36,13 +37,13 @@ pub fn page(
         (
             "Shards".to_owned(),
             format!(
-                "{} pictures accepted, {} rejected; {} rows of {}×{} pixels in {} shards",
-                manifest.accepted,
+                "{} accepted, {} rejected; {} of {}×{} pixels in {}",
+                counted(manifest.accepted, "picture"),
                 manifest.rejected,
-                manifest.rows,
+                counted(manifest.rows, "row"),
                 manifest.settings.layout.size,
                 manifest.settings.layout.size,
-                manifest.shards.len()
+                counted(manifest.shards.len() as u64, "shard")
             ),
         ),
     ];
