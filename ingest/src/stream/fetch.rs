@@ -71,8 +71,7 @@ fn read(storage: &Storage, at: &Address, most: u64) -> Fetched {
 /// What can't be had from a bucket may be sound, so that the run must not pass over it; a web
 /// address that fails to the end is one of the many of a crawl that are dead.
 fn failed(at: &Address, error: std::io::Error) -> Fetched {
-    let text = at.to_string();
-    let web = text.starts_with("http://") || text.starts_with("https://");
+    let web = at.is_web();
     let missing = error.kind() == std::io::ErrorKind::NotFound;
     let error = match error.downcast::<StorageError>() {
         Ok(error) if web || missing => with_causes(&error),

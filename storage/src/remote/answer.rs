@@ -129,7 +129,8 @@ impl HttpService for Watched {
             if method == Method::HEAD {
                 return Err(HttpError::new(HttpErrorKind::Unknown, Answer::no_length()));
             }
-            if method == Method::GET {
+            // A whole object in answer to a range is of no use, see below.
+            if method == Method::GET && !wants_range {
                 response = with_length(response).await?;
             }
         }

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
-use super::bucket::{self, Answer, Object, Objects, Request, decoded, elements, escaped, set, xml};
-use super::{Access, Server, StoreServer};
+use super::bucket::{
+    self, Answer, Dialect, Object, Objects, Refusal, Request, Running, decoded, elements, escaped,
+    set, xml,
+};
+use super::{Access, StoreServer};
 
 const CONTAINER: &str = "container";
 const ACCOUNT: &str = "testaccount";
@@ -17,10 +19,7 @@ const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 /// A server of Azure Blob Storage with one container, in memory. It asks for an authorization by
 /// the account's key, whose signature it does not check; honours `If-None-Match` and `If-Match`,
 /// and lists a hundred blobs at a time.
-pub struct AzureServer {
-    server: Server,
-    store: Arc<Mutex<Store>>,
-}
+pub struct AzureServer(Running<Store>);
 
 #[derive(Default)]
 struct Store {
@@ -38,29 +37,23 @@ impl AzureServer {
     ///
     /// If no port is free.
     pub fn start() -> io::Result<Self> {
-        let store: Arc<Mutex<Store>> = Arc::default();
-        let kept = Arc::clone(&store);
-        let server = bucket::serve(move |request| {
-            let answer = locked(&store).answer(request);
-            answer.unwrap_or_else(|(status, code)| error(status, code))
-        })?;
-        Ok(Self { server, store: kept })
+        Running::start().map(Self)
     }
 
     /// From now on refuses to delete, as to an account that may only read and write.
     pub fn refuse_deletion(&self) {
-        locked(&self.store).keeps_all = true;
+        self.0.store().keeps_all = true;
     }
 
     /// Moves all blobs to the archive, from which nothing is read.
     pub fn archive(&self) {
-        locked(&self.store).archived = true;
+        self.0.store().archived = true;
     }
 }
 
 impl StoreServer for AzureServer {
     fn endpoint(&self) -> String {
-        self.server.endpoint()
+        self.0.endpoint()
     }
 
     fn access(&self) -> &'static Access {
@@ -77,31 +70,27 @@ impl StoreServer for AzureServer {
     }
 
     fn write(&self, key: &str, bytes: &[u8]) -> io::Result<()> {
-        let bytes = Bytes::copy_from_slice(bytes);
-        locked(&self.store).objects.put(key, bytes, HeaderMap::new());
+        self.0.write(key, bytes);
         Ok(())
     }
 
     fn read(&self, key: &str) -> Option<Vec<u8>> {
-        Some(locked(&self.store).objects.get(key)?.bytes.to_vec())
+        self.0.read(key)
     }
 
     fn unfinished_parts(&self) -> io::Result<usize> {
-        Ok(locked(&self.store).blocks.values().map(BTreeMap::len).sum())
+        Ok(self.0.store().blocks.values().map(BTreeMap::len).sum())
     }
 }
-
-fn locked(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
-    store.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Status and code of an error.
-type Refusal = (StatusCode, &'static str);
 
 const NO_BLOB: Refusal = (StatusCode::NOT_FOUND, "BlobNotFound");
 const MALFORMED: Refusal = (StatusCode::BAD_REQUEST, "InvalidInput");
 
-impl Store {
+impl Dialect for Store {
+    fn objects(&mut self) -> &mut Objects {
+        &mut self.objects
+    }
+
     fn answer(&mut self, request: &Request) -> Result<Answer, Refusal> {
         let key = blob(request)?;
         let kind = (request.query("comp"), request.query("restype"));
@@ -117,6 +106,14 @@ impl Store {
         }
     }
 
+    fn refusal((status, code): Refusal) -> Answer {
+        let mut answer = bucket::refused((status, code));
+        set(&mut answer, ERROR_CODE, code);
+        answer
+    }
+}
+
+impl Store {
     fn get(&self, key: &str, request: &Request) -> Result<Answer, Refusal> {
         let object = self.objects.get(key).ok_or(NO_BLOB)?;
         if self.archived && request.method == Method::GET {
@@ -253,11 +250,4 @@ fn deletion(text: &str) -> Option<Request> {
 /// Another after every put, be it of the same bytes.
 fn tag(object: &Object) -> String {
     format!("\"0x{:016X}\"", object.generation)
-}
-
-fn error(status: StatusCode, code: &str) -> Answer {
-    let body = format!("<Error><Code>{code}</Code><Message>Refused.</Message></Error>");
-    let mut answer = xml(status, body);
-    set(&mut answer, ERROR_CODE, code);
-    answer
 }

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::hash::Hasher;
 use std::io;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -54,9 +54,7 @@ impl Request {
 }
 
 /// Answers requests, each after the last byte of its body: of one that breaks off nothing is kept.
-pub(super) fn serve(
-    answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
-) -> io::Result<Server> {
+fn serve(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> io::Result<Server> {
     let answer = Arc::new(answer);
     Server::start(move |stream| {
         let answer = Arc::clone(&answer);
@@ -82,6 +80,60 @@ pub(super) fn serve(
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         }
     })
+}
+
+/// Status and code of an error.
+pub(super) type Refusal = (StatusCode, &'static str);
+
+/// A store's objects, and how it answers to requests.
+pub(super) trait Dialect: Default + Send + 'static {
+    fn objects(&mut self) -> &mut Objects;
+
+    fn answer(&mut self, request: &Request) -> Result<Answer, Refusal>;
+
+    fn refusal(refusal: Refusal) -> Answer {
+        refused(refusal)
+    }
+}
+
+/// A server of a store in memory.
+pub(super) struct Running<D> {
+    server: Server,
+    store: Arc<Mutex<D>>,
+}
+
+impl<D: Dialect> Running<D> {
+    pub fn start() -> io::Result<Self> {
+        let store: Arc<Mutex<D>> = Arc::default();
+        let kept = Arc::clone(&store);
+        let server =
+            serve(move |request| locked(&store).answer(request).unwrap_or_else(D::refusal))?;
+        Ok(Self { server, store: kept })
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.server.endpoint()
+    }
+
+    pub fn store(&self) -> MutexGuard<'_, D> {
+        locked(&self.store)
+    }
+
+    pub fn write(&self, key: &str, bytes: &[u8]) {
+        self.store().objects().put(key, Bytes::copy_from_slice(bytes), HeaderMap::new());
+    }
+
+    pub fn read(&self, key: &str) -> Option<Vec<u8>> {
+        Some(self.store().objects().get(key)?.bytes.to_vec())
+    }
+}
+
+fn locked<D>(store: &Mutex<D>) -> MutexGuard<'_, D> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn refused((status, code): Refusal) -> Answer {
+    xml(status, format!("<Error><Code>{code}</Code><Message>Refused.</Message></Error>"))
 }
 
 pub(super) fn status(status: StatusCode) -> Answer {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
-use super::bucket::{self, Answer, Object, Objects, Request, digest, elements, escaped, set, xml};
-use super::{Access, Server, StoreServer};
+use super::bucket::{
+    self, Answer, Dialect, Object, Objects, Refusal, Request, Running, digest, elements, escaped,
+    set, xml,
+};
+use super::{Access, StoreServer};
 
 const BUCKET: &str = "bucket";
 const TOKEN: &str = "test-token";
@@ -20,10 +22,7 @@ const LEAST_PART: usize = 5 << 20;
 
 /// A server of Google Cloud Storage with one bucket, in memory. It asks for a token, honours
 /// `x-goog-if-generation-match`, and lists a hundred objects at a time.
-pub struct GcsServer {
-    server: Server,
-    store: Arc<Mutex<Store>>,
-}
+pub struct GcsServer(Running<Store>);
 
 #[derive(Default)]
 struct Store {
@@ -45,19 +44,13 @@ impl GcsServer {
     ///
     /// If no port is free.
     pub fn start() -> io::Result<Self> {
-        let store: Arc<Mutex<Store>> = Arc::default();
-        let kept = Arc::clone(&store);
-        let server = bucket::serve(move |request| {
-            let answer = locked(&store).answer(request);
-            answer.unwrap_or_else(|(status, code)| error(status, code))
-        })?;
-        Ok(Self { server, store: kept })
+        Running::start().map(Self)
     }
 }
 
 impl StoreServer for GcsServer {
     fn endpoint(&self) -> String {
-        self.server.endpoint()
+        self.0.endpoint()
     }
 
     fn access(&self) -> &'static Access {
@@ -70,31 +63,27 @@ impl StoreServer for GcsServer {
     }
 
     fn write(&self, key: &str, bytes: &[u8]) -> io::Result<()> {
-        let bytes = Bytes::copy_from_slice(bytes);
-        locked(&self.store).objects.put(key, bytes, HeaderMap::new());
+        self.0.write(key, bytes);
         Ok(())
     }
 
     fn read(&self, key: &str) -> Option<Vec<u8>> {
-        Some(locked(&self.store).objects.get(key)?.bytes.to_vec())
+        self.0.read(key)
     }
 
     fn unfinished_parts(&self) -> io::Result<usize> {
-        Ok(locked(&self.store).uploads.values().map(|upload| upload.parts.len()).sum())
+        Ok(self.0.store().uploads.values().map(|upload| upload.parts.len()).sum())
     }
 }
-
-fn locked(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
-    store.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Status and code of an error.
-type Refusal = (StatusCode, &'static str);
 
 const NO_UPLOAD: Refusal = (StatusCode::NOT_FOUND, "NoSuchUpload");
 const NO_KEY: Refusal = (StatusCode::NOT_FOUND, "NoSuchKey");
 
-impl Store {
+impl Dialect for Store {
+    fn objects(&mut self) -> &mut Objects {
+        &mut self.objects
+    }
+
     fn answer(&mut self, request: &Request) -> Result<Answer, Refusal> {
         let token = request.header(header::AUTHORIZATION);
         if token.and_then(|token| token.strip_prefix("Bearer ")) != Some(TOKEN) {
@@ -127,7 +116,9 @@ impl Store {
             _ => Err((StatusCode::NOT_IMPLEMENTED, "NotImplemented")),
         }
     }
+}
 
+impl Store {
     fn get(&self, key: &str, request: &Request) -> Result<Answer, Refusal> {
         let object = self.objects.get(key).ok_or(NO_KEY)?;
         let answer = object.answer(&request.method, request.header(header::RANGE));
@@ -225,9 +216,4 @@ impl Store {
 fn tag(answer: &mut Answer, object: &Object) {
     set(answer, header::ETAG, &digest(&object.bytes));
     set(answer, GENERATION, &object.generation.to_string());
-}
-
-fn error(status: StatusCode, code: &str) -> Answer {
-    let body = format!("<Error><Code>{code}</Code><Message>Refused.</Message></Error>");
-    xml(status, body)
 }
