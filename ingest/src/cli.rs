@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingest::repair::Repair;
-use ingest::terminal::{tell, visible};
+use ingest::terminal::{bytes, tell, visible};
 use ingest::{Classes, Codebook, Settings};
 use schemas::{IngestSettings, PictureFilter, ShardLayout};
 use storage::{Address, Notice, StorageOptions};
@@ -100,7 +100,7 @@ pub struct IngestArgs {
     /// Most pixels that a picture may have.
     #[arg(long, default_value_t = 178_956_970, help_heading = "Which pictures are kept")]
     pub max_pixels: u64,
-    /// Most bytes that a picture's file may have, as in 50M [default: 8 for each of --max-pixels, and
+    /// Most bytes that a picture's file may have, as in 50MB [default: 8 for each of --max-pixels, and
     /// 1 MiB].
     #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = "Which pictures are kept")]
     pub max_bytes: Option<u64>,
@@ -216,11 +216,11 @@ pub struct MachineArgs {
     /// Worker threads; 0 takes one a core. The shards do not depend on it.
     #[arg(long, default_value_t = 0, help_heading = "The machine")]
     pub threads: usize,
-    /// About how much memory pictures and rows in work may take, as in 512M or 8G. A picture that
+    /// About how much memory pictures and rows in work may take, as in 512MB or 8GiB. A picture that
     /// takes more than half of it to decode is rejected as too large; else the shards do not
     /// depend on it. What is known of earlier pictures, to tell duplicates, comes on top: some
     /// 60 bytes a picture.
-    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = bytes, help_heading = "The machine")]
+    #[arg(long, value_name = "BYTES", default_value = "4GiB", value_parser = bytes, help_heading = "The machine")]
     pub memory_limit: u64,
 }
 
@@ -368,22 +368,6 @@ fn colour(text: &str) -> Result<[u8; 3], String> {
     Ok([channel(0)?, channel(2)?, channel(4)?])
 }
 
-/// Bytes with an optional suffix: K, M, G or T, of powers of 1024.
-fn bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no number of bytes; write 512M or 8G");
-    let upper = text.trim().to_ascii_uppercase();
-    let upper = upper.trim_end_matches("IB").trim_end_matches('B');
-    let (digits, shift) = match upper.chars().last() {
-        Some('K') => (&upper[..upper.len() - 1], 10),
-        Some('M') => (&upper[..upper.len() - 1], 20),
-        Some('G') => (&upper[..upper.len() - 1], 30),
-        Some('T') => (&upper[..upper.len() - 1], 40),
-        _ => (upper, 0),
-    };
-    let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -429,16 +413,6 @@ mod tests {
         assert_eq!(colour("#000001"), Ok([0, 0, 1]));
         for wrong in ["", "fff", "gggggg", "ff80000"] {
             assert!(colour(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn bytes_are_read_with_their_suffix() {
-        assert_eq!(bytes("4G"), Ok(4 << 30));
-        assert_eq!(bytes("512MiB"), Ok(512 << 20));
-        assert_eq!(bytes("100"), Ok(100));
-        for wrong in ["", "G", "-1", "4.5G", "99999999T"] {
-            assert!(bytes(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -10,7 +10,7 @@ use schemas::{CodebookLayout, IngestSettings, Manifest, Reject, code};
 use crate::IngestError;
 use crate::draw::Canvas;
 use crate::read::{ShardSet, StoredRow};
-use crate::terminal::{counted, name};
+use crate::terminal::{counted, name, size};
 
 /// Shards, classes or rejects that are told one by one; of more, the rest is counted.
 const LISTED: usize = 12;
@@ -187,17 +187,6 @@ fn rest(text: &mut String, count: usize) -> fmt::Result {
         writeln!(text, "  and {} more", count - LISTED)?;
     }
     Ok(())
-}
-
-/// Bytes for people: in kB, MB or GB of powers of ten.
-pub fn size(bytes: u64) -> String {
-    let bytes = bytes as f64;
-    match bytes {
-        ..1e3 => format!("{bytes} B"),
-        ..1e6 => format!("{:.1} kB", bytes / 1e3),
-        ..1e9 => format!("{:.1} MB", bytes / 1e6),
-        _ => format!("{:.2} GB", bytes / 1e9),
-    }
 }
 
 /// Draws each row's view beside its HOG at every cell size, finest first.

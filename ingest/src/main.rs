@@ -68,7 +68,7 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
         "{} in {}, {}, in {folder} (version {})",
         counted(manifest.rows, "row"),
         counted(manifest.shards.len() as u64, "shard"),
-        inspect::size(manifest.bytes),
+        terminal::size(manifest.bytes),
         manifest.version
     )?;
     if summary.pictures > 0 {
@@ -141,7 +141,7 @@ fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "{damage}")?;
     }
     let shards = counted(manifest.shards.len() as u64, "shard");
-    let size = inspect::size(manifest.bytes);
+    let size = terminal::size(manifest.bytes);
     if damages.is_empty() {
         writeln!(out, "{shards}, {size}: all as written")?;
         return Ok(ExitCode::SUCCESS);

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::inspect::size;
-use crate::terminal;
+use crate::terminal::{self, size};
 
 /// What a run tells while it works. The methods are called from many threads.
 pub trait Progress: Sync {

@@ -70,11 +70,13 @@ impl<'a> Looker<'a> {
         body: Body,
         most: u64,
     ) -> Result<Seen, IngestError> {
-        let Loaded { body, bytes, .. } = body.load(most)?;
+        let Loaded { body, bytes, taken } = body.load(most)?;
         let (bytes, picture) = match body {
             Ok(body) => (body.len() as u64, self.decoder.decode(&body)),
             Err(fault) => (bytes, Err(fault)),
         };
+        // Its file takes room until it is decoded.
+        drop(taken);
         let picture = match picture {
             Ok(picture) => picture,
             Err(Fault { reason, message }) => {
@@ -179,4 +181,41 @@ fn floats(values: &[f32]) -> Vec<u8> {
         bytes.extend_from_slice(&value.to_le_bytes());
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image::{ImageFormat, RgbImage};
+
+    use super::*;
+    use crate::Settings;
+
+    #[test]
+    fn the_file_of_a_picture_takes_its_room_until_the_picture_is_decoded() {
+        let settings = Settings::new("a", "b").ingest;
+        let mut file = Cursor::new(Vec::new());
+        RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8, y as u8, 0]))
+            .write_to(&mut file, ImageFormat::Png)
+            .unwrap();
+        let bytes = file.into_inner();
+        let (room, decoding) = (MemoryBudget::new(1 << 20), MemoryBudget::new(1 << 30));
+        let size = bytes.len() as u64;
+        let body = Body::Here { body: Ok(bytes.into()), bytes: size, taken: room.acquire(size) };
+        // While this is held no picture is decoded.
+        let held = decoding.acquire(1 << 30).unwrap();
+        std::thread::scope(|scope| {
+            let look = scope.spawn(|| {
+                Looker::new(&settings, &decoding).look("a.png".into(), None, body, 1 << 20)
+            });
+            while decoding.waiting() == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(room.used(), size);
+            drop(held);
+            assert!(matches!(look.join().unwrap(), Ok(Seen::Cut(_))));
+        });
+        assert_eq!(room.used(), 0);
+    }
 }

@@ -6,6 +6,7 @@ use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::num::{ParseFloatError, ParseIntError};
 
+use bytesize::ByteSize;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Command, Parser};
 
@@ -82,6 +83,23 @@ pub fn with_causes<'a>(chain: impl IntoIterator<Item = &'a (dyn Error + 'static)
         text.push_str(cause);
     }
     visible(&text)
+}
+
+/// A number of bytes as a flag has it: with a unit of powers of ten, as in 512MB or 8G, or of two,
+/// as in 4GiB.
+///
+/// # Errors
+/// A sentence for whoever gave the flag.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    match text.trim().parse() {
+        Ok(ByteSize(bytes)) if bytes < u64::MAX => Ok(bytes),
+        _ => Err("it must be a number of bytes, as in 512MB, 8G or 4GiB".into()),
+    }
+}
+
+/// A number of bytes for people, in powers of ten.
+pub fn size(bytes: u64) -> String {
+    ByteSize(bytes).display().si().to_string()
 }
 
 /// A number of things in words.
@@ -172,6 +190,27 @@ mod tests {
         assert_eq!(read("--count", "3").unwrap().count, 3);
         // Whether it may be below 0 is for the settings to say.
         assert_eq!(read("--rate", "-0.5").unwrap().rate, -0.5);
+    }
+
+    #[test]
+    fn bytes_are_read_with_their_unit_and_told_with_one() {
+        for (text, expected) in [
+            ("100", 100),
+            ("4G", 4_000_000_000),
+            ("4 GB", 4_000_000_000),
+            ("4GiB", 4 << 30),
+            ("512m", 512_000_000),
+            ("1.5kB", 1500),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for wrong in ["", "G", "-1", "4X", "99999999T"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+        for told in [0, 999, 1000, 123_456_789, 4 << 40] {
+            let read = bytes(&size(told)).unwrap();
+            assert!(read.abs_diff(told) * 10 <= told, "{told} is told as {}", size(told));
+        }
     }
 
     #[test]

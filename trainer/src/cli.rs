@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand};
 use ingest::terminal::{self, tell};
 use storage::{Address, Notice, Storage, StorageOptions};
@@ -97,8 +96,8 @@ struct TrainArgs {
     #[arg(long, help_heading = "Data")]
     cache_dir: Option<PathBuf>,
     /// Most bytes that --cache-dir may hold, as in 500GB; the longest unused go first
-    #[arg(long, help_heading = "Data", default_value = "100GB")]
-    cache_size: ByteSize,
+    #[arg(long, help_heading = "Data", default_value = "100GB", value_parser = ingest::terminal::bytes)]
+    cache_size: u64,
     #[command(flatten)]
     options: Options,
 }
@@ -256,11 +255,8 @@ fn spare(out: &Path) -> anyhow::Result<()> {
 
 fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let shards = args.shards.clone().context("--shards names the folder of shards; see --help")?;
-    let cache = args
-        .cache_dir
-        .as_ref()
-        .map(|folder| Cache::open(folder, args.cache_size.as_u64()))
-        .transpose()?;
+    let cache =
+        args.cache_dir.as_ref().map(|folder| Cache::open(folder, args.cache_size)).transpose()?;
     let shards = ShardSource::new(storage(args.endpoint.clone())?, shards, cache);
     let (device, line) = device::choose(args.device)?;
     tell(line);

@@ -46,6 +46,12 @@ impl MemoryBudget {
         self.shared.lock().used
     }
 
+    /// How many wait for their share.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().queue.len()
+    }
+
     /// Takes `bytes`; waits until so many are free and everybody who came before has theirs. None
     /// if the whole budget is less than that.
     ///

@@ -46,7 +46,7 @@ pub(crate) struct Item {
 #[derive(Debug)]
 pub(crate) enum Body {
     /// They are still to be read; the file belongs to the source at `root`.
-    File { path: PathBuf, root: Address, bytes: u64 },
+    File { path: PathBuf, root: Address, bytes: u64, taken: Option<Reserved> },
     /// They are here, or can't be had; `bytes` is the size of what they come from.
     Here { body: Result<Bytes, Fault>, bytes: u64, taken: Option<Reserved> },
     /// They are on their way.
@@ -63,8 +63,8 @@ pub(crate) struct Loaded {
     pub body: Result<Bytes, Fault>,
     /// Its size, whether it could be had or not.
     pub bytes: u64,
-    /// What it takes of the room for bytes on their way, given back with this.
-    pub _taken: Option<Reserved>,
+    /// What its bytes take of the room for those on their way, to be held as long as they are.
+    pub taken: Option<Reserved>,
 }
 
 impl Body {
@@ -83,7 +83,7 @@ impl Body {
     /// [`IngestError`] where it is not this picture that is at fault, but its source.
     pub fn load(self, most: u64) -> Result<Loaded, IngestError> {
         match self {
-            Self::File { path, root, bytes } => {
+            Self::File { path, root, bytes, taken } => {
                 let body = match read_file(&path, most) {
                     Ok(body) => body,
                     Err(error) => {
@@ -94,13 +94,13 @@ impl Body {
                         Err(Fault { reason: Reason::Unreadable, message: error.to_string() })
                     }
                 };
-                Ok(Loaded { body, bytes, _taken: None })
+                Ok(Loaded { body, bytes, taken })
             }
-            Self::Here { body, bytes, taken } => Ok(Loaded { body, bytes, _taken: taken }),
+            Self::Here { body, bytes, taken } => Ok(Loaded { body, bytes, taken }),
             Self::Coming { body, bytes, taken } => {
                 let body = body.recv().unwrap_or(Err(IngestError::Stopped))?;
                 let bytes = body.as_ref().map_or(bytes, |body| body.len() as u64);
-                Ok(Loaded { body, bytes, _taken: taken })
+                Ok(Loaded { body, bytes, taken })
             }
         }
     }
@@ -114,9 +114,14 @@ fn read_file(path: &Path, most: u64) -> io::Result<Result<Bytes, Fault>> {
     }
     let mut bytes = Vec::new();
     bytes.reserve_exact(usize::try_from(size).unwrap_or(0));
-    // A file that grew since may be larger by now.
-    file.by_ref().take(most).read_to_end(&mut bytes)?;
-    Ok(Ok(bytes.into()))
+    // A file that grows while it is read may be larger by now.
+    file.by_ref().take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    let read = bytes.len() as u64;
+    Ok(if read > most {
+        Err(too_large(file.metadata()?.len().max(read), most))
+    } else {
+        Ok(bytes.into())
+    })
 }
 
 fn too_large(bytes: u64, most: u64) -> Fault {
@@ -216,7 +221,10 @@ impl Way<'_> {
             // It need not be fetched.
             here(fault)
         } else if let Some(path) = at.local() {
-            Body::File { path: path.to_owned(), root: listing.root(listed).clone(), bytes }
+            // What is too large by its size is not read.
+            let taken = if bytes > most { None } else { take(room, bytes) };
+            let root = listing.root(listed).clone();
+            Body::File { path: path.to_owned(), root, bytes, taken }
         } else if bytes > most {
             here(too_large(bytes, most))
         } else {
@@ -299,5 +307,19 @@ impl Way<'_> {
             after: Place { unit: unit + 1, ..Place::default() },
             done: self.done + listed.weight(),
         }))
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_grows_beyond_what_is_taken_is_not_cut() {
+        // It has no bytes when it is looked at, and does not end.
+        let endless = Path::new("/dev/zero");
+        let fault = read_file(endless, 1000).unwrap().unwrap_err();
+        assert_eq!(fault.reason, Reason::TooLarge);
+        assert!(fault.message.contains("--max-bytes"), "{}", fault.message);
     }
 }
