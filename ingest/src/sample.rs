@@ -113,15 +113,15 @@ struct Shape {
 }
 
 impl Shape {
-    fn draw(kind: Kind, size: f32, hue: f32, aspect: f32, rng: &mut impl Rng) -> Self {
+    fn draw(kind: Kind, size: f32, turn: f32, aspect: f32, rng: &mut impl Rng) -> Self {
         Self {
             kind,
             centre: (rng.random_range(0.0..aspect.max(1.0)), rng.random_range(0.0..1.0)),
             size,
             flat: rng.random_range(0.5..1.0),
-            turn: turn(hue) + rng.random_range(-0.1..0.1),
+            turn: turn + rng.random_range(-0.1..0.1),
             periods: rng.random_range(6.0..14.0) * size,
-            colours: [colour(hue, rng), colour(hue, rng)],
+            colours: [colour(rng), colour(rng)],
         }
     }
 
@@ -157,9 +157,9 @@ impl Shape {
     }
 }
 
-/// A picture before it has pixels: shapes before a shaded ground. Everything in it has about one
-/// hue and is turned by an angle that follows from the hue, and the largest shape reaches beyond the
-/// picture. So a few patches tell what the others look like, which is what there is to learn.
+/// A picture before it has pixels: shapes of one kind before a shaded ground. All are turned alike,
+/// and the largest reaches beyond the picture, so that a few patches tell what the others look like.
+/// Colours tell nothing, for each is drawn by itself: what there is to learn is the shapes.
 #[derive(Debug, Clone)]
 struct Scene {
     width: u32,
@@ -173,17 +173,17 @@ impl Scene {
     fn draw(kind: Kind, rng: &mut impl Rng) -> Self {
         let (width, height) = (rng.random_range(160..=416u32), rng.random_range(160..=416u32));
         let aspect = width as f32 / width.min(height) as f32;
-        let hue = rng.random_range(0.0..1.0);
+        let turn = rng.random_range(0.0..PI);
         let count = rng.random_range(2..=5);
         // From large to small, so that none is hidden whole.
         let shapes = (0..count)
             .map(|index| {
                 let size = 1.6 * 0.45f32.powi(index) * rng.random_range(0.8..1.2);
-                Shape::draw(kind, size, hue, aspect, rng)
+                Shape::draw(kind, size, turn, aspect, rng)
             })
             .collect();
-        let ground = [colour(hue, rng), colour(hue, rng)];
-        Self { width, height, ground, turn: turn(hue), shapes }
+        let ground = [colour(rng), colour(rng)];
+        Self { width, height, ground, turn: rng.random_range(0.0..2.0 * PI), shapes }
     }
 
     fn render(&self) -> RgbImage {
@@ -202,16 +202,10 @@ impl Scene {
     }
 }
 
-/// How far a scene of this hue is turned: once round the hues is half a turn, after which a pattern
-/// looks as before.
-fn turn(hue: f32) -> f32 {
-    hue * PI
-}
-
-/// A colour of about this hue, dull or rich, dark or light.
-fn colour(hue: f32, rng: &mut impl Rng) -> Colour {
-    let hue = hue + rng.random_range(-0.05..0.05);
-    let (rich, light) = (rng.random_range(0.4..1.0f32), rng.random_range(0.25..1.0f32));
+/// A colour of any hue, dull or rich, dark or light.
+fn colour(rng: &mut impl Rng) -> Colour {
+    let hue = rng.random_range(0.0..1.0f32);
+    let (rich, light) = (rng.random_range(0.2..1.0f32), rng.random_range(0.15..1.0f32));
     // Hue, saturation, value to RGB: each channel is full for a third of the hues.
     [5.0, 3.0, 1.0].map(|channel| {
         let at = (channel + hue * 6.0).rem_euclid(6.0);

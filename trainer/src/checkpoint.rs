@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Position;
 use crate::model::ModelConfig;
+use crate::model::init::init;
 use crate::model::state::{HostTensor, State};
 use crate::progress::Console;
 use crate::settings::Settings;
@@ -71,6 +72,17 @@ pub struct Checkpoint {
     pub model: State,
     /// AdamW's moments.
     pub moments: State,
+}
+
+impl Checkpoint {
+    /// That of the network with which training by these settings begins.
+    pub fn untrained(settings: &Settings, network: ModelConfig, dataset: String) -> Self {
+        Self {
+            model: init(&network, settings.seed),
+            moments: State::new(),
+            header: Header::untrained(settings, network, dataset),
+        }
+    }
 }
 
 /// A checkpoint that can't be written or read.

@@ -18,7 +18,7 @@ use schemas::ShardLayout;
 use serde::{Deserialize, Serialize};
 use storage::{Address, Storage};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Header};
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder};
 use crate::compare::CompareError;
 use crate::data::{DataError, Dataset, ShardSource};
 use crate::device::DeviceKind;
@@ -29,8 +29,6 @@ use crate::eval::record::{self, Method};
 use crate::eval::{self, EvalError, Evaluated};
 use crate::html::write_whole;
 use crate::metrics::MetricsError;
-use crate::model::init::init;
-use crate::model::state::State;
 use crate::plot::PlotError;
 use crate::progress::Console;
 use crate::settings::{Settings, SettingsError};
@@ -272,11 +270,8 @@ impl Bench<'_> {
             Some((path, checkpoint)) => Resume { path, checkpoint },
             None => {
                 let network = settings.network(self.dataset.layout())?;
-                let checkpoint = Checkpoint {
-                    model: init(&network, settings.seed),
-                    moments: State::new(),
-                    header: Header::untrained(settings, network, self.dataset.fingerprint()),
-                };
+                let checkpoint =
+                    Checkpoint::untrained(settings, network, self.dataset.fingerprint());
                 let path = folder.save(&checkpoint, settings.keep)?;
                 Resume { path, checkpoint }
             }
