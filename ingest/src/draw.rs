@@ -8,8 +8,12 @@
 use std::f32::consts::PI;
 use std::io::Cursor;
 
+use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder, ImageResult};
+use image::error::{ParameterError, ParameterErrorKind};
+use image::{ExtendedColorType, ImageEncoder, ImageError, ImageResult, RgbImage};
+
+use crate::view::{Crop, Cutter};
 
 /// An RGB picture of 8 bits to draw on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +135,27 @@ impl Canvas {
 pub fn png(rgb: &[u8], width: u32, height: u32) -> ImageResult<Vec<u8>> {
     let mut file = Cursor::new(Vec::new());
     PngEncoder::new(&mut file).write_image(rgb, width, height, ExtendedColorType::Rgb8)?;
+    Ok(file.into_inner())
+}
+
+/// A square picture of `side`×`side` pixels, ordered (row, column, channel), as a JPEG file of at
+/// most `most`×`most` pixels.
+///
+/// # Errors
+/// If the bytes are not that many, or none.
+pub fn thumbnail(rgb: &[u8], side: u32, most: u32) -> ImageResult<Vec<u8>> {
+    let mismatch = || {
+        let kind = ParameterErrorKind::DimensionMismatch;
+        ImageError::Parameter(ParameterError::from_kind(kind))
+    };
+    let mut picture = RgbImage::from_raw(side, side, rgb.to_vec()).ok_or_else(mismatch)?;
+    if side > most {
+        let whole = Crop { x: 0, y: 0, width: side, height: side };
+        let small = Cutter::new(most).cut(&picture, whole).map_err(|_| mismatch())?;
+        picture = RgbImage::from_raw(most, most, small).ok_or_else(mismatch)?;
+    }
+    let mut file = Cursor::new(Vec::new());
+    JpegEncoder::new_with_quality(&mut file, 85).encode_image(&picture)?;
     Ok(file.into_inner())
 }
 

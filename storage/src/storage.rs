@@ -69,6 +69,12 @@ impl Storage {
         Self(Arc::new(Inner { options, limits, clients: Mutex::default() }))
     }
 
+    /// What it was told.
+    #[must_use]
+    pub fn options(&self) -> &StorageOptions {
+        &self.0.options
+    }
+
     /// What lies at an address; None if nothing does.
     ///
     /// # Errors
@@ -137,7 +143,17 @@ impl Storage {
     ///
     /// If nothing can be written there.
     pub fn writer(&self, at: &Address) -> Result<Writer, StorageError> {
-        Writer::open(self.remote("write", at)?, at)
+        self.writer_of(at, 0)
+    }
+
+    /// As [`writer`](Self::writer), for an object of about so many bytes: where an upload's parts
+    /// would be too many for them, they are larger.
+    ///
+    /// # Errors
+    ///
+    /// As [`writer`](Self::writer).
+    pub fn writer_of(&self, at: &Address, bytes: u64) -> Result<Writer, StorageError> {
+        Writer::open(self.remote("write", at)?, at, bytes)
     }
 
     /// Writes an object, over what is there.

@@ -36,12 +36,19 @@ enum Kind {
 }
 
 impl Writer {
-    pub(crate) fn open(remote: Option<Remote>, at: &Address) -> Result<Self, StorageError> {
+    /// Writes an object of about so many bytes.
+    pub(crate) fn open(
+        remote: Option<Remote>,
+        at: &Address,
+        bytes: u64,
+    ) -> Result<Self, StorageError> {
         let kind = match remote {
             None => Kind::Local(LocalWriter::open(at)?),
             Some(remote) => {
                 remote.uploads("write")?;
+                let enough = usize::try_from(bytes / MOST_PARTS as u64 + 1).unwrap_or(usize::MAX);
                 Kind::Remote(Box::new(RemoteWriter {
+                    part_bytes: remote.limits.part_bytes.max(enough),
                     remote,
                     part: BytesMut::new(),
                     upload: None,
@@ -92,6 +99,8 @@ impl Write for Writer {
 
 struct RemoteWriter {
     remote: Remote,
+    /// Bytes of a part.
+    part_bytes: usize,
     /// Bytes that are not sent yet; less than a part.
     part: BytesMut,
     /// None while one part can hold everything.
@@ -101,7 +110,7 @@ struct RemoteWriter {
 
 impl RemoteWriter {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, StorageError> {
-        let size = self.remote.limits.part_bytes;
+        let size = self.part_bytes;
         if self.part.len() == size {
             // Full, and more is to come: it is not the last.
             let part = mem::take(&mut self.part).freeze();
@@ -167,7 +176,7 @@ impl Upload {
             return Err(StorageError::TooLarge {
                 address: self.remote.at.to_string(),
                 parts: MOST_PARTS,
-                part_bytes: limits.part_bytes,
+                part_bytes: limits.part_bytes.max(part.len()),
             });
         }
         while self.going.len() >= limits.uploads {

@@ -23,11 +23,11 @@ use crate::case::{Case, SIZE, damage, settings};
 const CLASSES: u64 = 6;
 
 /// A case with a run of a few steps.
-fn trained() -> Case {
+pub fn trained() -> Case {
     trained_on(60)
 }
 
-fn trained_on(pictures: usize) -> Case {
+pub fn trained_on(pictures: usize) -> Case {
     let case = Case::with_shards(pictures);
     case.train("run", &settings(|options| options.max_steps = Some(4)), false).unwrap();
     case
@@ -47,7 +47,7 @@ fn request(case: &Case, method: Method, train: PathBuf, test: Option<PathBuf>) -
     }
 }
 
-fn judge(
+pub fn judge(
     case: &Case,
     method: Method,
     train: PathBuf,
@@ -77,6 +77,10 @@ fn check_sums(record: &EvalRecord) {
     }
     assert!((score.top1 - correct as f64 / record.test.rows as f64).abs() < 1e-12);
     assert!(score.top5.unwrap() >= score.top1);
+    let chance = score.chance.as_ref().unwrap();
+    let largest = score.classes.iter().max_by_key(|class| class.rows).unwrap().rows;
+    assert_eq!(chance.top1, largest as f64 / record.test.rows as f64);
+    assert_eq!(chance.above, score.top1 > chance.top1);
 }
 
 #[test]
@@ -130,6 +134,37 @@ fn pictures_in_class_folders_are_taken_as_they_are_and_only_once() {
     let again = judge(&case, knn(), case.path("raw"), Some(case.shards())).unwrap();
     assert_eq!(again.record, done.record);
     assert_eq!(cached(), 1);
+}
+
+#[test]
+fn a_figure_that_is_no_better_than_chance_is_called_so() {
+    let case = trained();
+    let copy = |set: &str, from: &str, to: &str| {
+        let folder = case.path(set).join(to);
+        std::fs::create_dir_all(&folder).unwrap();
+        for entry in std::fs::read_dir(case.path("raw").join(from)).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+        case.path(set)
+    };
+    let page = |done: &Evaluated| std::fs::read_to_string(&done.page).unwrap();
+    let train = copy("train", "stripes", "stripes");
+    let done = judge(&case, knn(), train, None).unwrap();
+    assert!(done.record.score.warnings()[0].contains("of one class"));
+    assert!(page(&done).contains("class=\"warning\">All test rows are of one class, `stripes`"));
+
+    // The same pictures under each other's names: every answer is wrong.
+    let train = copy("train", "rings", "rings");
+    copy("test", "stripes", "rings");
+    let test = copy("test", "rings", "stripes");
+    let nearest = Method::Knn(KnnSettings { k: 1, ..KnnSettings::default() });
+    let done = judge(&case, nearest, train, Some(test)).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&done.json).unwrap()).unwrap();
+    assert_eq!((&json["top1"], &json["chance"]["above"]), (&0.0.into(), &false.into()));
+    assert!(json["chance"]["top1"].as_f64().unwrap() >= 0.5);
+    assert!(page(&done).contains("no better than chance"));
 }
 
 #[test]
@@ -189,7 +224,7 @@ fn fine_tuning_with_all_its_noise_gives_the_same_again() {
 }
 
 /// The settings that these flags give.
-fn fine_tuning(flags: &[&str]) -> FinetuneSettings {
+pub fn fine_tuning(flags: &[&str]) -> FinetuneSettings {
     #[derive(clap::Parser)]
     struct Flags {
         #[command(flatten)]

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod case;
+mod embed;
 mod eval;
 mod golden;
 mod import;

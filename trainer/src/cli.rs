@@ -4,6 +4,7 @@ mod analyze;
 mod compare;
 mod eval;
 mod experiment;
+mod neighbours;
 
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::panic::{self, AssertUnwindSafe};
@@ -55,6 +56,10 @@ enum Command {
     /// Judge a run's encoder by how well its features tell classes
     #[command(subcommand)]
     Eval(eval::EvalCommand),
+    /// Write what a run's encoder makes of pictures as a Parquet file: key, label, embedding
+    Embed(neighbours::EmbedArgs),
+    /// Show which pictures a run's encoder takes for alike, on one HTML page
+    Neighbours(neighbours::NeighboursArgs),
     /// Look into a run's encoder: where its attention goes
     #[command(subcommand)]
     Analyze(analyze::AnalyzeCommand),
@@ -234,6 +239,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Eval(command)) => eval::run(command),
+        Some(Command::Embed(args)) => neighbours::embed(args),
+        Some(Command::Neighbours(args)) => neighbours::neighbours(args),
         Some(Command::Analyze(command)) => analyze::run(command),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Experiment(args)) => experiment::run(args),

@@ -1,12 +1,21 @@
-//! A checkpoint's encoder, or a fine-tuned one with its head, as safetensors with timm's names and shapes.
+//! A checkpoint's encoder, or a fine-tuned one with its head, as safetensors with timm's names and
+//! shapes, and back.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Header, write_tensors};
+use safetensors::SafeTensors;
+
+use crate::checkpoint::{
+    CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header, write_tensors,
+};
 use crate::model::state::{HostTensor, State};
 use crate::model::{EncoderConfig, ModelConfig, alone, positions};
 use crate::progress::Console;
+
+/// The key of the [`Header`], as JSON, in an exported file's metadata.
+const HEADER_KEY: &str = "localmim.header";
 
 /// An encoder that can't be exported.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +27,14 @@ pub enum ExportError {
     /// There is no checkpoint.
     #[error("{} holds no checkpoint; give a run's folder or a checkpoint file", .0.display())]
     Nothing(PathBuf),
+    /// An exported file that is not what it says.
+    #[error("{}: {reason}; export the encoder anew from its run", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
     /// The encoder's uppermost layer has no tap, so no norm was trained for it.
     #[error(
         "the topmost tap sits after {layer} {tap} of {layers}; timm's encoder ends in a norm after the last {layer}, which this network has not trained"
@@ -56,6 +73,53 @@ pub fn find_checkpoint(
     Ok((path.to_owned(), Checkpoint::read(path)?))
 }
 
+/// As [`find_checkpoint`]; or the encoder of a file that [`export`] or [`export_classifier`] wrote,
+/// as a checkpoint whose network ends in it.
+///
+/// # Errors
+/// As [`find_checkpoint`], and [`ExportError::Unfit`] if the file's parameters are not those that
+/// it says.
+pub fn find_encoder(path: &Path, console: &Console) -> Result<(PathBuf, Checkpoint), ExportError> {
+    let Some(header) = exported_header(path) else { return find_checkpoint(path, console) };
+    let checkpoint = std::fs::read(path)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| exported(&header, &bytes))
+        .map_err(|reason| ExportError::Unfit { path: path.to_owned(), reason })?;
+    Ok((path.to_owned(), checkpoint))
+}
+
+/// The header that an exported file has in its metadata; none of any other file.
+fn exported_header(path: &Path) -> Option<String> {
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut start = vec![0; 8];
+    file.read_exact(&mut start).ok()?;
+    let length = u64::from_le_bytes(*start.first_chunk()?);
+    file.take(length).read_to_end(&mut start).ok()?;
+    let (_, metadata) = SafeTensors::read_metadata(&start).ok()?;
+    metadata.metadata().as_ref()?.get(HEADER_KEY).cloned()
+}
+
+/// The encoder of an exported file with this header.
+fn exported(header: &str, bytes: &[u8]) -> Result<Checkpoint, String> {
+    let mut header: Header = serde_json::from_str(header).map_err(|error| error.to_string())?;
+    if header.version != CHECKPOINT_VERSION {
+        return Err(format!("has version {}, not {CHECKPOINT_VERSION}", header.version));
+    }
+    let network = alone::config(&header.network);
+    let given = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    let mut model = State::new();
+    for name in alone::names(&network) {
+        let Some(timm) = timm_name(&network, &name) else { continue };
+        let view = given.tensor(&timm).map_err(|error| format!("`{timm}`: {error}"))?;
+        let tensor = HostTensor::of_view(&view).ok_or_else(|| format!("`{timm}` is not f32"))?;
+        // Put twice, the four tokens are in the order that they had.
+        let is_merged = merging(bare(&name)).is_some();
+        model.insert(name, if is_merged { column_by_column(&tensor) } else { tensor });
+    }
+    header.network = network;
+    Ok(Checkpoint { header, model, moments: State::new() })
+}
+
 /// The encoder with timm's names.
 ///
 /// Of a ViT those of `VisionTransformer`: `cls_token`, `pos_embed` `[1, 1 + patches, width]`,
@@ -77,27 +141,12 @@ fn timm_names(network: &ModelConfig, model: &State) -> Result<State, ExportError
         let layer = network.encoder.layer_name();
         return Err(ExportError::NoTopTap { layer, tap, layers });
     }
-    let top_norm = format!("norm.{top}.");
-    let is_swin = matches!(network.encoder, EncoderConfig::Swin { .. });
     let mut encoder: State = model
         .iter()
-        .filter(|(name, _)| !name.starts_with("decoder.") && !name.ends_with("mask_token"))
         .filter_map(|(name, tensor)| {
-            let name = name.strip_prefix("encoder.").unwrap_or(name);
-            if let Some(leaf) = name.strip_prefix(&top_norm) {
-                return Some((format!("norm.{leaf}"), tensor.clone()));
-            }
-            if name.starts_with("norm.") {
-                return None;
-            }
-            if is_swin && let Some(leaf) = name.strip_prefix("head.") {
-                return Some((format!("head.fc.{leaf}"), tensor.clone()));
-            }
-            if let Some((stage, leaf)) = merging(name) {
-                let merged = format!("layers.{}.downsample.{leaf}", stage + 1);
-                return Some((merged, column_by_column(tensor)));
-            }
-            Some((name.to_owned(), tensor.clone()))
+            let is_merged = merging(bare(name)).is_some();
+            let tensor = if is_merged { column_by_column(tensor) } else { tensor.clone() };
+            Some((timm_name(network, name)?, tensor))
         })
         .collect();
     if let EncoderConfig::Vit { dim, .. } = network.encoder {
@@ -106,6 +155,34 @@ fn timm_names(network: &ModelConfig, model: &State) -> Result<State, ExportError
         encoder.insert("pos_embed".into(), HostTensor { shape, data });
     }
     Ok(encoder)
+}
+
+/// timm's name of a parameter; none of what is no part of the encoder.
+fn timm_name(network: &ModelConfig, name: &str) -> Option<String> {
+    if name.starts_with("decoder.") || name.ends_with("mask_token") {
+        return None;
+    }
+    let name = bare(name);
+    let top = network.taps.len().saturating_sub(1);
+    if let Some(leaf) = name.strip_prefix(&format!("norm.{top}.")) {
+        return Some(format!("norm.{leaf}"));
+    }
+    if name.starts_with("norm.") {
+        return None;
+    }
+    let is_swin = matches!(network.encoder, EncoderConfig::Swin { .. });
+    if is_swin && let Some(leaf) = name.strip_prefix("head.") {
+        return Some(format!("head.fc.{leaf}"));
+    }
+    if let Some((stage, leaf)) = merging(name) {
+        return Some(format!("layers.{}.downsample.{leaf}", stage + 1));
+    }
+    Some(name.to_owned())
+}
+
+/// A parameter's name within the encoder.
+fn bare(name: &str) -> &str {
+    name.strip_prefix("encoder.").unwrap_or(name)
 }
 
 /// The stage and the rest of the name of a merging's parameter.
@@ -187,6 +264,7 @@ fn write<const N: usize>(
         ("depth".to_owned(), depths),
         ("num_heads".to_owned(), heads),
         ("step".to_owned(), header.step.to_string()),
+        (HEADER_KEY.to_owned(), serde_json::to_string(header).expect("settings are always JSON")),
     ]);
     metadata.extend(more);
     if let EncoderConfig::Swin { window, .. } = network.encoder {
@@ -209,8 +287,10 @@ fn write<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::DeviceKind;
     use crate::model::init::init;
     use crate::model::{ModelName, TargetKind};
+    use crate::settings::{Options, Settings};
 
     #[test]
     fn a_head_has_the_name_that_timm_gives_it_in_each_family() {
@@ -228,6 +308,26 @@ mod tests {
             assert_eq!(heads, [expected]);
             assert_eq!(named[expected], head);
             assert!(named.contains_key("norm.weight"), "{expected}");
+        }
+    }
+
+    #[test]
+    fn an_exported_encoder_is_read_back_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        for model in [ModelName::VitTiny16, ModelName::SwinTiny7] {
+            let options = Options { model: Some(model), ..Options::default() };
+            let settings = Settings::resolve(options, DeviceKind::Cpu).unwrap();
+            let network = ModelConfig::local_mim(model.encoder(), 224, TargetKind::Hog, 9);
+            let header = Header::untrained(&settings, network.clone(), String::new());
+            let moments = State::new();
+            let checkpoint = Checkpoint { header, model: init(&network, 5), moments };
+            let out = folder.path().join("encoder.safetensors");
+            export(&checkpoint, &out).unwrap();
+            let (_, back) = find_encoder(&out, &Console::quiet()).unwrap();
+            let network = alone::config(&network);
+            assert_eq!(back.header.network, network);
+            let parameters = |of: &Checkpoint| alone::parameters(&of.header.network, &of.model);
+            assert_eq!(parameters(&back), parameters(&checkpoint));
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! In the order in which data flows: [`data`] (shards → batches), [`model`] (batch → predictions
 //! and losses), [`train`] (the loop), [`metrics`] and [`checkpoint`] (what a run leaves),
-//! [`export`] and [`report`] (what is made of it), [`eval`] (what it has learned),
-//! [`analyze`] (where it looks), [`compare`] (runs beside each other), [`experiment`]
+//! [`export`] and [`report`] (what is made of it), [`eval`] (what it has learned), [`embed`] (what
+//! it makes of pictures), [`neighbours`] (which are alike to it), [`analyze`] (where it looks), [`compare`] (runs beside each other), [`experiment`]
 //! (the paper's comparison at a small size). [`settings`] and [`device`] are settled first.
 
 pub mod analyze;
@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod compare;
 pub mod data;
 pub mod device;
+pub mod embed;
 pub mod eval;
 pub mod experiment;
 pub mod export;
@@ -18,6 +19,7 @@ pub mod html;
 pub mod import;
 pub mod metrics;
 pub mod model;
+pub mod neighbours;
 pub mod plot;
 pub mod progress;
 pub mod quickstart;

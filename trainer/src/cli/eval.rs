@@ -100,9 +100,14 @@ pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
 fn say(done: &Evaluated) -> anyhow::Result<()> {
     let record = &done.record;
     let top5 = record.score.top5.map_or(String::new(), |top5| format!(", top-5 {}", percent(top5)));
+    let chance = match &record.score.chance {
+        None => String::new(),
+        Some(chance) if chance.above => format!(", chance {}", percent(chance.top1)),
+        Some(chance) => format!(", no better than chance ({})", percent(chance.top1)),
+    };
     writeln!(
         stdout(),
-        "{} of step {}: top-1 {}{top5}; {} test rows, {} train rows, {} classes; {}",
+        "{} of step {}: top-1 {}{chance}{top5}; {} test rows, {} train rows, {} classes; {}",
         record.method.name(),
         record.step,
         percent(record.score.top1),
@@ -111,6 +116,9 @@ fn say(done: &Evaluated) -> anyhow::Result<()> {
         record.score.classes.len(),
         done.page.display()
     )?;
+    for warning in record.score.warnings() {
+        super::tell(format!("warning: {warning}"));
+    }
     if let Some(weights) = &done.weights {
         super::tell(format!("weights: {}", weights.display()));
     }

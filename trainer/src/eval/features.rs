@@ -3,20 +3,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use burn::tensor::backend::Backend;
+use arrow::array::{Array, AsArray, RecordBatch};
 use schemas::layout;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-
 use super::EvalError;
-use super::encoder::Frozen;
-use super::spread::spread;
+use super::rows::{Encoded, Encoders};
 use crate::data::Dataset;
 use crate::data::dataset::GroupRef;
 use crate::progress::Console;
-
-/// Views that go through the encoder at once.
-const PIECE: usize = 8;
 
 /// Features of labelled views.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,14 +109,14 @@ pub fn is_parted_off(picture: &[u8; 32], share: f64, seed: u64) -> bool {
     u64::from_le_bytes(word) < (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64
 }
 
-/// The features of every labelled row of the set, in its order; of the first row groups only, if
-/// `most` rows are enough. They depend neither on the number
-/// of workers nor on each other; each worker has a thread of its own.
+/// The features by the first of the encoders of every labelled row of the set, in its order; of the
+/// first row groups only, if `most` rows are enough. They depend neither on the number of threads
+/// nor on each other.
 ///
 /// # Errors
 /// [`EvalError`] if a shard can't be read, or its views are of another size than the encoder's.
-pub fn extract<B: Backend>(
-    workers: Vec<Frozen<B>>,
+pub fn extract(
+    encoders: Encoders<'_>,
     dataset: &Dataset,
     what: &str,
     most: Option<u64>,
@@ -130,9 +124,6 @@ pub fn extract<B: Backend>(
 ) -> Result<Features, EvalError> {
     let classes = dataset.manifest().classes.clone();
     let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
-    let dim = workers.first().map_or(0, Frozen::dim);
-    let picture = dataset.layout().picture_column();
-    let columns = [picture, layout::CONTENT_HASH, layout::LABEL].map(str::to_owned);
     let mut rows = 0;
     let wanted = dataset.groups().iter().take_while(|group| {
         let before = rows;
@@ -141,80 +132,39 @@ pub fn extract<B: Backend>(
     });
     let groups: Vec<GroupRef> = wanted.copied().collect();
     let bar = console.work(what, groups.iter().map(|group| group.rows as u64).sum());
-    let parts = spread(workers, &groups, |encoder, &group| {
-        let batch = dataset.read(group, &columns)?;
-        let part = part(encoder, dataset, group, &batch, &places);
-        bar.inc(group.rows as u64);
-        part
-    });
-    bar.finish_and_clear();
-    let parts = parts?;
-    let mut all =
-        Features { dim, values: vec![], labels: vec![], pictures: vec![], unlabelled: 0, classes };
-    for part in parts {
-        all.values.extend(part.values);
-        all.labels.extend(part.labels);
-        all.pictures.extend(part.pictures);
-        all.unlabelled += part.unlabelled;
-    }
-    Ok(all)
-}
-
-/// What a row group gives.
-#[derive(Default)]
-struct Part {
-    values: Vec<f32>,
-    labels: Vec<u32>,
-    pictures: Vec<[u8; 32]>,
-    unlabelled: u64,
-}
-
-fn part<B: Backend>(
-    encoder: &Frozen<B>,
-    dataset: &Dataset,
-    group: GroupRef,
-    batch: &RecordBatch,
-    places: &HashMap<&str, u32>,
-) -> Result<Part, EvalError> {
-    let fault = |reason: String| EvalError::row(dataset, group, reason);
-    let column = |name: &str| {
-        batch.column_by_name(name).ok_or_else(|| fault(format!("lacks column `{name}`")))
+    let columns = [layout::CONTENT_HASH, layout::LABEL];
+    let labelled = |_, batch: &RecordBatch| {
+        let labels = batch[layout::LABEL].as_string::<i32>();
+        (0..batch.num_rows()).filter(|&row| labels.is_valid(row)).collect()
     };
-    let views = column(dataset.layout().picture_column())?.as_fixed_size_binary();
-    let hashes = column(layout::CONTENT_HASH)?.as_fixed_size_binary();
-    let labels = column(layout::LABEL)?.as_string::<i32>();
-
-    let mut part = Part::default();
-    let mut input = Vec::new();
-    let mut waiting = 0;
-    for row in 0..batch.num_rows() {
-        if !labels.is_valid(row) {
-            part.unlabelled += 1;
-            continue;
+    let mut all = Features {
+        dim: encoders.dim(),
+        values: vec![],
+        labels: vec![],
+        pictures: vec![],
+        unlabelled: 0,
+        classes: classes.clone(),
+    };
+    encoders.encode(dataset, &groups, &columns, labelled, |encoded| {
+        let Encoded { group, rows, batch, features } = encoded;
+        let fault = |reason: String| EvalError::row(dataset, group, reason);
+        let labels = batch[layout::LABEL].as_string::<i32>();
+        let hashes = batch[layout::CONTENT_HASH].as_fixed_size_binary();
+        for &row in &rows {
+            let label = labels.value(row);
+            let place = places.get(label);
+            let place =
+                place.ok_or_else(|| fault(format!("class `{label}` is not in its manifest")))?;
+            all.labels.push(*place);
+            all.pictures.push(hashes.value(row).try_into().unwrap_or_default());
         }
-        let label = labels.value(row);
-        let place = places.get(label);
-        let place =
-            place.ok_or_else(|| fault(format!("class `{label}` is not in its manifest")))?;
-        part.labels.push(*place);
-        part.pictures.push(
-            hashes
-                .value(row)
-                .try_into()
-                .map_err(|error: std::array::TryFromSliceError| fault(error.to_string()))?,
-        );
-        let view = dataset.layout().view(views.value(row));
-        encoder.cut(&view, &mut input).map_err(|error| fault(error.to_string()))?;
-        waiting += 1;
-        if waiting == PIECE {
-            part.values.extend(encoder.features(std::mem::take(&mut input)));
-            waiting = 0;
-        }
-    }
-    if waiting > 0 {
-        part.values.extend(encoder.features(input));
-    }
-    Ok(part)
+        all.values.extend(features.into_iter().next().unwrap_or_default());
+        all.unlabelled += (group.rows - rows.len()) as u64;
+        bar.inc(group.rows as u64);
+        Ok::<(), EvalError>(())
+    })?;
+    bar.finish_and_clear();
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -36,28 +36,30 @@ impl Default for KnnSettings {
 ///
 /// Both must have the same classes and width.
 pub fn predict(train: &Features, test: &Features, settings: &KnnSettings) -> Vec<Vec<u32>> {
-    let dim = train.dim;
-    let blocks: Vec<Tensor<Flex, 2>> = normalised(train)
+    let neighbours = nearest(&train.values, &test.values, train.dim, settings.k);
+    neighbours.iter().map(|nearest| vote(nearest, train, settings.temperature)).collect()
+}
+
+/// For each row of `queries`, `[n, dim]`, its `k` nearest rows of `rows` by cosine similarity, with
+/// it, the nearest first. Of rows that are equally near the earlier come first.
+pub fn nearest(rows: &[f32], queries: &[f32], dim: usize, k: usize) -> Vec<Vec<(f32, usize)>> {
+    let blocks: Vec<Tensor<Flex, 2>> = normalised(rows, dim)
         .chunks(TRAIN_ROWS * dim.max(1))
         .map(|rows| matrix(rows, dim).transpose())
         .collect();
-    let queries = normalised(test);
-    queries
+    normalised(queries, dim)
         .par_chunks(TEST_ROWS * dim.max(1))
-        .flat_map_iter(|rows| {
-            let queries = matrix(rows, dim);
-            let mut nearest = vec![Nearest::default(); rows.len() / dim];
+        .flat_map_iter(|queries| {
+            let queries = matrix(queries, dim);
+            let mut nearest = vec![Nearest::default(); queries.dims()[0]];
             for (block, first) in blocks.iter().zip((0..).step_by(TRAIN_ROWS)) {
                 let similarities = to_host(queries.clone().matmul(block.clone()));
                 let columns = block.dims()[1];
                 for (nearest, row) in nearest.iter_mut().zip(similarities.chunks(columns)) {
-                    nearest.add(row, first, settings.k);
+                    nearest.add(row, first, k);
                 }
             }
-            nearest
-                .into_iter()
-                .map(|nearest| nearest.vote(train, settings.temperature))
-                .collect::<Vec<_>>()
+            nearest.into_iter().map(|Nearest(found)| found)
         })
         .collect()
 }
@@ -66,15 +68,18 @@ fn matrix(rows: &[f32], dim: usize) -> Tensor<Flex, 2> {
     Tensor::from_data(TensorData::new(rows.to_vec(), [rows.len() / dim, dim]), &Default::default())
 }
 
-/// The features, each of length 1.
-fn normalised(features: &Features) -> Vec<f32> {
-    let mut values = features.values.clone();
-    for row in values.chunks_mut(features.dim.max(1)) {
-        let squares: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
-        let scale = 1.0 / squares.sqrt().max(1e-12);
-        row.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
-    }
+/// Rows, each brought to length 1.
+fn normalised(rows: &[f32], dim: usize) -> Vec<f32> {
+    let mut values = rows.to_vec();
+    values.chunks_mut(dim.max(1)).for_each(normalise);
     values
+}
+
+/// Brings a row to length 1.
+pub fn normalise(row: &mut [f32]) {
+    let squares: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
+    let scale = 1.0 / squares.sqrt().max(1e-12);
+    row.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
 }
 
 /// The rows nearest so far with their similarities, the nearest first.
@@ -94,17 +99,17 @@ impl Nearest {
         }
         self.0.sort_by(order);
     }
+}
 
-    fn vote(&self, train: &Features, temperature: f64) -> Vec<u32> {
-        let Some(&(nearest, _)) = self.0.first() else { return vec![] };
-        let mut votes = vec![0f32; train.classes.len()];
-        for &(similarity, row) in &self.0 {
-            // Seen from the nearest, so that no temperature overflows.
-            let weight = (f64::from(similarity - nearest) / temperature).exp();
-            votes[train.labels[row] as usize] += weight as f32;
-        }
-        score::best(&votes, 0.0)
+fn vote(neighbours: &[(f32, usize)], train: &Features, temperature: f64) -> Vec<u32> {
+    let Some(&(nearest, _)) = neighbours.first() else { return vec![] };
+    let mut votes = vec![0f32; train.classes.len()];
+    for &(similarity, row) in neighbours {
+        // Seen from the nearest, so that no temperature overflows.
+        let weight = (f64::from(similarity - nearest) / temperature).exp();
+        votes[train.labels[row] as usize] += weight as f32;
     }
+    score::best(&votes, 0.0)
 }
 
 #[cfg(test)]

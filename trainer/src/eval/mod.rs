@@ -1,12 +1,13 @@
 //! What a frozen encoder is worth: how well classes can be told by its features.
 //!
 //! In the order in which data flows: [`pictures`] (what was named → a shard set), [`encoder`] (the
-//! one touch with the network), [`spread`] (over the cores), [`features`] (a feature a view, on the
-//! host), [`knn`] and [`linear`] (features → predictions), [`finetune`] (views → predictions, the
+//! one touch with the network), [`spread`] (over the cores), [`rows`] (row groups → a feature a
+//! view, as they come), [`features`] (of all labelled rows, on the host), [`knn`] and [`linear`] (features → predictions), [`finetune`] (views → predictions, the
 //! encoder trained with a head), [`score`] (predictions → accuracies),
 //! [`record`] and [`page`] (what is left in the run's folder).
 
 pub mod encoder;
+mod error;
 pub mod features;
 pub mod finetune;
 pub mod knn;
@@ -14,6 +15,7 @@ pub mod linear;
 pub mod page;
 pub mod pictures;
 pub mod record;
+pub mod rows;
 pub mod score;
 pub mod spread;
 
@@ -26,166 +28,21 @@ use burn::backend::{Autodiff, Cuda, Flex};
 use storage::{Address, Storage};
 
 use crate::checkpoint::{Checkpoint, Header};
-use crate::data::dataset::GroupRef;
-use crate::data::{DataError, Dataset};
+use crate::data::Dataset;
 use crate::device::DeviceKind;
 use crate::export::{self, ExportError, find_checkpoint};
 use crate::html::write_whole;
-use crate::model::{Precision, State, StateError, alone};
+use crate::model::{Precision, State, alone};
 use crate::progress::Console;
 use crate::train::slices::Slices;
-use encoder::{FEATURE, Frozen};
+use encoder::FEATURE;
+pub use error::EvalError;
 use features::Features;
 use finetune::stream::Labelled;
 use finetune::{Compute, FinetuneSettings};
 use record::{EVAL_FOLDER, EvalRecord, Method, Side, Split};
+use rows::Encoders;
 use score::Score;
-
-/// An evaluation that can't be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EvalError {
-    /// The checkpoint.
-    #[error(transparent)]
-    Run(#[from] ExportError),
-    /// The checkpoint's parameters do not fit its own sizes.
-    #[error("checkpoint {}: {source}", path.display())]
-    State {
-        /// The checkpoint.
-        path: PathBuf,
-        /// What does not fit.
-        source: StateError,
-    },
-    /// The shards.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The pictures.
-    #[error(transparent)]
-    Ingest(#[from] ingest::IngestError),
-    /// Views of another size than the encoder's.
-    #[error(
-        "{at}: views of {found} pixels, but the encoder takes {expected}; ingest with --size {expected}"
-    )]
-    Size {
-        /// The shards.
-        at: String,
-        /// The side of their views.
-        found: usize,
-        /// The side that the encoder takes.
-        expected: usize,
-    },
-    /// A row that does not fit its set.
-    #[error("{at}: {reason}; remake the set with ingest into an empty folder")]
-    Row {
-        /// The row group.
-        at: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A set without labels.
-    #[error(
-        "{at}: no row has a label ({unlabelled} have none); put the pictures of each class into a folder of its name and ingest them again"
-    )]
-    Unlabelled {
-        /// The shards.
-        at: String,
-        /// Its rows.
-        unlabelled: u64,
-    },
-    /// Classes of the test set that the train set lacks.
-    #[error(
-        "{at}: the classes {unknown:?} are not among those of the train set ({known}); give sets with the same classes"
-    )]
-    UnknownClasses {
-        /// The test shards.
-        at: String,
-        /// The classes that are missed.
-        unknown: Vec<String>,
-        /// The first of those that are there.
-        known: String,
-    },
-    /// A split that leaves nothing on one side.
-    #[error(
-        "{at}: {pictures} labelled pictures are too few to part {share} of them off; give --test-shards"
-    )]
-    TooFew {
-        /// The shards.
-        at: String,
-        /// Its pictures.
-        pictures: usize,
-        /// The share for the test.
-        share: f64,
-    },
-    /// A setting out of its range.
-    #[error("--{flag} {found} is out of range: {expected}")]
-    Range {
-        /// The flag.
-        flag: &'static str,
-        /// Its value.
-        found: String,
-        /// What it may be.
-        expected: &'static str,
-    },
-    /// An encoder whose attention is no map of the whole view.
-    #[error(
-        "checkpoint {}: a Swin attends within windows, so there is no map of the whole view; analyze a ViT",
-        path.display()
-    )]
-    NoAttention {
-        /// The checkpoint.
-        path: PathBuf,
-    },
-    /// A loss, or weights, that are no numbers.
-    #[error("{method}, step {step}: {what} is {value}; lower --lr")]
-    NotFinite {
-        /// What is trained.
-        method: &'static str,
-        /// The step, from 1.
-        step: u64,
-        /// What is not finite.
-        what: &'static str,
-        /// Its value.
-        value: f64,
-    },
-    /// The system gives no thread.
-    #[error("can't start a thread: {0}")]
-    Threads(#[from] rayon::ThreadPoolBuildError),
-    /// Something could not be drawn.
-    #[error("the page can't be drawn: {0}")]
-    Draw(String),
-    /// The folder of the results can't be written.
-    #[error("{}: results are to lie there, but it can't be written: {source}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Figures that can't be written.
-    #[error("{figures}, which can't be kept: {source}")]
-    Unkept {
-        /// What came out.
-        figures: String,
-        /// Why.
-        source: Box<EvalError>,
-    },
-    /// A file can't be written.
-    #[error("{}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
-impl EvalError {
-    /// A fault in a row group.
-    fn row(dataset: &Dataset, group: GroupRef, reason: String) -> Self {
-        let at = format!("{}, row group {}", dataset.address(group.shard), group.group);
-        Self::Row { at, reason }
-    }
-}
 
 /// What is to be evaluated, and on what.
 #[derive(Debug, Clone)]
@@ -351,8 +208,8 @@ fn frozen(
     console: &Console,
 ) -> Result<Sides, EvalError> {
     let features = |at: &Address, set: &Dataset, what: &str, most: Option<u64>| {
-        let features = features_on(device, checkpoint, path, set, what, most, console)?;
-        labelled(at, features, console)
+        let encoders = Encoders { device, path, checkpoints: &[checkpoint] };
+        labelled(at, features::extract(encoders, set, what, most, console)?, console)
     };
     let (train_most, test_most) = request.most.unzip();
     let train_set = open_labelled(&request.train, open)?;
@@ -524,29 +381,6 @@ fn check_finetune(
     }
     let decay = tune.layer_decay;
     range(decay > 0.0 && decay <= 1.0, "layer-decay", decay.to_string(), "it lies in (0, 1]")
-}
-
-/// The features of a set, made on a device.
-fn features_on(
-    device: DeviceKind,
-    checkpoint: &Checkpoint,
-    path: &Path,
-    dataset: &Dataset,
-    what: &str,
-    most: Option<u64>,
-    console: &Console,
-) -> Result<Features, EvalError> {
-    match device {
-        DeviceKind::Cuda(index) => {
-            let encoder = Frozen::<Cuda>::new(checkpoint, path, &CudaDevice::new(index))?;
-            features::extract(vec![encoder], dataset, what, most, console)
-        }
-        DeviceKind::Cpu => {
-            let encoder = Frozen::<Flex>::new(checkpoint, path, &Default::default())?;
-            let workers = vec![encoder; rayon::current_num_threads()];
-            features::extract(workers, dataset, what, most, console)
-        }
-    }
 }
 
 fn matched(test: Features, at: &Address, classes: &[String]) -> Result<Features, EvalError> {

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::EvalError;
 use super::record::EvalRecord;
+pub use super::score::percent;
 use crate::html::{document, escape, facts, table};
 
 /// The most classes whose matrix is a table of numbers; of more it is a picture.
@@ -27,6 +28,9 @@ pub fn page(record: &EvalRecord) -> Result<String, EvalError> {
         record.step
     );
     let mut body = format!("<h1>{}</h1>", escape(&title));
+    for warning in record.score.warnings() {
+        let _ = write!(body, "<p class=\"warning\">{}</p>", escape(&sentence(&warning)));
+    }
     body += &facts(&told(record));
     body += "<h2>Confusion matrix</h2><p>A row is a class, a column what its test rows were taken \
              for; the shade is the share of the row.</p>";
@@ -55,9 +59,11 @@ pub fn page(record: &EvalRecord) -> Result<String, EvalError> {
     Ok(document(&title, &body))
 }
 
-/// A share as per cent.
-pub fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+/// A warning with a capital and a full stop.
+fn sentence(warning: &str) -> String {
+    let mut characters = warning.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), characters.as_str())
 }
 
 /// Names and values of everything but the classes.
@@ -66,14 +72,21 @@ fn told(record: &EvalRecord) -> Vec<(String, String)> {
     if let Some(top5) = record.score.top5 {
         told.push(("Top-5 accuracy".to_owned(), percent(top5)));
     }
-    let largest = record.score.classes.iter().map(|class| class.rows).max().unwrap_or(0);
-    told.push((
-        "Guessing".to_owned(),
-        format!(
-            "{} by always naming the largest class",
-            percent(largest as f64 / record.test.rows.max(1) as f64)
-        ),
-    ));
+    if let Some(chance) = &record.score.chance {
+        let mut text = format!(
+            "{} by always naming `{}`, the largest class",
+            percent(chance.top1),
+            chance.class
+        );
+        if percent(chance.uniform) != percent(chance.top1) {
+            let classes = record.score.classes.len();
+            text += &format!("; {} by naming any of the {classes}", percent(chance.uniform));
+        }
+        if let Some(top5) = chance.top5 {
+            text += &format!("; top-5 {} by the five largest", percent(top5));
+        }
+        told.push(("Chance".to_owned(), text));
+    }
     for (name, side) in [("Train", &record.train), ("Test", &record.test)] {
         let without = match side.unlabelled {
             0 => String::new(),

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use ingest::source::{self, Request};
+use ingest::terminal::counted;
+use ingest::view::{Crop, Cutter};
 use schemas::{MANIFEST_FILE, ShardLayout};
 use storage::{Address, Storage};
 
@@ -10,6 +12,53 @@ use super::EvalError;
 use crate::data::{Dataset, ShardSource};
 use crate::model::ModelConfig;
 use crate::progress::Console;
+
+/// Views, as a user names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    /// A shard set; or local pictures, as [`open`] takes them.
+    Shards(Address),
+    /// Folders, archives, lists and pictures at any address, of which each picture gives one
+    /// central view.
+    Pictures(Vec<Address>),
+}
+
+impl Given {
+    /// The addresses, for messages.
+    pub fn named(&self) -> String {
+        match self {
+            Self::Shards(at) => at.to_string(),
+            Self::Pictures(all) => {
+                let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+                all.join(", ")
+            }
+        }
+    }
+
+    /// Opens the set, which pictures are made into in `cache` the first time.
+    ///
+    /// # Errors
+    /// [`EvalError`] if there is neither, or its views are not what the network takes.
+    pub fn open(
+        &self,
+        storage: &Storage,
+        network: &ModelConfig,
+        cache: &Path,
+        console: &Console,
+    ) -> Result<Dataset, EvalError> {
+        match self {
+            Self::Shards(at) => open(storage, at, network, cache, console),
+            Self::Pictures(all) => {
+                let local = |at: &&Address| at.local().is_some_and(|path| path.is_dir());
+                if let Some(set) = all.iter().filter(local).find(|at| !holds_pictures(at)) {
+                    return Err(EvalError::IsSet(set.to_string()));
+                }
+                let folder = ingest_pictures(storage, all, network, cache, console)?;
+                Ok(Dataset::open(ShardSource::local(folder))?)
+            }
+        }
+    }
+}
 
 /// Opens the shard set at `at`. Local pictures, in class folders or an archive, are ingested into
 /// `cache` with one central view each, which is found there the next time.
@@ -24,7 +73,7 @@ pub fn open(
     console: &Console,
 ) -> Result<Dataset, EvalError> {
     let dataset = if holds_pictures(at) {
-        let folder = ingest_pictures(storage, at, network, cache, console)?;
+        let folder = ingest_pictures(storage, &[at.clone()], network, cache, console)?;
         Dataset::open(ShardSource::local(folder))?
     } else {
         Dataset::open(ShardSource::new(storage.clone(), at.clone(), None))?
@@ -34,6 +83,20 @@ pub fn open(
         return Err(EvalError::Size { at: at.to_string(), found: size, expected: network.size });
     }
     Ok(dataset)
+}
+
+/// The central view of a picture's file as a network takes it, size·size·3 bytes, and BLAKE3 of
+/// the file.
+///
+/// # Errors
+/// [`EvalError::Picture`] if it is none that can be read.
+pub fn view_of(path: &Path, network: &ModelConfig) -> Result<(Vec<u8>, [u8; 32]), EvalError> {
+    let fault = |reason: String| EvalError::Picture { path: path.to_owned(), reason };
+    let ingest = central(network).ingest;
+    let picture = ingest::picture::read(path, &ingest).map_err(|found| fault(found.message))?;
+    let crop = Crop::of_view(&ingest, &picture.content_hash, 0, picture.size);
+    let view = Cutter::new(ingest.layout.size).cut_from(&picture, crop)?;
+    Ok((view, picture.content_hash))
 }
 
 /// Runs `ingest` with a bar, if the console is one that tells.
@@ -57,25 +120,9 @@ fn holds_pictures(at: &Address) -> bool {
     })
 }
 
-fn ingest_pictures(
-    storage: &Storage,
-    at: &Address,
-    network: &ModelConfig,
-    cache: &Path,
-    console: &Console,
-) -> Result<Address, EvalError> {
-    let listing = source::list(
-        storage,
-        &Request {
-            sources: &[at.clone().into()],
-            prefixed: false,
-            out: &Address::from(cache),
-            seed: 0,
-            follow_links: true,
-        },
-    )?;
+/// Settings of a run that makes one central view of every picture that can be decoded.
+fn central(network: &ModelConfig) -> ingest::Settings {
     let mut settings = ingest::Settings::new("", "");
-    settings.sources = vec![at.clone()];
     settings.follow_links = true;
     // Targets are not looked at; one cell that fits is the least there can be.
     settings.ingest.layout = ShardLayout {
@@ -88,19 +135,45 @@ fn ingest_pictures(
     settings.ingest.keep_duplicates = true;
     settings.ingest.one_colour = 0;
     settings.ingest.min_side = 1;
+    settings
+}
+
+fn ingest_pictures(
+    storage: &Storage,
+    all: &[Address],
+    network: &ModelConfig,
+    cache: &Path,
+    console: &Console,
+) -> Result<Address, EvalError> {
+    let sources: Vec<_> = all.iter().map(|at| at.clone().into()).collect();
+    let listing = source::list(
+        storage,
+        &Request {
+            sources: &sources,
+            prefixed: sources.len() > 1,
+            out: &Address::from(cache),
+            seed: 0,
+            follow_links: true,
+        },
+    )?;
+    let mut settings = central(network);
+    settings.sources = all.to_vec();
+    settings.storage = storage.options().clone();
     let of_settings = serde_json::to_vec(&settings.ingest).expect("settings are always JSON");
     let mut hasher = blake3::Hasher::new();
     hasher.update(listing.hash.as_bytes());
-    hasher.update(at.to_string().as_bytes());
+    let named = all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    hasher.update(named.as_bytes());
     hasher.update(&of_settings);
     let name = format!("pictures-{}", &hasher.finalize().to_hex()[..16]);
     let out = Address::from(cache.join(name));
     settings.out = out.clone();
     let summary = ingest_told(&settings, console)?;
+    let at = named.replace('\n', ", ");
     if summary.pictures > 0 {
         console.message(&format!(
-            "{at}: {} pictures, one central view each, in {out}",
-            summary.manifest.accepted
+            "{at}: {}, one central view each, in {out}",
+            counted(summary.manifest.accepted, "picture")
         ));
     }
     if summary.manifest.rejected > 0 {

@@ -113,7 +113,8 @@ impl EvalRecord {
 /// The run's folder to which a checkpoint belongs, by the path it was given with.
 pub fn run_of(checkpoint: &Path) -> PathBuf {
     let folder = checkpoint.parent().unwrap_or(Path::new(""));
-    let run = if folder.file_name().is_some_and(|name| name == "checkpoints") {
+    let inside = |name: &std::ffi::OsStr| name == "checkpoints" || name == EVAL_FOLDER;
+    let run = if folder.file_name().is_some_and(inside) {
         folder.parent().unwrap_or(Path::new(""))
     } else {
         folder
@@ -161,6 +162,7 @@ mod tests {
     fn a_checkpoint_belongs_to_the_run_in_whose_folder_it_lies() {
         let run = |path: &str| run_of(Path::new(path));
         assert_eq!(run("runs/a/checkpoints/step-1.safetensors"), Path::new("runs/a"));
+        assert_eq!(run("runs/a/eval/finetune-step-1.safetensors"), Path::new("runs/a"));
         assert_eq!(run("elsewhere/step-1.safetensors"), Path::new("elsewhere"));
         assert_eq!(run("checkpoints/step-1.safetensors"), Path::new("."));
         assert_eq!(run("step-1.safetensors"), Path::new("."));

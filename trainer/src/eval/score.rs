@@ -18,6 +18,21 @@ pub struct ClassScore {
     pub accuracy: Option<f64>,
 }
 
+/// What answers reach that never look at a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chance {
+    /// The class of most test rows.
+    pub class: String,
+    /// Its share of them, which is the top-1 accuracy of always naming it.
+    pub top1: f64,
+    /// The share of the five largest classes; none where there is no top-5 accuracy.
+    pub top5: Option<f64>,
+    /// One of all classes: the top-1 accuracy, on average, of naming any.
+    pub uniform: f64,
+    /// Whether the top-1 accuracy is above this one.
+    pub above: bool,
+}
+
 /// How well test rows were classified.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
@@ -26,6 +41,9 @@ pub struct Score {
     /// Share of the rows whose class is among the first five; none where there are no more classes
     /// than that.
     pub top5: Option<f64>,
+    /// What they are held against; records of early releases have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chance: Option<Chance>,
     /// Each class alone.
     pub classes: Vec<ClassScore>,
     /// Rows of class `i` that were predicted to be of class `j`, at `[i][j]`.
@@ -53,13 +71,61 @@ impl Score {
             let accuracy = (rows > 0).then(|| correct as f64 / rows as f64);
             ClassScore { class: name.clone(), rows, correct, accuracy }
         };
+        let (top1, top5) = (share(first), (classes.len() > KEPT).then(|| share(among)));
+        let mut largest: Vec<usize> = (0..classes.len()).collect();
+        largest.sort_by_key(|&class| std::cmp::Reverse(class_rows[class]));
+        let of_largest =
+            |count: usize| share(largest.iter().take(count).map(|&class| class_rows[class]).sum());
+        let chance = largest.first().map(|&class| Chance {
+            class: classes[class].clone(),
+            top1: of_largest(1),
+            top5: top5.map(|_| of_largest(KEPT)),
+            uniform: 1.0 / classes.len() as f64,
+            above: top1 > of_largest(1),
+        });
         Self {
-            top1: share(first),
-            top5: (classes.len() > KEPT).then(|| share(among)),
+            top1,
+            top5,
+            chance,
             classes: classes.iter().zip(&class_rows).enumerate().map(of_class).collect(),
             confusion,
         }
     }
+
+    /// What a reader of the accuracies must know: each that is no better than answers without a
+    /// look, or why none means anything.
+    pub fn warnings(&self) -> Vec<String> {
+        let Some(chance) = &self.chance else { return vec![] };
+        let Chance { class, top1: guessed, .. } = chance;
+        if self.classes.iter().filter(|class| class.rows > 0).count() == 1 {
+            return vec![format!(
+                "all test rows are of one class, `{class}`: an accuracy tells nothing of the encoder; test on two classes or more"
+            )];
+        }
+        let mut warnings = vec![];
+        if !chance.above {
+            warnings.push(format!(
+                "top-1 of {} is no better than chance: always naming the largest class, `{class}`, is right for {} of the test rows",
+                percent(self.top1),
+                percent(*guessed)
+            ));
+        }
+        if let (Some(top5), Some(guessed)) = (self.top5, chance.top5)
+            && top5 <= guessed
+        {
+            warnings.push(format!(
+                "top-5 of {} is no better than chance: the {KEPT} largest classes hold {} of the test rows",
+                percent(top5),
+                percent(guessed)
+            ));
+        }
+        warnings
+    }
+}
+
+/// A share as per cent.
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
 }
 
 /// The places of the [`KEPT`] largest values, the largest first; of equal ones the earlier first.
@@ -106,6 +172,29 @@ mod tests {
         assert_eq!(trace, 2);
         assert_eq!(score.classes[0].accuracy, Some(0.5));
         assert_eq!(score.classes[2].accuracy, None, "it has no rows");
+    }
+
+    #[test]
+    fn an_accuracy_is_held_against_answers_without_a_look() {
+        let of = |labels: &[u32], answers: &[u32], classes| {
+            let predictions: Vec<_> = answers.iter().map(|&class| vec![class]).collect();
+            Score::new(labels, &predictions, &names(classes))
+        };
+        // Half of the rows are of class 1: as many hits by always naming it, or as here.
+        let blind = of(&[0, 1, 1, 2], &[0, 1, 0, 0], 3);
+        let chance = blind.chance.clone().unwrap();
+        assert_eq!((chance.class.as_str(), chance.top1, chance.above), ("1", 0.5, false));
+        assert_eq!((chance.uniform, chance.top5), (1.0 / 3.0, None));
+        assert!(blind.warnings()[0].contains("no better than chance"), "{:?}", blind.warnings());
+        let seeing = of(&[0, 1, 1, 2], &[0, 1, 1, 0], 3);
+        assert!(seeing.chance.as_ref().unwrap().above && seeing.warnings().is_empty());
+        // Of one class, every answer is right.
+        let one = of(&[1, 1], &[1, 1], 2);
+        assert!(one.warnings()[0].contains("one class"), "{:?}", one.warnings());
+        // Of eight, the five largest hold six of nine rows.
+        let many = of(&[0, 0, 1, 2, 3, 4, 5, 6, 7], &[0, 0, 1, 2, 3, 4, 5, 9, 9], 10);
+        assert_eq!(many.chance.as_ref().unwrap().top5, Some(6.0 / 9.0));
+        assert!(many.warnings().is_empty(), "{:?}", many.warnings());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! An encoder without its heads: what evaluation, analysis and fine-tuning take of a network.
 
+use burn::backend::Flex;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -38,6 +39,12 @@ pub fn parameters(network: &ModelConfig, parameters: &State) -> State {
         Some((name, tensor.clone()))
     });
     named.collect()
+}
+
+/// The names of an encoder's parameters, of a network that [`config`] made.
+pub fn names(network: &ModelConfig) -> Vec<String> {
+    let encoder = EncoderAlone::<Flex>::zeros(network, Precision::F32, &Default::default());
+    state::table(&encoder, network).into_iter().map(|parameter| parameter.name).collect()
 }
 
 /// The width of what [`EncoderAlone::features`] gives.

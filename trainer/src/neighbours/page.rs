@@ -1,0 +1,161 @@
+//! Neighbours as HTML: a row a query, a strip of neighbours an encoder.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ingest::terminal::counted;
+use maud::{Markup, html};
+
+use super::{Agreement, Found, Neighbour, Row, Shown};
+use crate::eval::encoder::FEATURE;
+use crate::eval::score::percent;
+use crate::html::document;
+
+/// The whole page, with everything it shows inside it.
+pub fn page(found: &Found) -> String {
+    let title = format!("Nearest pictures · {}", found.title);
+    let body = html! {
+        h1 { (title) }
+        (maud::PreEscaped(section(found)))
+        h2 { "How it was made" }
+        (facts(found))
+    };
+    document(&title, &body.into_string())
+}
+
+/// The part of a page that shows neighbours, for a body in the frame of
+/// [`document`](crate::html::document): how often they are of one class, then a row a query.
+pub fn section(found: &Found) -> String {
+    let markup = html! {
+        div.neighbours {
+            @if let Some(agreement) = &found.agreement {
+                (headline(agreement, found.k))
+            }
+            p {
+                "Each picture at the left is followed by those that the encoder takes for most like "
+                "it, and by those that the same encoder took for so before it was trained. Below "
+                "each is the cosine of both features"
+                @if found.agreement.is_some() {
+                    "; a " span.mark { "✓" } " and a frame mark the picture's own class"
+                }
+                "."
+            }
+            @for row in &found.rows {
+                (query(row))
+            }
+        }
+    };
+    markup.into_string()
+}
+
+fn headline(agreement: &Agreement, k: usize) -> Markup {
+    let Agreement { judged, classes, trained, untrained, chance } = agreement;
+    let bars = [("trained", trained), ("untrained", untrained), ("chance", chance)];
+    html! {
+        p.headline {
+            "Of the " (k) " nearest, "
+            strong { (percent(*trained)) }
+            " are of the picture’s own class."
+        }
+        dl.bars {
+            @for (name, share) in bars {
+                dt { (name) }
+                dd {
+                    span.bar.(name) style=(format!("width:{:.1}%", 100.0 * share)) {}
+                    span { (percent(*share)) }
+                }
+            }
+        }
+        @if trained <= chance {
+            p.warning {
+                "The encoder is no better than pictures drawn blindly: it tells nothing of these classes."
+            }
+        } @else if trained <= untrained {
+            p.warning {
+                "Training has not helped: the untrained encoder is as good on these classes."
+            }
+        }
+        p.note {
+            "Counted for " (counted(*judged as u64, "labelled picture")) " of "
+            (counted(*classes as u64, "class")) "."
+        }
+    }
+}
+
+fn query(row: &Row) -> Markup {
+    let Row { query, trained, untrained } = row;
+    html! {
+        article {
+            figure.asked {
+                (picture(query))
+                figcaption {
+                    @if let Some(label) = &query.label { strong { (label) } }
+                    span { (query.key) }
+                }
+            }
+            div.strips {
+                (strip("trained", trained))
+                (strip("untrained", untrained))
+            }
+        }
+    }
+}
+
+fn strip(name: &str, neighbours: &[Neighbour]) -> Markup {
+    let known = neighbours.iter().filter_map(|neighbour| neighbour.same_class);
+    let (known, same) = known.fold((0, 0), |(all, same), is| (all + 1, same + usize::from(is)));
+    html! {
+        div.strip.(name) {
+            h3 {
+                (name)
+                @if known > 0 { span { (same) " of " (known) " of its class" } }
+            }
+            ol {
+                @for Neighbour { shown, similarity, same_class } in neighbours {
+                    li.same[*same_class == Some(true)] title=(shown.key) {
+                        (picture(shown))
+                        span.cosine {
+                            (format!("{similarity:.3}"))
+                            @if *same_class == Some(true) { " " span.mark { "✓" } }
+                        }
+                        @if let Some(label) = &shown.label { span.class { (label) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn picture(shown: &Shown) -> Markup {
+    let data = STANDARD.encode(&shown.thumbnail);
+    html! {
+        img src=(format!("data:image/jpeg;base64,{data}")) alt=(shown.key);
+    }
+}
+
+fn facts(found: &Found) -> Markup {
+    let (drawn, first) = found.seeds;
+    let rows = found.rows_of_set;
+    html! {
+        table.facts {
+            tr {
+                th { "Pictures" }
+                td {
+                    (counted(found.sampled as u64, "different picture"))
+                    @if found.is_whole {
+                        ", all"
+                    } @else {
+                        ", drawn by seed " (drawn)
+                    }
+                    " of the " (counted(rows, "row")) " of " (found.given)
+                    ". A copy or another view of a picture is never its neighbour."
+                }
+            }
+            tr { th { "Feature" } td { (FEATURE) } }
+            tr {
+                th { "Untrained" }
+                td { "the same network with the first parameters of the run’s seed, " (first) }
+            }
+            tr { th { "Checkpoint" } td { (found.checkpoint.display()) } }
+        }
+    }
+}

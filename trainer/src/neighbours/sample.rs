@@ -1,0 +1,235 @@
+//! Pictures drawn from a set of any size, with what the encoders make of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::UInt32Type;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use schemas::layout;
+
+use super::query::Query;
+use super::{NeighbourSettings, NeighboursError, THUMBNAIL};
+use crate::data::Dataset;
+use crate::data::dataset::GroupRef;
+use crate::eval::EvalError;
+use crate::eval::rows::{Encoded, Encoders};
+use crate::progress::Console;
+
+/// Rows are drawn from row groups with so many times as many, so that a few groups, which may be
+/// of few classes, do not stand for all.
+const SPREAD: u64 = 4;
+
+/// The columns that tell of a picture.
+pub const COLUMNS: [&str; 4] = [layout::SOURCE, layout::LABEL, layout::CONTENT_HASH, layout::VIEW];
+
+/// A picture of a set.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    pub key: String,
+    pub label: Option<String>,
+    pub hash: [u8; 32],
+    pub group: GroupRef,
+    pub row: usize,
+}
+
+/// Different pictures of a set, one view each.
+#[derive(Debug, Default)]
+pub struct Sample {
+    pub dim: usize,
+    /// Nothing of the set was left out.
+    pub is_whole: bool,
+    pub pictures: Vec<Picture>,
+    /// For each encoder the features `[pictures, dim]`.
+    pub features: [Vec<f32>; 2],
+}
+
+impl Sample {
+    /// Draws pictures by the seed and encodes them.
+    pub fn draw(
+        set: &Dataset,
+        encoders: Encoders<'_>,
+        settings: &NeighbourSettings,
+        console: &Console,
+    ) -> Result<Self, NeighboursError> {
+        let views = u64::from(set.manifest().settings.views.max(1));
+        let wanted = settings.sample as u64;
+        let mut groups = set.groups().to_vec();
+        groups.shuffle(&mut ChaCha8Rng::seed_from_u64(settings.seed));
+        let mut rows = 0;
+        groups.retain(|group| {
+            let before = rows;
+            rows += group.rows as u64;
+            before < SPREAD * wanted * views
+        });
+        let is_whole = set.rows() <= wanted * views;
+        let of_group = wanted.div_ceil(groups.len().max(1) as u64) as usize;
+        let of_group = if is_whole { usize::MAX } else { of_group };
+        // Files are read from front to back.
+        groups.sort_by_key(|group| (group.shard, group.group));
+
+        let mut sample = Self { dim: encoders.dim(), is_whole, ..Self::default() };
+        let mut known = HashSet::new();
+        let bar = console.work("features, trained and untrained", wanted.min(set.rows() / views));
+        let choose = |_, batch: &RecordBatch| first_views(batch, settings.seed, of_group);
+        encoders.encode(set, &groups, &COLUMNS, choose, |encoded| {
+            bar.inc(encoded.rows.len() as u64);
+            sample.add(encoded, |picture| known.insert(picture.hash))
+        })?;
+        bar.finish_and_clear();
+        sample.check(encoders)?;
+        sample.truncate(settings.sample);
+        Ok(sample)
+    }
+
+    /// Adds those of a group's chosen rows that are wanted.
+    pub fn add(
+        &mut self,
+        encoded: Encoded,
+        mut wanted: impl FnMut(&Picture) -> bool,
+    ) -> Result<(), NeighboursError> {
+        let Encoded { group, rows, batch, features } = encoded;
+        for (at, row) in rows.into_iter().enumerate() {
+            let picture = picture(&batch, group, row);
+            if !wanted(&picture) {
+                continue;
+            }
+            self.pictures.push(picture);
+            for (all, of_group) in self.features.iter_mut().zip(&features) {
+                all.extend_from_slice(&of_group[at * self.dim..][..self.dim]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses features that are no numbers.
+    pub fn check(&self, encoders: Encoders<'_>) -> Result<(), NeighboursError> {
+        let wrong = self.features[0].iter().position(|value| !value.is_finite());
+        match wrong {
+            None => Ok(()),
+            Some(at) => Err(NeighboursError::NotFinite {
+                path: encoders.path.to_owned(),
+                key: self.pictures[at / self.dim].key.clone(),
+            }),
+        }
+    }
+
+    fn truncate(&mut self, most: usize) {
+        self.pictures.truncate(most);
+        self.features.iter_mut().for_each(|features| features.truncate(most * self.dim));
+    }
+
+    /// The features of a picture by each encoder.
+    fn features_of(&self, place: usize) -> [Vec<f32>; 2] {
+        [0, 1].map(|encoder| self.features[encoder][place * self.dim..][..self.dim].to_vec())
+    }
+
+    /// A picture as a query.
+    pub fn query(&self, place: usize) -> Query {
+        let Picture { key, label, hash, group, row } = self.pictures[place].clone();
+        let features = self.features_of(place);
+        Query { key, label, hash, features, view: super::query::View::Stored(group, row) }
+    }
+
+    /// All pictures as queries.
+    pub fn queries(&self) -> impl Iterator<Item = Query> + '_ {
+        (0..self.pictures.len()).map(|place| self.query(place))
+    }
+
+    /// The pictures that have a class.
+    pub fn labelled(&self) -> Self {
+        let mut labelled = Self { dim: self.dim, ..Self::default() };
+        for (place, picture) in self.pictures.iter().enumerate() {
+            if picture.label.is_some() {
+                labelled.pictures.push(picture.clone());
+                for (all, own) in labelled.features.iter_mut().zip(self.features_of(place)) {
+                    all.extend(own);
+                }
+            }
+        }
+        labelled
+    }
+
+    /// How many pictures each class has.
+    pub fn class_counts(&self) -> BTreeMap<&String, usize> {
+        let mut counts = BTreeMap::new();
+        for label in self.pictures.iter().filter_map(|picture| picture.label.as_ref()) {
+            *counts.entry(label).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The thumbnails of pictures.
+    pub fn thumbnails(
+        &self,
+        places: BTreeSet<usize>,
+        set: &Dataset,
+    ) -> Result<HashMap<usize, Arc<[u8]>>, NeighboursError> {
+        let mut of_groups: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+        for place in places {
+            let group = self.pictures[place].group;
+            of_groups.entry((group.shard, group.group)).or_default().push(place);
+        }
+        let mut thumbnails = HashMap::new();
+        for places in of_groups.values() {
+            let views = read_views(set, self.pictures[places[0]].group)?;
+            for &place in places {
+                let Picture { key, row, .. } = &self.pictures[place];
+                let view = set.layout().view(views.value(*row));
+                thumbnails.insert(place, thumbnail(&view, set.layout().size, key)?);
+            }
+        }
+        Ok(thumbnails)
+    }
+}
+
+/// The stored views of a row group.
+pub fn read_views(
+    set: &Dataset,
+    group: GroupRef,
+) -> Result<arrow::array::FixedSizeBinaryArray, NeighboursError> {
+    let column = set.layout().picture_column();
+    let batch = set.read(group, &[column.to_owned()]).map_err(EvalError::from)?;
+    Ok(batch[column].as_fixed_size_binary().clone())
+}
+
+/// A view of `side`×`side` pixels, shrunk.
+pub fn thumbnail(view: &[u8], side: u32, key: &str) -> Result<Arc<[u8]>, NeighboursError> {
+    let drawn = ingest::draw::thumbnail(view, side, THUMBNAIL);
+    let fault = |error: &dyn std::fmt::Display| NeighboursError::Draw {
+        key: key.to_owned(),
+        reason: error.to_string(),
+    };
+    drawn.map(Arc::from).map_err(|error| fault(&error))
+}
+
+/// Up to `most` rows of a group that are first views, drawn by the seed and the pictures' content.
+fn first_views(batch: &RecordBatch, seed: u64, most: usize) -> Vec<usize> {
+    let views = batch[layout::VIEW].as_primitive::<UInt32Type>();
+    let hashes = batch[layout::CONTENT_HASH].as_fixed_size_binary();
+    let mut rows: Vec<usize> = (0..batch.num_rows()).filter(|&row| views.value(row) == 0).collect();
+    if rows.len() > most {
+        rows.sort_by_cached_key(|&row| {
+            let mut hasher = blake3::Hasher::new_derive_key("localmim sample of pictures");
+            hasher.update(&seed.to_le_bytes()).update(hashes.value(row));
+            *hasher.finalize().as_bytes()
+        });
+        rows.truncate(most);
+        rows.sort_unstable();
+    }
+    rows
+}
+
+fn picture(batch: &RecordBatch, group: GroupRef, row: usize) -> Picture {
+    let labels = batch[layout::LABEL].as_string::<i32>();
+    let hashes = batch[layout::CONTENT_HASH].as_fixed_size_binary();
+    Picture {
+        key: batch[layout::SOURCE].as_string::<i32>().value(row).to_owned(),
+        label: labels.is_valid(row).then(|| labels.value(row).to_owned()),
+        hash: hashes.value(row).try_into().unwrap_or_default(),
+        group,
+        row,
+    }
+}
