@@ -5,7 +5,7 @@ use std::fs;
 use storage::{Address, Storage};
 use trainer::data::{DataError, ShardSource};
 use trainer::progress::Console;
-use trainer::report::{self, ReportError};
+use trainer::report::{self, Contents, ReportError};
 use trainer::train::run::TrainError;
 
 use crate::case::{Case, settings};
@@ -73,7 +73,7 @@ fn a_report_wants_the_shards_of_its_run() {
             &case.path("run"),
             &ShardSource::local(of.shards()),
             &page,
-            1,
+            Contents { views: 1, sample: 0 },
             &Console::quiet(),
         )
     };

@@ -6,7 +6,7 @@ use trainer::data::ShardSource;
 use trainer::export;
 use trainer::model::TargetKind;
 use trainer::progress::Console;
-use trainer::report;
+use trainer::report::{self, Contents};
 use trainer::settings::{Options, Recipe, Settings};
 
 use crate::case::{Case, settings_of};
@@ -59,8 +59,9 @@ fn every_recipe_trains_resumes_and_exports() {
         assert!(timm.contains_key("norm.weight"), "{name}");
         assert!(!timm.keys().any(|key| key.contains("mask_token") || key.contains("decoder")));
         let page = case.path("report.html");
+        let contents = Contents { views: 2, sample: 0 };
         let shards = ShardSource::local(case.shards());
-        report::write(&case.path(&format!("{name}-part")), &shards, &page, 2, &Console::quiet())
+        report::write(&case.path(&format!("{name}-part")), &shards, &page, contents, &Console::quiet())
             .unwrap();
         let html = std::fs::read_to_string(&page).unwrap();
         assert_eq!(html.matches("data:image/png;base64,").count(), 2, "{name}");
@@ -104,8 +105,9 @@ fn codes_of_a_codebook_are_learned_by_every_tap() {
         let (first, last) = (losses[0] + losses[1], losses[6] + losses[7]);
         assert!(last < first, "{name}: {losses:?}");
         let page = case.path("report.html");
+        let contents = Contents { views: 2, sample: 0 };
         let shards = ShardSource::local(case.shards());
-        report::write(&case.path(&format!("{name}-whole")), &shards, &page, 2, &Console::quiet())
+        report::write(&case.path(&format!("{name}-whole")), &shards, &page, contents, &Console::quiet())
             .unwrap();
         let html = std::fs::read_to_string(&page).unwrap();
         assert!(html.contains("the likeliest code"), "{name}");

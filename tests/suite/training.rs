@@ -9,7 +9,7 @@ use trainer::export;
 use trainer::model::{EncoderConfig, LocalMim, Precision, init, state};
 use trainer::progress::Console;
 use trainer::quickstart::{self, Ending};
-use trainer::report;
+use trainer::report::{self, Contents};
 use trainer::settings::Recipe;
 use trainer::train::run::{Outcome, TrainError};
 use trainer::train::slices::Slices;
@@ -194,13 +194,15 @@ fn hog_is_learned_and_the_run_can_be_exported_and_reported() {
         &case.path("run"),
         &ShardSource::local(case.shards()),
         &page,
-        3,
+        Contents { views: 3, sample: 12 },
         &Console::quiet(),
     )
     .unwrap();
     let html = fs::read_to_string(page).unwrap();
     assert_eq!(html.matches("data:image/png;base64,").count(), 3);
     assert!(html.contains("<svg"), "the losses should be drawn");
+    let thumbnails = html.matches("data:image/jpeg;base64,").count();
+    assert!(thumbnails > 12, "each of some pictures should have neighbours, not {thumbnails} in all");
     let rejects = ingest::read::ShardSet::open(&case.shards()).unwrap().rejects().unwrap();
     assert!(!rejects.is_empty(), "the case should have broken files");
     for reject in rejects {

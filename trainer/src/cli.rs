@@ -24,7 +24,7 @@ use trainer::export;
 use trainer::import::{self, Imported};
 use trainer::progress::Console;
 use trainer::quickstart::{self, Ending};
-use trainer::report;
+use trainer::report::{self, Contents};
 use trainer::settings::{Options, Recipe, Settings};
 use trainer::train::run::{Outcome, Resume, RunPaths};
 
@@ -51,7 +51,7 @@ enum Command {
     Export(ExportArgs),
     /// Take published weights (LocalMIM's, MAE's) into a run's folder, for export and evaluation
     Import(Box<ImportArgs>),
-    /// Write a run's report as one HTML page: losses, reconstructions, rejects
+    /// Write a run's report as one HTML page: losses, reconstructions, what was learned, rejects
     Report(ReportArgs),
     /// Judge a run's encoder by how well its features tell classes
     #[command(subcommand)]
@@ -149,6 +149,9 @@ struct ReportArgs {
     /// Views to draw
     #[arg(long, default_value_t = 6)]
     views: usize,
+    /// Pictures of the shards, drawn at random, among which neighbours are looked for; 0 for none
+    #[arg(long, default_value_t = 300)]
+    neighbours: usize,
 }
 
 #[derive(Debug, Args)]
@@ -222,7 +225,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             let out = args.out.unwrap_or_else(|| args.run.join("report.html"));
             spare(&out)?;
             let source = ShardSource::new(storage(args.endpoint)?, args.shards, None);
-            report::write(&args.run, &source, &out, args.views, &Console::new())?;
+            let contents = Contents { views: args.views, sample: args.neighbours };
+            report::write(&args.run, &source, &out, contents, &Console::new())?;
             writeln!(stdout(), "{}", out.display())?;
             Ok(ExitCode::SUCCESS)
         }

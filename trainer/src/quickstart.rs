@@ -16,7 +16,7 @@ use crate::eval::record::{EvalRecord, Method};
 use crate::eval::{self, EvalError};
 use crate::model::ModelName;
 use crate::progress::Console;
-use crate::report::{self, ReportError};
+use crate::report::{self, Contents, ReportError};
 use crate::settings::{Options, Recipe, Settings, SettingsError};
 use crate::train;
 use crate::train::run::{Resume, RunPaths, TrainError};
@@ -187,7 +187,8 @@ pub fn run(
         judge(&raw, folder.path(step), device, console)?;
     }
     let page = out.join("report.html");
-    report::write(&run, &source, &page, report::DEFAULT_VIEWS, console)?;
+    let contents = Contents { sample: PICTURES, ..Contents::default() };
+    report::write(&run, &source, &page, contents, console)?;
     Ok(Ending::Report(page))
 }
 

@@ -1,5 +1,6 @@
-//! A run as one self-contained HTML page: losses, reconstructions, rejects.
+//! A run as one self-contained HTML page: losses, reconstructions, what was learned, rejects.
 
+mod learned;
 mod page;
 mod panels;
 
@@ -8,14 +9,36 @@ use std::path::{Path, PathBuf};
 use ingest::read::ShardSet;
 
 use crate::data::{DataError, Dataset, ShardSource};
+use crate::device::DeviceKind;
+use crate::eval::pictures::Given;
+use crate::eval::record;
 use crate::export::{ExportError, find_checkpoint};
 use crate::metrics::{self, MetricsError};
 use crate::model::StateError;
+use crate::neighbours::{self, Found, NeighbourSettings, NeighboursError};
 use crate::plot::PlotError;
 use crate::progress::Console;
+use page::Shown;
 
-/// Views drawn unless told otherwise.
-pub const DEFAULT_VIEWS: usize = 6;
+/// How much a report shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contents {
+    /// Views that are reconstructed.
+    pub views: usize,
+    /// Pictures of the set, drawn at random, among which neighbours are looked for; 0 for none.
+    pub sample: usize,
+}
+
+impl Default for Contents {
+    fn default() -> Self {
+        Self { views: 6, sample: 300 }
+    }
+}
+
+impl Contents {
+    /// Pictures that are shown with their neighbours, and neighbours of each.
+    const NEIGHBOURS: (usize, usize) = (6, 6);
+}
 
 /// A report that can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +83,12 @@ pub enum ReportError {
         /// What does not fit.
         reason: String,
     },
+    /// The run's evaluations.
+    #[error(transparent)]
+    Evaluations(std::io::Error),
+    /// The neighbours.
+    #[error(transparent)]
+    Neighbours(NeighboursError),
     /// A plot.
     #[error(transparent)]
     Plot(#[from] PlotError),
@@ -76,8 +105,8 @@ pub enum ReportError {
     },
 }
 
-/// Writes the report of the run in `run`, trained on the shards of `source`, to `out`; `views` pictures are
-/// reconstructed, on the CPU.
+/// Writes the report of the run in `run`, trained on the shards of `source`, to `out`; encoder and
+/// decoders run on the CPU.
 ///
 /// # Errors
 /// [`ReportError`] if run or shards can't be read, or the page can't be written.
@@ -85,7 +114,7 @@ pub fn write(
     run: &Path,
     source: &ShardSource,
     out: &Path,
-    views: usize,
+    contents: Contents,
     console: &Console,
 ) -> Result<(), ReportError> {
     let (path, checkpoint) = find_checkpoint(run, console)?;
@@ -97,7 +126,42 @@ pub fn write(
         })?;
     let set = ShardSet::new(source.storage(), source.folder(), dataset.manifest().clone());
     let rejects = set.rejects()?;
-    let drawn = panels::draw(&checkpoint, &path, &set, views)?;
-    let page = page::page(&checkpoint.header, set.manifest(), &rejects, &records, &drawn)?;
+    let drawn = panels::draw(&checkpoint, &path, &set, contents.views)?;
+    let evaluations = record::read_all(run).map_err(ReportError::Evaluations)?;
+    let neighbours = neighbours(&path, source, contents, console)?;
+    let learned = learned::section(&evaluations, neighbours.as_ref());
+    let shown = Shown { drawn: &drawn, learned: &learned };
+    let page = page::page(&checkpoint.header, set.manifest(), &rejects, &records, shown)?;
     std::fs::write(out, page).map_err(|source| ReportError::Write { path: out.to_owned(), source })
+}
+
+/// The neighbours of a few of the set's pictures; none of a set that has not two.
+fn neighbours(
+    checkpoint: &Path,
+    source: &ShardSource,
+    contents: Contents,
+    console: &Console,
+) -> Result<Option<Found>, ReportError> {
+    if contents.sample < 2 {
+        return Ok(None);
+    }
+    let (queries, k) = Contents::NEIGHBOURS;
+    let request = neighbours::Request {
+        checkpoint: checkpoint.to_owned(),
+        storage: source.storage().clone(),
+        given: Given::Shards(source.folder().clone()),
+        queries: vec![],
+        settings: NeighbourSettings {
+            queries,
+            k,
+            sample: contents.sample,
+            ..NeighbourSettings::default()
+        },
+        cache: None,
+    };
+    match neighbours::find(&request, DeviceKind::Cpu, console) {
+        Ok(found) => Ok(Some(found)),
+        Err(NeighboursError::TooFew { .. }) => Ok(None),
+        Err(error) => Err(ReportError::Neighbours(error)),
+    }
 }

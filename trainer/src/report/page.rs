@@ -19,13 +19,22 @@ use crate::plot::{Axes, Series, plot};
 /// Rejects listed by name; beyond these only the counts are shown.
 const REJECTS_LISTED: usize = 40;
 
+/// What was made of the pictures.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// Views and their reconstructions.
+    pub drawn: &'a Drawn,
+    /// The part on what was learned, in HTML.
+    pub learned: &'a str,
+}
+
 /// The report as HTML, with everything it shows inside it.
 pub fn page(
     header: &Header,
     manifest: &Manifest,
     rejects: &[Reject],
     records: &[Record],
-    drawn: &Drawn,
+    Shown { drawn, learned }: Shown<'_>,
 ) -> Result<String, ReportError> {
     let settings = &header.settings;
     let title = format!("{} · {}", settings.recipe.name(), settings.model.name());
@@ -119,6 +128,8 @@ pub fn page(
             STANDARD.encode(&view.png)
         );
     }
+
+    body += learned;
 
     let _ = write!(body, "<h2>Rejected pictures: {}</h2>", rejects.len());
     let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
