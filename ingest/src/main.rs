@@ -73,9 +73,9 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
     )?;
     if summary.pictures > 0 {
         let seconds = summary.time.as_secs_f64();
-        let rate = summary.pictures as f64 / seconds;
+        let rate = terminal::rate(summary.pictures as f64 / seconds);
         let pictures = counted(summary.pictures, "picture");
-        writeln!(out, "{pictures} in {seconds:.1} s, {rate:.0}/s")?;
+        writeln!(out, "{pictures} in {seconds:.1} s, {rate}/s")?;
     }
     writeln!(out, "filters: {}", inspect::filters(&manifest.settings).join(", "))?;
     for (reason, count) in &summary.rejects {

@@ -87,8 +87,8 @@ impl Bar {
         let pictures = self.pictures.load(Ordering::Relaxed);
         let rejected = self.rejected.load(Ordering::Relaxed);
         let seconds = self.begun.get().map_or(0.0, |begun| begun.elapsed().as_secs_f64());
-        let rate = pictures as f64 / seconds.max(1e-3);
-        format!("{pictures} pictures, {rate:.0}/s, {rejected} rejected")
+        let rate = terminal::rate(pictures as f64 / seconds.max(1e-3));
+        format!("{pictures} pictures, {rate}/s, {rejected} rejected")
     }
 
     fn line_if_due(&self) {

@@ -112,6 +112,16 @@ pub fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{plural}")
 }
 
+/// So many a second, with decimals where there would be few digits without.
+pub fn rate(per_second: f64) -> String {
+    let decimals = match per_second {
+        ..1.0 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
+    format!("{per_second:.decimals$}")
+}
+
 /// Text with its control characters written out but for the ends of lines, so that it can't steer
 /// a terminal.
 pub fn visible(text: &str) -> String {
@@ -211,6 +221,12 @@ mod tests {
             let read = bytes(&size(told)).unwrap();
             assert!(read.abs_diff(told) * 10 <= told, "{told} is told as {}", size(told));
         }
+    }
+
+    #[test]
+    fn a_slow_rate_has_decimals() {
+        let rates = [0.0417, 0.996, 6.94, 99.94, 99.96, 3320.4].map(rate);
+        assert_eq!(rates, ["0.04", "1.00", "6.9", "99.9", "100", "3320"]);
     }
 
     #[test]

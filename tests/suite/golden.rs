@@ -68,6 +68,10 @@ impl Golden {
         let data = match view.dtype() {
             Dtype::F32 => words.map(f32::from_le_bytes).collect(),
             Dtype::I32 => words.map(|word| i32::from_le_bytes(word) as f32).collect(),
+            Dtype::I64 => {
+                let words = view.data().as_chunks().0.iter();
+                words.map(|&word| i64::from_le_bytes(word) as f32).collect()
+            }
             Dtype::U8 => view.data().iter().map(|&byte| f32::from(byte)).collect(),
             other => panic!("{}: {name} is {other:?}", self.path.display()),
         };

@@ -11,6 +11,7 @@ mod import;
 mod loader;
 mod local_gradients;
 mod parity;
+mod parity_methods;
 mod parity_swin;
 mod parity_vit;
 mod recipes;

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use targets::{HogExtractor, View, normalised_pixels, patch_stats};
+use targets::View;
 use trainer::data::mask::{MaskKind, MaskSpec, Masking};
 use trainer::data::sample::{SampleSpec, cut_patches};
 use trainer::data::{Batch, Position, TapTarget};
 use trainer::model::state::{State, to_host};
 use trainer::model::windows::Windows;
-use trainer::model::{Coordinates, EncoderConfig, LocalMim, ModelConfig, Precision, TargetKind};
+use trainer::model::{
+    Coordinates, Decay, EncoderConfig, LocalMim, ModelConfig, Precision, TargetKind,
+};
 use trainer::train::batch::to_device;
 use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
-use crate::parity::{B, Kept, TOLERANCE, check_steps};
+use crate::parity::{B, Kept, TOLERANCE, check_steps, pictures, targets};
 
 /// The metadata's `config`, in the authors' words.
 #[derive(serde::Deserialize)]
@@ -63,36 +65,6 @@ impl Config {
         };
         model.check().unwrap();
         model
-    }
-}
-
-/// The pictures as `[size, size, 3]` bytes each.
-fn pictures(golden: &Golden, size: usize) -> Vec<Vec<u8>> {
-    let images = golden.tensor("images_u8");
-    let plane = size * size;
-    let one = |image: &[f32]| {
-        (0..3 * plane).map(|i| image[i % 3 * plane + i / 3] as u8).collect::<Vec<u8>>()
-    };
-    images.data.chunks(3 * plane).map(one).collect()
-}
-
-/// The targets of each tap for a picture.
-fn targets(model: &ModelConfig, picture: &[u8]) -> Vec<Vec<f32>> {
-    let view = View::new(picture, model.size).unwrap();
-    let mut cells: Vec<usize> = model.taps.iter().map(|tap| tap.cell).collect();
-    let all = cells.clone();
-    cells.dedup();
-    match model.target {
-        TargetKind::Hog => {
-            let mut extractor = HogExtractor::new(model.size, model.bins, &cells).unwrap();
-            let hog = extractor.compute(view).unwrap();
-            let of = |cell: &usize| cells.iter().position(|other| other == cell).unwrap();
-            all.iter().map(|cell| hog[of(cell)].values.clone()).collect()
-        }
-        _ => all
-            .iter()
-            .map(|&cell| normalised_pixels(view, &patch_stats(view, cell).unwrap()).unwrap())
-            .collect(),
     }
 }
 
@@ -160,7 +132,8 @@ fn check(golden: &Golden) {
         .map(|name| (name.clone(), golden.tensor(&format!("param.{name}"))))
         .collect();
     let model = LocalMim::<B>::from_state(&model_config, Precision::F32, &state, &device).unwrap();
-    let settings = AdamWSettings { betas: config.betas, weight_decay: config.wd };
+    let (betas, weight_decay) = (config.betas, config.wd);
+    let settings = AdamWSettings { betas, weight_decay, decay: Decay::Matrices };
 
     let first = batch(golden, &config, &model_config, 0);
     let units = model_config.units();
@@ -188,9 +161,13 @@ fn check(golden: &Golden) {
         golden.assert_close(&name, &strided, TOLERANCE);
     }
 
-    check_steps((golden, Kept::Norms), (model, &model_config), settings, config.lr, |step| {
-        batch(golden, &config, &model_config, step)
-    });
+    check_steps(
+        (golden, Kept::Norms, &str::to_owned),
+        (model, &model_config),
+        settings,
+        config.lr,
+        |step| batch(golden, &config, &model_config, step),
+    );
 }
 
 #[test]

@@ -4,7 +4,8 @@ use trainer::data::mask::Masking;
 use trainer::data::{Batch, Position, TapTarget};
 use trainer::model::state::{State, to_host};
 use trainer::model::{
-    EncoderConfig, LocalMim, MaskedInput, ModelConfig, Precision, TapConfig, TargetKind, positions,
+    Decay, EncoderConfig, LocalMim, MaskedInput, ModelConfig, Precision, TapConfig, TargetKind,
+    positions,
 };
 use trainer::train::batch::to_device;
 use trainer::train::optim::AdamWSettings;
@@ -136,7 +137,8 @@ fn check(golden: &Golden) {
     }
 
     let model = LocalMim::<B>::from_state(&model_config, Precision::F32, &state, &device).unwrap();
-    let settings = AdamWSettings { betas: config.betas, weight_decay: config.wd };
+    let (betas, weight_decay) = (config.betas, config.wd);
+    let settings = AdamWSettings { betas, weight_decay, decay: Decay::Matrices };
 
     let first = batch(golden, &config, &model_config, 0);
     let restore: Vec<_> = first.restore.iter().map(|&place| place as f32).collect();
@@ -151,9 +153,13 @@ fn check(golden: &Golden) {
         golden.assert_close(&format!("pred.{i}"), &to_host(prediction), TOLERANCE);
     }
 
-    check_steps((golden, Kept::Gradients), (model, &model_config), settings, config.lr, |step| {
-        batch(golden, &config, &model_config, step)
-    });
+    check_steps(
+        (golden, Kept::Gradients, &str::to_owned),
+        (model, &model_config),
+        settings,
+        config.lr,
+        |step| batch(golden, &config, &model_config, step),
+    );
 }
 
 #[test]
@@ -161,6 +167,7 @@ fn the_vit_gives_the_authors_latents_losses_gradients_and_steps() {
     let files: Vec<_> = Golden::with("noise")
         .into_iter()
         .filter(|golden| !golden.names("param.cls_token").is_empty())
+        .filter(|golden| golden.names("param.decoder_embed.").is_empty())
         .collect();
     assert!(!files.is_empty());
     files.iter().for_each(check);

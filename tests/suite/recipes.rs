@@ -61,8 +61,14 @@ fn every_recipe_trains_resumes_and_exports() {
         let page = case.path("report.html");
         let contents = Contents { views: 2, sample: 0 };
         let shards = ShardSource::local(case.shards());
-        report::write(&case.path(&format!("{name}-part")), &shards, &page, contents, &Console::quiet())
-            .unwrap();
+        report::write(
+            &case.path(&format!("{name}-part")),
+            &shards,
+            &page,
+            contents,
+            &Console::quiet(),
+        )
+        .unwrap();
         let html = std::fs::read_to_string(&page).unwrap();
         assert_eq!(html.matches("data:image/png;base64,").count(), 2, "{name}");
     }
@@ -107,8 +113,14 @@ fn codes_of_a_codebook_are_learned_by_every_tap() {
         let page = case.path("report.html");
         let contents = Contents { views: 2, sample: 0 };
         let shards = ShardSource::local(case.shards());
-        report::write(&case.path(&format!("{name}-whole")), &shards, &page, contents, &Console::quiet())
-            .unwrap();
+        report::write(
+            &case.path(&format!("{name}-whole")),
+            &shards,
+            &page,
+            contents,
+            &Console::quiet(),
+        )
+        .unwrap();
         let html = std::fs::read_to_string(&page).unwrap();
         assert!(html.contains("the likeliest code"), "{name}");
     }

@@ -202,7 +202,10 @@ fn hog_is_learned_and_the_run_can_be_exported_and_reported() {
     assert_eq!(html.matches("data:image/png;base64,").count(), 3);
     assert!(html.contains("<svg"), "the losses should be drawn");
     let thumbnails = html.matches("data:image/jpeg;base64,").count();
-    assert!(thumbnails > 12, "each of some pictures should have neighbours, not {thumbnails} in all");
+    assert!(
+        thumbnails > 12,
+        "each of some pictures should have neighbours, not {thumbnails} in all"
+    );
     let rejects = ingest::read::ShardSet::open(&case.shards()).unwrap().rejects().unwrap();
     assert!(!rejects.is_empty(), "the case should have broken files");
     for reject in rejects {

@@ -49,7 +49,8 @@ struct Cli {
 enum Command {
     /// Write a run's encoder as safetensors with timm's names
     Export(ExportArgs),
-    /// Take published weights (LocalMIM's, MAE's) into a run's folder, for export and evaluation
+    /// Take published weights (LocalMIM's, MAE's, SimMIM's, GreenMIM's, MaskFeat's, timm's) into a
+    /// run's folder, for export and evaluation
     Import(Box<ImportArgs>),
     /// Write a run's report as one HTML page: losses, reconstructions, what was learned, rejects
     Report(ReportArgs),
@@ -212,13 +213,21 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Import(args)) => {
             let settings = Settings::resolve(args.options, DeviceKind::Cpu)?;
             let imported = import::import(&args.file, &args.out, &settings, args.size, args.bins)?;
-            let Imported { checkpoint, found, fresh } = imported;
+            let Imported { checkpoint, found, fresh, under, passed } = imported;
             let fresh = match fresh {
                 0 => String::new(),
                 count => format!("; {count} parameters of heads are not in it and begin anew"),
             };
+            let passed = match (passed, under.trim_end_matches('.')) {
+                (0, _) => String::new(),
+                (count, "") => format!("; {count} other tensors are passed over"),
+                (count, under) => {
+                    let under = terminal::name(under);
+                    format!("; taken from `{under}`, {count} tensors beside it are passed over")
+                }
+            };
             let (file, to) = (args.file.display(), checkpoint.display());
-            writeln!(stdout(), "{file} → {to}: {found} parameters{fresh}")?;
+            writeln!(stdout(), "{file} → {to}: {found} parameters{fresh}{passed}")?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Report(args)) => {

@@ -11,7 +11,7 @@ use crate::checkpoint::{
     CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header, write_tensors,
 };
 use crate::model::state::{HostTensor, State};
-use crate::model::{EncoderConfig, ModelConfig, alone, positions};
+use crate::model::{EncoderConfig, ModelConfig, Positions, alone, positions};
 use crate::progress::Console;
 
 /// The key of the [`Header`], as JSON, in an exported file's metadata.
@@ -149,7 +149,9 @@ fn timm_names(network: &ModelConfig, model: &State) -> Result<State, ExportError
             Some((timm_name(network, name)?, tensor))
         })
         .collect();
-    if let EncoderConfig::Vit { dim, .. } = network.encoder {
+    if let EncoderConfig::Vit { dim, .. } = network.encoder
+        && network.positions == Positions::Fixed
+    {
         let data = positions::sin_cos(dim, network.grid());
         let shape = vec![1, 1 + network.units(), dim];
         encoder.insert("pos_embed".into(), HostTensor { shape, data });
@@ -191,8 +193,9 @@ fn merging(name: &str) -> Option<(usize, &str)> {
     Some((stage.parse().ok()?, leaf))
 }
 
-/// A merging's parameter, `[…, 4·width]`, whose four tokens come in rows here and in columns there.
-fn column_by_column(tensor: &HostTensor) -> HostTensor {
+/// A merging's parameter, `[…, 4·width]`, whose four tokens come in rows here and in columns there;
+/// or the other way round.
+pub fn column_by_column(tensor: &HostTensor) -> HostTensor {
     let merged = tensor.shape.last().copied().unwrap_or(4).max(4);
     let mut data = tensor.data.clone();
     for row in data.chunks_exact_mut(merged) {

@@ -1,21 +1,24 @@
 //! Published weights → a checkpoint of this program.
 //!
-//! What is understood: the authors' checkpoints of LocalMIM (ViT and Swin), with or without the
-//! decoders, and MAE's, as PyTorch's `.pth` or as safetensors. A file may hold the parameters
-//! directly, or under `model` or `state_dict`. What else stands beside them may keep Burn's reader
-//! from it, an optimizer's state above all; the error then says how to save the parameters alone.
+//! [`file`] lists the tensors of PyTorch's `.pth` or of safetensors, [`names`] tells what they are
+//! called here. A file may hold the parameters directly or under any name, beside whatever else:
+//! of several networks the one with the shortest name is taken. Every tensor is held against the
+//! network's sizes before its values are read.
+
+mod file;
+mod names;
 
 use std::path::{Path, PathBuf};
 
-use burn_store::pytorch::PytorchReader;
-use safetensors::SafeTensors;
 use schemas::{PictureFilter, ShardLayout};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder, Header};
+use crate::export;
 use crate::model::init::init;
 use crate::model::state::{HostTensor, State, StateError};
-use crate::model::{EncoderConfig, LocalMim, MaskedInput, ModelConfig, Precision, positions};
+use crate::model::{ModelConfig, TargetKind, positions};
 use crate::settings::{Settings, SettingsError};
+use file::{Listing, Stored};
 
 /// Weights that can't be taken in.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +45,7 @@ pub enum ImportError {
     },
     /// Positions that were learned.
     #[error(
-        "{}: `{name}` differs from the fixed sine-cosine positions of this program's ViT by {off:.3}; only encoders with those can be taken in",
+        "{}: `{name}` differs from the fixed sine-cosine positions of this network by {off:.3}; --positions learned takes a ViT's own positions in",
         path.display()
     )]
     Positions {
@@ -73,6 +76,10 @@ pub struct Imported {
     pub found: usize,
     /// Parameters of heads that the file lacks, which have their first values.
     pub fresh: usize,
+    /// What stands before the parameters' names in the file.
+    pub under: String,
+    /// Tensors of the file that are no part of the network: an optimizer's, another network's.
+    pub passed: usize,
 }
 
 /// Takes the weights of `file` into a checkpoint at step 0 in the run's folder `out`, for a network
@@ -100,166 +107,170 @@ pub fn import(
         picture_filter: PictureFilter::default(),
     };
     let network = settings.network(&layout)?;
-    let given = authors_names(read(file)?, &network, file)?;
-    let found = given.len();
-    let mut model = given;
+    let fail = |reason| ImportError::Read { path: file.to_owned(), reason };
+    let listing = file::open(file).map_err(fail)?;
+    let listed = listing.len();
+    let (under, listing) = of_one_network(listing).map_err(fail)?;
+    let passed = listed - listing.len();
+    let first = init(&network, settings.seed);
+    let mut model = parameters(listing, &network, &first, file)?;
+    let found = model.len();
     let mut fresh = 0;
     // A file without its heads is of use all the same: for evaluation and export.
-    for (name, tensor) in init(&network, settings.seed) {
-        let head = name.starts_with("decoder.") || name.ends_with("mask_token");
-        if head && !model.contains_key(&name) {
-            model.insert(name, tensor);
-            fresh += 1;
+    for (name, tensor) in first {
+        if model.contains_key(&name) {
+            continue;
         }
+        if !is_of_a_head(&name, network.taps.len().saturating_sub(1)) {
+            let source = StateError::Missing(name);
+            return Err(ImportError::Parameter { path: file.to_owned(), source });
+        }
+        model.insert(name, tensor);
+        fresh += 1;
     }
-    let device = Default::default();
-    LocalMim::<burn::backend::Flex>::from_state(&network, Precision::F32, &model, &device)
-        .map_err(|source| ImportError::Parameter { path: file.to_owned(), source })?;
     let dataset = format!("imported from {}", file.display());
     let header = Header::untrained(settings, network, dataset);
     let checkpoint =
         folder.save(&Checkpoint { header, model, moments: State::new() }, settings.keep)?;
-    Ok(Imported { checkpoint, found, fresh })
+    Ok(Imported { checkpoint, found, fresh, under, passed })
 }
 
-/// The tensors of a file, by their own names.
-fn read(file: &Path) -> Result<State, ImportError> {
-    let fail = |reason: String| ImportError::Read { path: file.to_owned(), reason };
-    let prefix = std::fs::File::open(file)
-        .and_then(|mut file| {
-            let mut start = [0; 9];
-            std::io::Read::read(&mut file, &mut start).map(|_| start)
-        })
-        .map_err(|error| fail(error.to_string()))?;
-    // A safetensors file begins with its header's length and the header's brace.
-    if prefix[8] == b'{' {
-        let bytes = std::fs::read(file).map_err(|error| fail(error.to_string()))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| fail(error.to_string()))?;
-        return tensors
-            .iter()
-            .map(|(name, view)| {
-                let fault = || fail(format!("`{name}` is {:?}; save it as float32", view.dtype()));
-                Ok((name.to_owned(), HostTensor::of_view(&view).ok_or_else(fault)?))
-            })
-            .collect();
-    }
-    let nested = ["model", "state_dict"].into_iter().find_map(|key| {
-        PytorchReader::with_top_level_key(file, key).ok().filter(|r| !r.is_empty())
-    });
-    let reader = match nested {
-        Some(reader) => reader,
-        None => PytorchReader::new(file).map_err(|error| {
-            fail(format!(
-                "can't be read as PyTorch's or safetensors ({error}); save the parameters alone, as in torch.save({{'model': torch.load('{0}')['model']}}, 'weights.pth')",
-                file.display()
-            ))
-        })?,
-    };
-    let mut state = State::new();
-    for (name, snapshot) in reader.into_tensors() {
-        // Tables of indices are no parameters.
-        if !snapshot.dtype.is_float() {
-            continue;
+/// The name here of a parameter that `network`'s authors publish.
+pub fn name_here(published: &str, network: &ModelConfig) -> String {
+    names::renamed(published, network, false)
+}
+
+/// The tensors of a file's first network, by their names in it, and what stood before these.
+fn of_one_network(listing: Listing) -> Result<(String, Listing), String> {
+    let mut named = Listing::new();
+    for (name, tensor) in listing {
+        let name = names::unwrapped(&name);
+        if named.insert(name.clone(), tensor).is_some() {
+            return Err(format!(
+                "holds `{name}` twice, once as wrapped by another module; save one of the two alone"
+            ));
         }
-        let shape = snapshot.shape.to_vec();
-        let data = snapshot
-            .to_data()
-            .map_err(|error| fail(format!("`{name}` can't be read: {error:?}")))?;
-        let data = data
-            .convert::<f32>()
-            .into_vec()
-            .map_err(|error| fail(format!("`{name}` can't be read: {error:?}")))?;
-        state.insert(name, HostTensor { shape, data });
     }
-    if state.is_empty() {
-        return Err(fail(
-            "holds no parameters, neither directly nor under model or state_dict".into(),
+    let roots: Vec<String> = names::roots(named.keys()).into_iter().map(Into::into).collect();
+    let Some(root) = roots.first().cloned() else {
+        let some: Vec<_> = named.keys().take(3).map(|name| format!("`{name}`")).collect();
+        let holds = match some.as_slice() {
+            [] => "no tensors".into(),
+            some => format!("{} tensors such as {}", named.len(), some.join(", ")),
+        };
+        return Err(format!(
+            "holds {holds}, but no `patch_embed.proj.weight`: it is no ViT or Swin by its authors' or timm's names, or one of several files that hold one together, which PyTorch can save as one"
         ));
-    }
-    Ok(state)
+    };
+    let of_another = |name: &str| {
+        roots.iter().any(|other| other.len() > root.len() && name.starts_with(other.as_str()))
+    };
+    let own = named.into_iter().filter(|(name, _)| name.starts_with(&root) && !of_another(name));
+    let own = own.map(|(name, tensor)| (name[root.len()..].to_owned(), tensor)).collect();
+    Ok((root, own))
 }
 
-/// A file's parameters by the names of [`crate::model::state`], without what is fixed here.
-fn authors_names(given: State, network: &ModelConfig, file: &Path) -> Result<State, ImportError> {
-    let vit = matches!(network.encoder, EncoderConfig::Vit { .. });
+/// A network's parameters by their names here, without what is fixed. `expected` has them all.
+fn parameters(
+    listing: Listing,
+    network: &ModelConfig,
+    expected: &State,
+    file: &Path,
+) -> Result<State, ImportError> {
+    let path = || file.to_owned();
+    let other = |source| ImportError::Parameter { path: path(), source };
+    let unread = |name: &str, reason| ImportError::Read {
+        path: path(),
+        reason: format!("`{name}` {reason}"),
+    };
+    let timm = names::merges_first(listing.keys());
     let mut out = State::new();
-    for (name, tensor) in given {
-        let name = name.strip_prefix("module.").unwrap_or(&name);
-        if name.ends_with("relative_position_index") || name.ends_with("attn_mask") {
+    for (name, stored) in listing {
+        if names::is_fixed(&name) {
             continue;
         }
-        if name.ends_with("pos_embed") {
-            check_positions(name, &tensor, file)?;
+        let renamed = names::renamed(&name, network, timm);
+        if names::is_positions(&name) && !expected.contains_key(&renamed) {
+            check_positions(&name, &stored, file)?;
             continue;
         }
-        let renamed = match network.masked {
-            _ if !vit => swin_name(name),
-            MaskedInput::Dropped => mae_name(name, network.taps.len() - 1),
-            MaskedInput::Token => name.to_owned(),
-        };
-        let tensor = match renamed.rsplit_once('.') {
-            // A projection of a pixel is a convolution of kernel 1 in the one and linear in the
-            // other.
-            Some((module, "weight")) if module.contains(".pred.") && tensor.shape.len() == 2 => {
-                HostTensor { shape: vec![tensor.shape[0], tensor.shape[1], 1, 1], ..tensor }
+        let Some(HostTensor { shape: wanted, .. }) = expected.get(&renamed) else {
+            // Tables of indices are no parameters.
+            if !stored.is_float() {
+                continue;
             }
-            _ => tensor,
+            return Err(other(StateError::Unknown(name)));
         };
+        if pointwise(&stored.shape) != pointwise(wanted) {
+            return Err(other(StateError::Shape {
+                name,
+                expected: wanted.clone(),
+                found: stored.shape,
+            }));
+        }
+        let data = stored.read().map_err(|reason| unread(&name, reason))?;
+        let mut tensor = HostTensor { shape: wanted.clone(), data };
+        if names::by_channel(&name) {
+            let channels = match network.target {
+                TargetKind::Hog => 3 * network.bins,
+                _ => 3,
+            };
+            tensor = names::by_cell(tensor, channels);
+        }
+        if timm && name.contains(".downsample.") {
+            tensor = export::column_by_column(&tensor);
+        }
         out.insert(renamed, tensor);
     }
     Ok(out)
 }
 
-/// The name here of a parameter of MAE, or of LocalMIM's ViT, which has it already.
-fn mae_name(name: &str, top: usize) -> String {
-    let whole = [
-        ("mask_token", "decoder.0.mask_token"),
-        ("norm.weight", "norm.TOP.weight"),
-        ("norm.bias", "norm.TOP.bias"),
-    ];
-    if let Some((_, to)) = whole.iter().find(|(from, _)| *from == name) {
-        return to.replace("TOP", &top.to_string());
-    }
-    let prefixes = [
-        ("decoder_embed.", "decoder.0.embed."),
-        ("decoder_blocks.", "decoder.0.blocks."),
-        ("decoder_norm.", "decoder.0.norm."),
-        ("decoder_pred.", "decoder.0.pred.0."),
-    ];
-    for (from, to) in prefixes {
-        if let Some(rest) = name.strip_prefix(from) {
-            return format!("{to}{rest}");
-        }
-    }
-    name.to_owned()
+/// Whether a parameter serves pre-training alone: of a head, or the norm of a tap below the top.
+fn is_of_a_head(name: &str, top: usize) -> bool {
+    let of_lower_tap = name
+        .strip_prefix("encoder.")
+        .unwrap_or(name)
+        .strip_prefix("norm.")
+        .and_then(|rest| rest.split('.').next()?.parse::<usize>().ok())
+        .is_some_and(|tap| tap < top);
+    of_lower_tap || name.starts_with("decoder.") || name.ends_with("mask_token")
 }
 
-/// The name here of a parameter of LocalMIM's Swin, whose encoder may have been saved alone.
-fn swin_name(name: &str) -> String {
-    let bare = ["patch_embed.", "layers.", "norm."];
-    if bare.iter().any(|prefix| name.starts_with(prefix)) {
-        return format!("encoder.{name}");
+/// A projection of a pixel is a convolution of kernel 1 in the one and linear in the other.
+fn pointwise(shape: &[usize]) -> &[usize] {
+    match shape {
+        [linear @ .., 1, 1] if linear.len() == 2 => linear,
+        other => other,
     }
-    name.to_owned()
 }
 
-/// Positions are fixed here, so a file's must be the same: of all patches, with or without the
+/// More places, and a larger width, than any network here has.
+const MOST_PLACES: usize = 1 << 16;
+const MOST_DIM: usize = 1 << 14;
+
+/// Positions that are fixed here: a file's must be the same, of all patches, with or without the
 /// class token's.
-fn check_positions(name: &str, tensor: &HostTensor, file: &Path) -> Result<(), ImportError> {
-    let dim = tensor.shape.last().copied().unwrap_or(0);
-    let count = tensor.data.len().checked_div(dim).unwrap_or(0);
-    let grid = count.isqrt();
-    let fixed = positions::sin_cos(dim, grid);
-    let class = count - grid * grid;
-    let fixed = fixed.get((1 - class.min(1)) * dim..).unwrap_or_default();
-    let off = if fixed.len() == tensor.data.len() && class <= 1 {
-        let pairs = fixed.iter().zip(&tensor.data);
-        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-    } else {
-        f32::INFINITY
+fn check_positions(name: &str, stored: &Stored, file: &Path) -> Result<(), ImportError> {
+    let dim = stored.shape.last().copied().unwrap_or(0);
+    let count = match stored.shape.as_slice() {
+        &[1, count, _] => count,
+        _ => 0,
     };
-    // float16 keeps three digits.
-    if off > 2e-3 {
+    let grid = count.isqrt();
+    let class = count - grid * grid;
+    let mut off = f32::INFINITY;
+    // No network is larger, so that nothing larger is read.
+    if class <= 1 && count <= MOST_PLACES && (4..=MOST_DIM).contains(&dim) {
+        let fixed = positions::sin_cos(dim, grid);
+        let given = stored.read().map_err(|reason| ImportError::Read {
+            path: file.to_owned(),
+            reason: format!("`{name}` {reason}"),
+        })?;
+        let pairs = fixed[(1 - class) * dim..].iter().zip(&given);
+        off = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    }
+    // bfloat16 keeps eight bits, of which 1/256 is half of the last below 1.
+    if off > 4e-3 {
         return Err(ImportError::Positions { path: file.to_owned(), name: name.to_owned(), off });
     }
     Ok(())

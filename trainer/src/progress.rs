@@ -65,9 +65,9 @@ impl Console {
     pub fn record(&self, record: &Record) {
         let shares = &record.shares;
         let text = format!(
-            "loss {:.4}  {:.0} views/s  data {:.0}% encoder {:.0}% decoders {:.0}% optimizer {:.0}%",
+            "loss {:.4}  {} views/s  data {:.0}% encoder {:.0}% decoders {:.0}% optimizer {:.0}%",
             record.loss,
-            record.views_per_s,
+            terminal::rate(record.views_per_s),
             100.0 * shares.data,
             100.0 * shares.encoder,
             100.0 * shares.decoders,

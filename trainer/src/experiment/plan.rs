@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceKind;
-use crate::model::ModelName;
+use crate::model::{Decay, ModelName, Positions};
 use crate::settings::{Options, Recipe, Settings, SettingsError};
 
 /// The side of a view in pixels.
@@ -81,10 +81,11 @@ impl Arm {
 
     /// The settings of a run.
     ///
-    /// Recipes keep what makes them: targets, masks, taps, AdamW's betas and decay. Decoders are
-    /// narrowed as the encoder is against the paper's. Batch, warm-up and clipping are the same for
-    /// all, for the papers' are for hundreds of epochs of large batches; the rate is each arm's own,
-    /// of [`RATES`].
+    /// Recipes keep what makes them: targets, masks, taps, AdamW's betas and how much decays. Decoders
+    /// are narrowed as the encoder is against the paper's. Positions and what decays are the same for
+    /// all, so that encoders differ in what they learned alone; so are batch, warm-up, clipping and
+    /// the last rate, for the papers' are for hundreds of epochs of large batches. The rate is each
+    /// arm's own, of [`RATES`].
     ///
     /// # Errors
     /// [`SettingsError`] only if these constants do not fit a recipe.
@@ -96,6 +97,9 @@ impl Arm {
             steps: Some(steps),
             batch_size: Some(BATCH),
             lr: Some(rate),
+            min_lr: Some(0.0),
+            positions: Some(Positions::Fixed),
+            decay: Some(Decay::Matrices),
             warmup_epochs: Some(0.1 * steps as f64 / (rows / BATCH as u64).max(1) as f64),
             clip_grad: Some(1.0),
             seed: Some(seed),

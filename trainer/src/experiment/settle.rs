@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use ingest::terminal;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{self, Arm, Plan, RATES};
@@ -81,8 +82,9 @@ pub(super) fn settle(bench: &Bench<'_>) -> Result<Settled, ExperimentError> {
         let views = request.scale.minutes * 60.0 * views_per_s;
         let steps = ((views / plan::BATCH as f64) as u64).max(plan::POINTS);
         console.message(&format!(
-            "{}: {views_per_s:.0} views/s, so {steps} steps in {} minutes",
+            "{}: {} views/s, so {steps} steps in {} minutes",
             arm.name(),
+            terminal::rate(views_per_s),
             request.scale.minutes
         ));
         settled.arms.push(ArmSettled { arm, views_per_s, steps, trials: vec![] });

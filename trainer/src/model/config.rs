@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{HeadKind, LossKind, MaskedInput, TargetKind};
+use super::kinds::{HeadKind, LossKind, MaskedInput, Positions, TargetKind};
+use super::layers::NORM_EPSILON;
 use super::shape::EncoderConfig;
 
 /// More is a slip of the keyboard, not a network.
@@ -46,12 +47,18 @@ pub struct CodebookSize {
 }
 
 /// The sizes of encoder and heads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// The side of what the encoder is given, in pixels.
     pub size: usize,
     /// The encoder.
     pub encoder: EncoderConfig,
+    /// What a ViT adds to a token for its place.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub positions: Positions,
+    /// What every layer norm adds to the variance.
+    #[serde(default = "norm_epsilon", skip_serializing_if = "is_norm_epsilon")]
+    pub norm_epsilon: f64,
     /// What it is given where a patch is masked.
     pub masked: MaskedInput,
     /// The taps, from the lowest layer up.
@@ -77,6 +84,19 @@ pub struct ModelConfig {
     pub codebooks: Vec<CodebookSize>,
 }
 
+// What a checkpoint leaves unsaid is as it was before there was a choice.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn norm_epsilon() -> f64 {
+    NORM_EPSILON
+}
+
+fn is_norm_epsilon(value: &f64) -> bool {
+    *value == NORM_EPSILON
+}
+
 /// Sizes that do not fit together.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
@@ -88,6 +108,8 @@ impl ModelConfig {
     pub fn local_mim(encoder: EncoderConfig, size: usize, target: TargetKind, bins: usize) -> Self {
         Self {
             size,
+            positions: Positions::Fixed,
+            norm_epsilon: NORM_EPSILON,
             masked: MaskedInput::Dropped,
             taps: encoder.default_taps(),
             encoder,

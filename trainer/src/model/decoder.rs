@@ -110,6 +110,7 @@ impl<B: Backend> Rescale<B> {
     fn zeros(
         scale: Scale,
         width: usize,
+        epsilon: f64,
         precision: Precision,
         device: &B::Device,
     ) -> (Self, usize) {
@@ -120,7 +121,7 @@ impl<B: Backend> Rescale<B> {
             Scale::Up4 => (
                 Self {
                     deconv: vec![deconv(width, half), deconv(half, quarter)],
-                    norm: Some(LayerNorm::zeros(half, device)),
+                    norm: Some(LayerNorm::zeros(half, epsilon, device)),
                     ..plain
                 },
                 quarter,
@@ -162,7 +163,8 @@ impl<B: Backend> Decoder<B> {
     ) -> Self {
         let (width, heads) = (config.decoder_width(tap), config.decoder_heads);
         let scale = config.scale(tap).expect("ModelConfig::check has passed");
-        let (rescale, rescaled) = Rescale::zeros(scale, width, precision, device);
+        let epsilon = config.norm_epsilon;
+        let (rescale, rescaled) = Rescale::zeros(scale, width, epsilon, precision, device);
         let (grid, prefix) = (config.tap_grid(tap), config.encoder.prefix());
         let places = 1 + grid * grid;
         let positions = TensorData::new(positions::sin_cos(width, grid), [places, width]);
@@ -171,9 +173,9 @@ impl<B: Backend> Decoder<B> {
             embed: Linear::zeros(config.encoder.latent(tap.layer).dim, width, precision, device),
             mask_token: Param::from_tensor(Tensor::zeros([1, 1, width], device)),
             blocks: (0..config.decoder_depth)
-                .map(|_| Block::zeros(width, heads, precision, device))
+                .map(|_| Block::zeros(width, heads, epsilon, precision, device))
                 .collect(),
-            norm: LayerNorm::zeros(width, device),
+            norm: LayerNorm::zeros(width, epsilon, device),
             rescale,
             pred: Linear::zeros(rescaled, config.channels(tap), precision, device),
             // The first position is the class token's.

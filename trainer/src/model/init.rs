@@ -33,7 +33,7 @@ pub fn init(config: &ModelConfig, seed: u64) -> State {
                 }
                 (Kind::Deconv, &[_, output]) => uniform((output as f64).powf(-0.5)),
                 (Kind::DeconvBias, &[output]) => uniform((4.0 * output as f64).powf(-0.5)),
-                (Kind::Token, _) => {
+                (Kind::Token | Kind::Table, _) => {
                     let normal = Normal::new(0.0, 0.02).expect("a positive deviation");
                     (0..count).map(|_| normal.sample(&mut rng) as f32).collect()
                 }

@@ -90,3 +90,27 @@ pub enum Coordinates {
     /// read as if it were one in rows.
     Published,
 }
+
+/// What weight decay applies to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Matrices alone (GreenMIM, LocalMIM's Swin).
+    #[default]
+    Matrices,
+    /// Matrices, and a Swin's tables of relative positions (SimMIM).
+    Tables,
+    /// Matrices, and a ViT's tokens and learned positions (MAE, MaskFeat, LocalMIM's ViT).
+    Tokens,
+}
+
+/// What a ViT adds to a token for its place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Positions {
+    /// Sines and cosines of its row and column (MAE, LocalMIM).
+    #[default]
+    Fixed,
+    /// Parameters, as the class token has (MaskFeat).
+    Learned,
+}

@@ -10,7 +10,7 @@ use burn::tensor::{FloatDType, Tensor, TensorPrimitive};
 
 use super::Precision;
 
-/// The epsilon of every layer norm.
+/// The epsilon of layer norms where nothing else is said.
 pub const NORM_EPSILON: f64 = 1e-6;
 
 /// y = x·W + b on the last dimension; W is `[in, out]`, and b may be missing.
@@ -86,20 +86,21 @@ pub fn replace_masked<B: Backend>(
     }
 }
 
-/// Layer norm over the last dimension, epsilon 1e-6.
+/// Layer norm over the last dimension.
 #[derive(Module, Debug)]
 pub struct LayerNorm<B: Backend> {
     /// `[width]`.
     pub weight: Param<Tensor<B, 1>>,
     /// `[width]`.
     pub bias: Param<Tensor<B, 1>>,
+    epsilon: f64,
 }
 
 impl<B: Backend> LayerNorm<B> {
-    /// Of zeros.
-    pub fn zeros(width: usize, device: &B::Device) -> Self {
+    /// Of zeros; `epsilon` is added to the variance.
+    pub fn zeros(width: usize, epsilon: f64, device: &B::Device) -> Self {
         let zeros = || Param::from_tensor(Tensor::zeros([width], device));
-        Self { weight: zeros(), bias: zeros() }
+        Self { weight: zeros(), bias: zeros(), epsilon }
     }
 
     /// `[…, width]` → `[…, width]`, in f32.
@@ -108,7 +109,7 @@ impl<B: Backend> LayerNorm<B> {
             to_f32(x).into_primitive().tensor(),
             self.weight.val().into_primitive().tensor(),
             Some(self.bias.val().into_primitive().tensor()),
-            NORM_EPSILON,
+            self.epsilon,
         )))
     }
 }
@@ -212,12 +213,18 @@ pub struct Block<B: Backend> {
 }
 
 impl<B: Backend> Block<B> {
-    /// Of zeros.
-    pub fn zeros(width: usize, heads: usize, precision: Precision, device: &B::Device) -> Self {
+    /// Of zeros; `epsilon` is the norms'.
+    pub fn zeros(
+        width: usize,
+        heads: usize,
+        epsilon: f64,
+        precision: Precision,
+        device: &B::Device,
+    ) -> Self {
         Self {
-            norm1: LayerNorm::zeros(width, device),
+            norm1: LayerNorm::zeros(width, epsilon, device),
             attn: Attention::zeros(width, heads, precision, device),
-            norm2: LayerNorm::zeros(width, device),
+            norm2: LayerNorm::zeros(width, epsilon, device),
             mlp: Mlp::zeros(width, precision, device),
         }
     }

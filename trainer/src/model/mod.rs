@@ -32,7 +32,9 @@ pub use alone::EncoderAlone;
 pub use config::{CodebookSize, ConfigError, ModelConfig, TapConfig};
 pub use decoder::Head;
 pub use input::EncoderInput;
-pub use kinds::{Coordinates, HeadKind, LossKind, MaskedInput, Precision, TargetKind};
+pub use kinds::{
+    Coordinates, Decay, HeadKind, LossKind, MaskedInput, Positions, Precision, TargetKind,
+};
 pub use named::ModelName;
 pub use shape::{EncoderConfig, Latent};
 pub use state::{State, StateError};

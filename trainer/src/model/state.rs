@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::ModelConfig;
 use super::config::Scale;
-use super::kinds::HeadKind;
+use super::kinds::{Decay, HeadKind};
 use super::shape::EncoderConfig;
 
 /// A tensor on the host, row-major.
@@ -73,8 +73,10 @@ pub enum Kind {
     DeconvBias,
     /// A norm's weight; the same in both.
     NormWeight,
-    /// A class or mask token, or a table of position biases; the same in both.
+    /// A class or mask token, or learned positions; the same in both.
     Token,
+    /// A table of relative positions' biases; the same in both.
+    Table,
     /// Another bias; the same in both.
     Bias,
 }
@@ -91,9 +93,14 @@ pub struct ParamInfo {
 }
 
 impl ParamInfo {
-    /// Whether weight decay applies: to matrices, not to biases, norms and tokens.
-    pub fn decays(&self) -> bool {
-        matches!(self.kind, Kind::Linear | Kind::Pointwise | Kind::PatchEmbed | Kind::Deconv)
+    /// Whether weight decay applies: never to biases and norms.
+    pub fn decays(&self, decay: Decay) -> bool {
+        match self.kind {
+            Kind::Linear | Kind::Pointwise | Kind::PatchEmbed | Kind::Deconv => true,
+            Kind::Table => decay == Decay::Tables,
+            Kind::Token => decay == Decay::Tokens,
+            Kind::DeconvBias | Kind::NormWeight | Kind::Bias => false,
+        }
     }
 
     /// The shape in PyTorch.
@@ -199,6 +206,7 @@ fn describe(config: &ModelConfig, path: &[&str], owner: &str) -> (String, Kind) 
         ("Struct:Deconv", false) => Kind::DeconvBias,
         ("Struct:LayerNorm", true) => Kind::NormWeight,
         ("Struct:Linear" | "Struct:LayerNorm", false) => Kind::Bias,
+        _ if path.last() == Some(&"relative_position_bias_table") => Kind::Table,
         _ => Kind::Token,
     };
     // The authors' ViT is one module with its decoders; their Swin's encoder stands in one of its

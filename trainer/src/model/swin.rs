@@ -146,12 +146,13 @@ impl<B: Backend> Swin<B> {
             panic!("the configuration of another encoder");
         };
         let last = depths.len() - 1;
+        let norm = |width| LayerNorm::zeros(width, config.norm_epsilon, device);
         let linear = |input, output| Linear::zeros(input, output, precision, device);
         let stage = |(stage, (&depth, &heads)): (usize, (&usize, &usize))| {
             let (width, inner) = (dim << stage, 1 << (last - stage));
             let span = 2 * window_of(window, config.grid() * inner) - 1;
             let block = |_| SwinBlock {
-                norm1: LayerNorm::zeros(width, device),
+                norm1: norm(width),
                 attn: WindowAttention {
                     qkv: linear(width, 3 * width),
                     relative_position_bias_table: Param::from_tensor(Tensor::zeros(
@@ -161,30 +162,27 @@ impl<B: Backend> Swin<B> {
                     proj: linear(width, width),
                     heads,
                 },
-                norm2: LayerNorm::zeros(width, device),
+                norm2: norm(width),
                 mlp: Mlp::zeros(width, precision, device),
             };
             Stage {
                 blocks: (0..depth).map(block).collect(),
                 downsample: (stage < last).then(|| Merging {
-                    norm: LayerNorm::zeros(4 * width, device),
+                    norm: norm(4 * width),
                     reduction: Linear::without_bias(4 * width, 2 * width, precision, device),
                     inner,
                 }),
             }
         };
         Self {
-            patch_embed: PatchEmbed {
-                proj: linear(3 * patch * patch, dim),
-                norm: LayerNorm::zeros(dim, device),
-            },
+            patch_embed: PatchEmbed { proj: linear(3 * patch * patch, dim), norm: norm(dim) },
             mask_token: (config.masked == MaskedInput::Token)
                 .then(|| Param::from_tensor(Tensor::zeros([1, 1, dim], device))),
             layers: depths.iter().zip(heads).enumerate().map(stage).collect(),
             norm: config
                 .taps
                 .iter()
-                .map(|tap| LayerNorm::zeros(config.encoder.latent(tap.layer).dim, device))
+                .map(|tap| norm(config.encoder.latent(tap.layer).dim))
                 .collect(),
             taps: config.taps.iter().map(|tap| tap.layer).collect(),
             local_gradients: config.local_gradients,

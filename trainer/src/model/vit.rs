@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::input::EncoderInput;
 use super::layers::{Block, Branches, LayerNorm, Linear, after_layer, replace_masked, to_f32};
 use super::shape::EncoderConfig;
-use super::{MaskedInput, ModelConfig, Precision, positions};
+use super::{MaskedInput, ModelConfig, Positions, Precision, positions};
 
 /// A ViT whose taps have a norm each. The last tap's norm is the one that is exported.
 #[derive(Module, Debug)]
@@ -18,12 +18,14 @@ pub struct Vit<B: Backend> {
     pub mask_token: Option<Param<Tensor<B, 3>>>,
     /// `[1, 1, width]`.
     pub cls_token: Param<Tensor<B, 3>>,
+    /// `[1, 1 + patches, width]`, where positions are learned.
+    pub pos_embed: Option<Param<Tensor<B, 3>>>,
     /// The transformer blocks.
     pub blocks: Vec<Block<B>>,
     /// One norm a tap.
     pub norm: Vec<LayerNorm<B>>,
-    /// `[1 + patches, width]`, fixed.
-    positions: Tensor<B, 2>,
+    /// `[1 + patches, width]`, where they are fixed.
+    positions: Option<Tensor<B, 2>>,
     /// After how many blocks each tap sits.
     taps: Vec<usize>,
     local_gradients: bool,
@@ -35,19 +37,33 @@ impl<B: Backend> Vit<B> {
         let EncoderConfig::Vit { patch, dim, depth, heads } = config.encoder else {
             panic!("the configuration of another encoder");
         };
-        let token = || Param::from_tensor(Tensor::zeros([1, 1, dim], device));
+        let (epsilon, places) = (config.norm_epsilon, 1 + config.units());
+        let tokens = |count| Param::from_tensor(Tensor::zeros([1, count, dim], device));
+        let learned = config.positions == Positions::Learned;
+        let fixed = || {
+            let values = positions::sin_cos(dim, config.grid());
+            Tensor::from_data(TensorData::new(values, [places, dim]), device)
+        };
         Self {
             patch_embed: Linear::zeros(3 * patch * patch, dim, precision, device),
-            mask_token: (config.masked == MaskedInput::Token).then(token),
-            cls_token: token(),
-            blocks: (0..depth).map(|_| Block::zeros(dim, heads, precision, device)).collect(),
-            norm: config.taps.iter().map(|_| LayerNorm::zeros(dim, device)).collect(),
-            positions: Tensor::from_data(
-                TensorData::new(positions::sin_cos(dim, config.grid()), [1 + config.units(), dim]),
-                device,
-            ),
+            mask_token: (config.masked == MaskedInput::Token).then(|| tokens(1)),
+            cls_token: tokens(1),
+            pos_embed: learned.then(|| tokens(places)),
+            blocks: (0..depth)
+                .map(|_| Block::zeros(dim, heads, epsilon, precision, device))
+                .collect(),
+            norm: config.taps.iter().map(|_| LayerNorm::zeros(dim, epsilon, device)).collect(),
+            positions: (!learned).then(fixed),
             taps: config.taps.iter().map(|tap| tap.layer).collect(),
             local_gradients: config.local_gradients,
+        }
+    }
+
+    /// What is added to class token and patches: `[1 + patches, width]`.
+    fn places(&self) -> Tensor<B, 2> {
+        match (&self.pos_embed, &self.positions) {
+            (Some(learned), _) => learned.val().squeeze_dim(0),
+            (None, fixed) => fixed.clone().expect("positions are learned or fixed"),
         }
     }
 
@@ -57,11 +73,11 @@ impl<B: Backend> Vit<B> {
         let patches = to_f32(self.patch_embed.forward(input.patches));
         let patches = replace_masked(patches, self.mask_token.as_ref(), input.masked);
         let [_, _, width] = patches.dims();
-        // Row 0 of the positions is the class token's.
-        let positions = self.positions.clone().select(0, input.units.reshape([views * count]) + 1);
-        let patches = patches + positions.reshape([views, count, width]);
-        let class =
-            self.cls_token.val() + self.positions.clone().narrow(0, 0, 1).reshape([1, 1, width]);
+        // The first place is the class token's.
+        let places = self.places();
+        let of_patches = places.clone().select(0, input.units.reshape([views * count]) + 1);
+        let patches = patches + of_patches.reshape([views, count, width]);
+        let class = self.cls_token.val() + places.narrow(0, 0, 1).reshape([1, 1, width]);
         Tensor::cat(vec![class.expand([views, 1, width]), patches], 1)
     }
 

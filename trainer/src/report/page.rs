@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ingest::terminal::counted;
+use ingest::terminal::{self, counted};
 use schemas::{Manifest, Reason, Reject};
 
 use super::ReportError;
@@ -68,8 +68,8 @@ pub fn page(
         facts.push((
             "Time of the last steps".to_owned(),
             format!(
-                "{:.0} views/s; data {:.0} %, encoder {:.0} %, decoders {:.0} %, optimizer {:.0} %",
-                last.views_per_s,
+                "{} views/s; data {:.0} %, encoder {:.0} %, decoders {:.0} %, optimizer {:.0} %",
+                terminal::rate(last.views_per_s),
                 100.0 * shares.data,
                 100.0 * shares.encoder,
                 100.0 * shares.decoders,

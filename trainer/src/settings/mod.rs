@@ -17,8 +17,10 @@ pub use recipe::Recipe;
 
 use crate::data::mask::MaskKind;
 use crate::device::DeviceKind;
+use crate::model::layers::NORM_EPSILON;
 use crate::model::{
-    ConfigError, Coordinates, HeadKind, LossKind, MaskedInput, ModelName, Precision, TargetKind,
+    ConfigError, Coordinates, Decay, EncoderConfig, HeadKind, LossKind, MaskedInput, ModelName,
+    Positions, Precision, TargetKind,
 };
 
 /// Settings that do not fit together, or a file that can't be read.
@@ -81,6 +83,12 @@ pub struct Settings {
     pub window: Option<usize>,
     /// How a Swin's windows are cut after merging.
     pub coordinates: Coordinates,
+    /// What a ViT adds to a token for its place.
+    #[serde(default)]
+    pub positions: Positions,
+    /// What every layer norm adds to the variance.
+    #[serde(default = "norm_epsilon")]
+    pub norm_epsilon: f64,
     /// The side of what the encoder is given, if not the whole view.
     pub input_size: Option<usize>,
     /// What is predicted.
@@ -127,6 +135,9 @@ pub struct Settings {
     pub betas: (f64, f64),
     /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// What it applies to.
+    #[serde(default)]
+    pub decay: Decay,
     /// The norm to which gradients are clipped.
     pub clip_grad: Option<f64>,
     /// The number format of matrix products.
@@ -149,6 +160,11 @@ pub struct Settings {
     pub keep: usize,
 }
 
+/// A run from before there was a choice.
+fn norm_epsilon() -> f64 {
+    NORM_EPSILON
+}
+
 impl Settings {
     /// Closes what `options` (flags over file) and the recipe leave open, for a kind of device.
     ///
@@ -161,6 +177,11 @@ impl Settings {
             // What the recipe says for its own target does not fit a codebook's.
             (preset.cells, preset.loss) = (None, None);
             (preset.input_size, preset.window) = (None, None);
+        }
+        if options.model.is_some_and(|model| matches!(model.encoder(), EncoderConfig::Swin { .. }))
+        {
+            // What a recipe for ViT says of positions is nothing to a Swin.
+            preset.positions = None;
         }
         let o = options.over(preset);
         let cuda = matches!(device, DeviceKind::Cuda(_));
@@ -189,6 +210,8 @@ impl Settings {
             heads: o.heads,
             window: o.window,
             coordinates: o.coordinates.unwrap_or(Coordinates::Spatial),
+            positions: o.positions.unwrap_or_default(),
+            norm_epsilon: o.norm_epsilon.unwrap_or(NORM_EPSILON),
             input_size: o.input_size,
             target,
             loss: o.loss.unwrap_or(match target {
@@ -215,6 +238,7 @@ impl Settings {
             warmup_epochs: o.warmup_epochs.unwrap_or(10.0),
             betas: (beta1, beta2),
             weight_decay: o.weight_decay.unwrap_or(0.05),
+            decay: o.decay.unwrap_or_default(),
             clip_grad: o.clip_grad,
             precision,
             seed: o.seed.unwrap_or(0),
@@ -269,6 +293,7 @@ impl Settings {
             ("min-lr", self.min_lr),
             ("warmup-epochs", self.warmup_epochs),
             ("weight-decay", self.weight_decay),
+            ("norm-epsilon", self.norm_epsilon),
         ];
         for (flag, value) in rates {
             range(value.is_finite() && value >= 0.0, flag, value.to_string(), not_negative)?;

@@ -5,8 +5,8 @@ use schemas::{CodebookLayout, ShardLayout};
 use super::{NamedTaps, Settings, SettingsError, Taps};
 use crate::data::mask::{MaskKind, MaskSpec};
 use crate::model::{
-    CodebookSize, ConfigError, Coordinates, EncoderConfig, MaskedInput, ModelConfig, TapConfig,
-    TargetKind,
+    CodebookSize, ConfigError, Coordinates, EncoderConfig, MaskedInput, ModelConfig, Positions,
+    TapConfig, TargetKind,
 };
 
 impl Settings {
@@ -44,6 +44,9 @@ impl Settings {
                 }
             }
             EncoderConfig::Swin { patch, dim, depths, heads, window, coordinates } => {
+                if self.positions != Positions::Fixed {
+                    return fail("is a Swin, whose positions are relative; leave out --positions");
+                }
                 *patch = self.patch.unwrap_or(*patch);
                 *dim = self.width.unwrap_or(*dim);
                 if let Some(given) = &self.depths {
@@ -78,6 +81,8 @@ impl Settings {
         let top = encoder.latent(layers).pixels;
         let defaults = encoder.default_taps();
         let mut config = ModelConfig {
+            positions: self.positions,
+            norm_epsilon: self.norm_epsilon,
             masked: self.masked,
             local_gradients: self.local_gradients,
             head: self.head,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Recipe, SettingsError};
 use crate::data::mask::MaskKind;
 use crate::model::{
-    Coordinates, HeadKind, LossKind, MaskedInput, ModelName, Precision, TargetKind,
+    Coordinates, Decay, HeadKind, LossKind, MaskedInput, ModelName, Positions, Precision,
+    TargetKind,
 };
 
 /// Where the taps sit.
@@ -76,6 +77,12 @@ pub struct Options {
     /// How a Swin's windows are cut after merging [default: spatial]
     #[arg(long, value_enum, help_heading = "Network")]
     pub coordinates: Option<Coordinates>,
+    /// What a ViT adds to a token for its place [default: the recipe's, else fixed]
+    #[arg(long, value_enum, help_heading = "Network")]
+    pub positions: Option<Positions>,
+    /// What every layer norm adds to the variance [default: the recipe's, else 1e-6]
+    #[arg(long, help_heading = "Network")]
+    pub norm_epsilon: Option<f64>,
     /// Side in pixels of a part of each view, at random, that the encoder is given; raw pixels only
     /// [default: the whole view]
     #[arg(long, help_heading = "Network")]
@@ -146,9 +153,12 @@ pub struct Options {
     /// AdamW's two decay rates, as in 0.9,0.95
     #[arg(long, value_delimiter = ',', num_args = 1, help_heading = "Optimisation")]
     pub betas: Option<Vec<f64>>,
-    /// Decoupled weight decay, on matrices only
+    /// Decoupled weight decay
     #[arg(long, help_heading = "Optimisation")]
     pub weight_decay: Option<f64>,
+    /// What weight decay applies to [default: the recipe's, else matrices]
+    #[arg(long, value_enum, help_heading = "Optimisation")]
+    pub decay: Option<Decay>,
     /// Clip the gradient to this norm [default: no clipping]
     #[arg(long, help_heading = "Optimisation")]
     pub clip_grad: Option<f64>,
@@ -217,6 +227,8 @@ impl Options {
             heads: self.heads.or(base.heads),
             window: self.window.or(base.window),
             coordinates: self.coordinates.or(base.coordinates),
+            positions: self.positions.or(base.positions),
+            norm_epsilon: self.norm_epsilon.or(base.norm_epsilon),
             input_size: self.input_size.or(base.input_size),
             target: self.target.or(base.target),
             loss: self.loss.or(base.loss),
@@ -240,6 +252,7 @@ impl Options {
             warmup_epochs: self.warmup_epochs.or(base.warmup_epochs),
             betas: self.betas.or(base.betas),
             weight_decay: self.weight_decay.or(base.weight_decay),
+            decay: self.decay.or(base.decay),
             clip_grad: self.clip_grad.or(base.clip_grad),
             precision: self.precision.or(base.precision),
             seed: self.seed.or(base.seed),

@@ -1,4 +1,4 @@
-//! AdamW over named parameters, with weight decay on matrices only.
+//! AdamW over named parameters, with weight decay on matrices and what a method adds to them.
 //!
 //! Gradients and moments are kept flat, one a parameter, in the order of [`state::table`]; so they
 //! can be summed, clipped and stored without knowing any shape.
@@ -8,8 +8,8 @@ use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, SimpleO
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::model::ModelConfig;
 use crate::model::state::{self, HostTensor, ParamInfo, State, StateError};
+use crate::model::{Decay, ModelConfig};
 
 type Flat<B> = Tensor<<B as AutodiffBackend>::InnerBackend, 1>;
 
@@ -88,14 +88,17 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Take<'_, B> {
 pub struct AdamWSettings {
     /// The decay rates of the two moments.
     pub betas: (f64, f64),
-    /// Decoupled weight decay, applied to matrices only.
+    /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// What it applies to.
+    pub decay: Decay,
 }
 
 /// AdamW with the state of every parameter.
 pub struct Optimizer<B: AutodiffBackend> {
     decayed: AdamW,
     plain: AdamW,
+    decay: Decay,
     params: Vec<ParamInfo>,
     /// What each parameter's learning rate is multiplied by.
     scales: Vec<f64>,
@@ -122,6 +125,7 @@ impl<B: AutodiffBackend> Optimizer<B> {
         Self {
             decayed: adamw(settings.weight_decay),
             plain: adamw(0.0),
+            decay: settings.decay,
             moments: vec![None; params.len()],
             scales: vec![1.0; params.len()],
             params,
@@ -205,7 +209,7 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Step<'_, B> {
         let Some(grad) = self.grads.next().flatten() else {
             return Param::from_mapped_value(id, tensor, mapper);
         };
-        let decays = self.optimizer.params[at].decays();
+        let decays = self.optimizer.params[at].decays(self.optimizer.decay);
         let adamw = if decays { &self.optimizer.decayed } else { &self.optimizer.plain };
         let shape = tensor.shape();
         let flat = tensor.inner().reshape([shape.num_elements()]);

@@ -33,7 +33,8 @@ pub(super) struct Trainee<B: AutodiffBackend> {
 
 impl<B: AutodiffBackend> Trainee<B> {
     fn new(model: LocalMim<B>, settings: &Settings, network: &ModelConfig) -> Self {
-        let adamw = AdamWSettings { betas: settings.betas, weight_decay: settings.weight_decay };
+        let &Settings { betas, weight_decay, decay, .. } = settings;
+        let adamw = AdamWSettings { betas, weight_decay, decay };
         let optimizer = Optimizer::new(&model, network, adamw);
         let position = Position { epoch: 0, batch: 0 };
         Self { model, optimizer, step: 0, position, grad_norm: 0.0 }

@@ -23,7 +23,7 @@ use super::{EvalError, score};
 use crate::checkpoint::Checkpoint;
 use crate::model::input::DevicePlan;
 use crate::model::state::State;
-use crate::model::{EncoderAlone, EncoderInput, ModelConfig, Precision, alone, state};
+use crate::model::{Decay, EncoderAlone, EncoderInput, ModelConfig, Precision, alone, state};
 use crate::progress::Console;
 use crate::train::optim::{AdamWSettings, Gradients, Optimizer};
 use crate::train::schedule::Schedule;
@@ -134,7 +134,8 @@ pub fn predict<B: AutodiffBackend>(
         .map_err(|source| EvalError::State { path: path.to_owned(), source })?;
     let encoder = &network.encoder;
     let depth = blocks(encoder);
-    let adamw = AdamWSettings { betas: (0.9, 0.999), weight_decay: settings.weight_decay };
+    let weight_decay = settings.weight_decay;
+    let adamw = AdamWSettings { betas: (0.9, 0.999), weight_decay, decay: Decay::Matrices };
     let mut optimizer =
         Optimizer::new(&model, &alone::config(network), adamw).with_scales(|param| {
             let below = depth + 1 - depth_of(encoder, &param.name);
