@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingest::repair::Repair;
+use ingest::report::Scope;
 use ingest::terminal::{bytes, tell, visible};
 use ingest::{Classes, Codebook, Settings};
 use schemas::{IngestSettings, PictureFilter, ShardLayout};
@@ -28,6 +29,8 @@ pub struct Cli {
 pub enum Command {
     /// Tells what is in a shard set, and draws it.
     Inspect(InspectArgs),
+    /// Writes one HTML page of a shard set: pictures, sizes, sources, classes, likeness, rejects.
+    Report(ReportArgs),
     /// Reads every byte of a shard set against its checksums.
     Verify(VerifyArgs),
     /// Makes the damaged shards of a set again, as they were.
@@ -234,6 +237,27 @@ pub struct InspectArgs {
     /// Rows to show.
     #[arg(long, default_value_t = 4)]
     pub rows: usize,
+    /// Seed that chooses them.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folder that holds the shards.
+    pub shards: Address,
+    /// File to write.
+    #[arg(long, default_value = "report.html")]
+    pub out: PathBuf,
+    /// Rows of which sizes, names, classes and hashes are read, at most; of more, those of whole
+    /// shards spread evenly over the set.
+    #[arg(long, default_value_t = Scope::default().rows)]
+    pub rows: u64,
+    /// Views to draw.
+    #[arg(long, default_value_t = Scope::default().views)]
+    pub views: usize,
     /// Seed that chooses them.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -5,7 +5,7 @@
 //! stream reads it one picture after the other (out of archives through [`container`]), [`picture`]
 //! decodes one, [`view`] cuts it, [`duplicates`] tells those that are there twice, then come rows
 //! with the targets, shards and the run itself. [`verify`](mod@verify) and [`repair`](mod@repair) look after what was made,
-//! [`read`], [`inspect`] and [`draw`] look at it; [`sample`] makes pictures to try it with,
+//! [`read`], [`inspect`], [`report`] and [`draw`] look at it; [`sample`] makes pictures to try it with,
 //! [`terminal`] has what both programs share in what they say. What is
 //! on disk is described by the crate `schemas`.
 
@@ -19,6 +19,7 @@ pub mod draw;
 pub mod duplicates;
 mod error;
 mod hashed;
+pub mod html;
 pub mod inspect;
 mod known;
 mod make;
@@ -27,6 +28,7 @@ mod plan;
 mod progress;
 pub mod read;
 pub mod repair;
+pub mod report;
 mod row;
 mod run;
 pub mod sample;

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use ingest::repair::repair;
+use ingest::report::{self, Scope};
 use ingest::terminal::counted;
 use ingest::verify::{Damage, What, verify};
 use ingest::{Bar, IngestError, Settings, Summary, draw, inspect, read, sample, terminal};
-use storage::Storage;
+use storage::{Address, Storage};
 
-use cli::{Cli, Command, InspectArgs, RepairArgs, SampleArgs, VerifyArgs};
+use cli::{Cli, Command, InspectArgs, RepairArgs, ReportArgs, SampleArgs, VerifyArgs};
 
 fn main() -> ExitCode {
     match work(terminal::flags::<Cli>()) {
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
 fn work(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::Inspect(args)) => inspect_set(args)?,
+        Some(Command::Report(args)) => report_set(args)?,
         Some(Command::Verify(args)) => return verify_set(args),
         Some(Command::Repair(args)) => return repair_set(args),
         Some(Command::Sample(args)) => make_sample(&args)?,
@@ -126,6 +128,19 @@ fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "\npreview in {}", path.display())?;
     }
     rejects?;
+    Ok(())
+}
+
+fn report_set(args: ReportArgs) -> anyhow::Result<()> {
+    let ReportArgs { shards, out, rows, views, seed, store } = args;
+    if ingest::is_of_a_set(&out) {
+        return Err(IngestError::OverSet(out)).context("--out");
+    }
+    let storage = Storage::new(store.into())?;
+    let set = read::ShardSet::open_at(&storage, &shards)?;
+    let page = report::page(&set, Scope { rows, views, seed })?;
+    Storage::local().put(&Address::from(out.as_path()), page.into_bytes())?;
+    writeln!(std::io::stdout(), "{}", out.display())?;
     Ok(())
 }
 

@@ -100,6 +100,16 @@ impl ShardSet {
         Self { storage: storage.clone(), at: at.clone(), manifest }
     }
 
+    /// What reaches it.
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Where it lies.
+    pub(crate) fn at(&self) -> &Address {
+        &self.at
+    }
+
     /// The set's manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

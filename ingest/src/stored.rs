@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::UInt64Type;
+use arrow::datatypes::{UInt32Type, UInt64Type};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -179,4 +179,54 @@ pub(crate) fn names(file: &ShardFile, views: u32) -> Result<Vec<(u64, String)>, 
         }
     }
     Ok(names)
+}
+
+/// A picture of a shard, without its views.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Its first row, counted over the set.
+    pub row: u64,
+    pub source: String,
+    pub label: Option<String>,
+    /// Width and height of the upright picture in pixels.
+    pub size: (u32, u32),
+    pub content: [u8; 32],
+    pub perceptual: Option<u64>,
+}
+
+/// The pictures of a shard whose rows begin at `first` of the set, in order.
+pub(crate) fn listed(file: &ShardFile, first: u64) -> Result<Vec<Listed>, IngestError> {
+    let batches = file.columns(&[
+        layout::SOURCE,
+        layout::CONTENT_HASH,
+        layout::PERCEPTUAL_HASH,
+        layout::LABEL,
+        layout::VIEW,
+        layout::SOURCE_WIDTH,
+        layout::SOURCE_HEIGHT,
+    ])?;
+    let mut pictures = Vec::new();
+    let mut at = first;
+    for batch in &batches {
+        let sources = batch.column(0).as_string::<i32>();
+        let contents = batch.column(1).as_fixed_size_binary();
+        let hashes = batch.column(2).as_primitive::<UInt64Type>();
+        let labels = batch.column(3).as_string::<i32>();
+        let [views, widths, heights] =
+            [4, 5, 6].map(|column| batch.column(column).as_primitive::<UInt32Type>());
+        for row in (0..batch.num_rows()).filter(|&row| views.value(row) == 0) {
+            let mut content = [0; 32];
+            content.copy_from_slice(contents.value(row));
+            pictures.push(Listed {
+                row: at + row as u64,
+                source: sources.value(row).to_owned(),
+                label: labels.is_valid(row).then(|| labels.value(row).to_owned()),
+                size: (widths.value(row), heights.value(row)),
+                content,
+                perceptual: hashes.is_valid(row).then(|| hashes.value(row)),
+            });
+        }
+        at += batch.num_rows() as u64;
+    }
+    Ok(pictures)
 }
