@@ -15,6 +15,9 @@ use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 #[path = "../tests/archives/mod.rs"]
 mod archives;
 #[allow(dead_code)]
+#[path = "../tests/pictures/heif.rs"]
+mod heif;
+#[allow(dead_code)]
 #[path = "../tests/pictures/make.rs"]
 mod make;
 
@@ -79,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         ("ten.avif", include_bytes!("../tests/pictures/ten.avif").to_vec()),
         ("alpha.avif", include_bytes!("../tests/pictures/alpha.avif").to_vec()),
         ("identity.avif", include_bytes!("../tests/pictures/identity.avif").to_vec()),
+        ("cells.avif", heif::cells_of_every_kind()),
     ] {
         write(out, "picture", name, &bytes)?;
     }

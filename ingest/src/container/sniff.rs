@@ -1,5 +1,7 @@
 //! Whether bytes begin like a picture.
 
+use crate::picture::{Media, tell_media};
+
 /// Whether `head` begins like a picture of a format that the web uses, read or not.
 ///
 /// Signatures so short that text may begin with them count only with what follows them.
@@ -8,9 +10,8 @@ pub(super) fn is_picture(head: &[u8]) -> bool {
         [0xff, 0xd8, 0xff, ..] | [0xff, 0x0a, ..] => true,
         [b'B', b'M', ..] => is_bmp(head),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => true,
-        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => {
-            let brands: [&[u8]; 6] = [b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"];
-            brands.iter().any(|known| brand.starts_with(known))
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => {
+            matches!(tell_media(head), Some(Media::Avif | Media::Picture(_)))
         }
         _ => {
             let signatures: [&[u8]; 6] =
@@ -38,14 +39,21 @@ mod tests {
             b"GIF89a\x01\0",
             b"RIFF\x10\0\0\0WEBPVP8 ",
             b"\0\0\0\x20ftypavif",
+            b"\0\0\0\x18ftypmif1\0\0\0\0miafavif",
             b"II*\0\x08\0\0\0",
             b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0",
         ] {
             assert!(is_picture(picture), "{}", picture.escape_ascii());
         }
-        for other in
-            [&b""[..], b"BMW 3 series, 2019", b"<!doctype html>", b"{\"label\": 3}", b"P1", b"II*"]
-        {
+        for other in [
+            &b""[..],
+            b"BMW 3 series, 2019",
+            b"<!doctype html>",
+            b"{\"label\": 3}",
+            b"P1",
+            b"II*",
+            b"\0\0\0\x18ftypisom\0\0\0\0mp42avc1",
+        ] {
             assert!(!is_picture(other), "{}", other.escape_ascii());
         }
     }

@@ -4,22 +4,20 @@ use image::ImageFormat;
 use schemas::Reason;
 
 use super::Fault;
+use super::brands::{self, Media};
 
 /// The formats that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Jpeg,
     Avif,
-    /// What the crate `image` decodes: PNG, WebP, GIF, BMP and TIFF.
+    WebP,
+    /// What the crate `image` decodes: PNG, GIF, BMP and TIFF.
     Other(ImageFormat),
 }
 
 /// What is known by its first bytes and not read: where they stand, the bytes, what they mean.
-const KNOWN: [(usize, &[u8], Reason, &str); 24] = [
-    (4, b"ftyphei", Reason::Unsupported, "HEIC"),
-    (4, b"ftyphev", Reason::Unsupported, "HEIC"),
-    (4, b"ftypmif1", Reason::Unsupported, "HEIF"),
-    (4, b"ftypmsf1", Reason::Unsupported, "HEIF"),
+const KNOWN: [(usize, &[u8], Reason, &str); 19] = [
     (0, b"\xff\x0a", Reason::Unsupported, "JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", Reason::Unsupported, "JPEG XL"),
     (0, b"\0\0\0\x0cjP  ", Reason::Unsupported, "JPEG 2000"),
@@ -33,7 +31,6 @@ const KNOWN: [(usize, &[u8], Reason, &str); 24] = [
     (0, b"v/1\x01", Reason::Unsupported, "OpenEXR"),
     (0, b"#?RADIANCE", Reason::Unsupported, "Radiance HDR"),
     (0, b"farbfeld", Reason::Unsupported, "farbfeld"),
-    (4, b"ftyp", Reason::NotAPicture, "an MP4 or QuickTime film"),
     (0, b"\x1aE\xdf\xa3", Reason::NotAPicture, "a Matroska or WebM film"),
     (0, b"%PDF", Reason::NotAPicture, "a PDF document"),
     (0, b"PK\x03\x04", Reason::NotAPicture, "a ZIP archive"),
@@ -58,17 +55,19 @@ pub(super) fn tell(head: &[u8]) -> Result<Format, Fault> {
     if head.is_empty() {
         return Err(Fault::new(Reason::Empty, "the file has no bytes"));
     }
-    if matches!(head.get(4..12), Some(b"ftypavif" | b"ftypavis")) {
-        return Ok(Format::Avif);
+    match brands::tell(head) {
+        Some(Media::Avif) => return Ok(Format::Avif),
+        Some(Media::Picture(name)) => return Err(unsupported(name)),
+        Some(Media::Film) => {
+            return Err(Fault::new(Reason::NotAPicture, "the file is an MP4 or QuickTime film"));
+        }
+        None => {}
     }
     match image::guess_format(head) {
         Ok(ImageFormat::Jpeg) => return Ok(Format::Jpeg),
+        Ok(ImageFormat::WebP) => return Ok(Format::WebP),
         Ok(
-            format @ (ImageFormat::Png
-            | ImageFormat::WebP
-            | ImageFormat::Gif
-            | ImageFormat::Bmp
-            | ImageFormat::Tiff),
+            format @ (ImageFormat::Png | ImageFormat::Gif | ImageFormat::Bmp | ImageFormat::Tiff),
         ) => return Ok(Format::Other(format)),
         _ => {}
     }
@@ -76,13 +75,17 @@ pub(super) fn tell(head: &[u8]) -> Result<Format, Fault> {
         .iter()
         .find(|(at, bytes, ..)| head.get(*at..).is_some_and(|rest| rest.starts_with(bytes)));
     Err(match known {
-        Some((.., Reason::Unsupported, name)) => Fault::new(
-            Reason::Unsupported,
-            format!("a {name} file; JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF are read"),
-        ),
+        Some((.., Reason::Unsupported, name)) => unsupported(name),
         Some((.., name)) => Fault::new(Reason::NotAPicture, format!("the file is {name}")),
         None => not_a_picture(head),
     })
+}
+
+fn unsupported(name: &str) -> Fault {
+    Fault::new(
+        Reason::Unsupported,
+        format!("a {name} file; JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF are read"),
+    )
 }
 
 fn not_a_picture(head: &[u8]) -> Fault {

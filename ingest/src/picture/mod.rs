@@ -12,6 +12,8 @@
 //! decoding takes, of which all threads share one [`MemoryBudget`].
 
 mod avif;
+mod bmp;
+mod brands;
 mod canvas;
 mod check;
 mod colour;
@@ -33,6 +35,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 use schemas::{IngestSettings, Reason, Reject};
 
+pub(crate) use self::brands::{Media, tell as tell_media};
 pub use self::check::most_bytes;
 pub use self::fault::Fault;
 use self::format::Format;
@@ -130,7 +133,8 @@ impl<'a> Decoder<'a> {
 
     /// Refuses a picture after this time, looked at whenever its decoder asks for more bytes.
     ///
-    /// JPEG and AVIF are not timed: the work that they may ask for is bounded by their header.
+    /// JPEG and AVIF are not timed, but for an AVIF's grid between its cells: the work that they may
+    /// ask for is bounded by their header.
     #[must_use]
     pub fn with_time_limit(mut self, time_limit: Duration) -> Self {
         self.time_limit = time_limit;
@@ -186,6 +190,7 @@ impl Job<'_> {
         let decoded = match format {
             Format::Jpeg => jpeg::decode(self)?,
             Format::Avif => avif::decode(self)?,
+            Format::WebP => webp::decode(self)?,
             Format::Other(format) => still::decode(self, format)?,
         };
         let Decoded { rgb, orientation, size, reduced, cut_short, mut memory } = decoded;

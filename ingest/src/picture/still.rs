@@ -1,24 +1,29 @@
-//! PNG, WebP, GIF, BMP and TIFF, through the crate `image`.
+//! PNG, GIF, BMP and TIFF, through the crate `image`.
+
+use std::borrow::Cow;
 
 use image::codecs::bmp::BmpDecoder;
 use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::tiff::TiffDecoder;
-use image::codecs::webp::WebPDecoder;
 use image::error::ImageError;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, Limits};
 use schemas::Reason;
 
 use super::guard::Timed;
-use super::{Decoded, Fault, Job, Reduced, canvas, webp};
+use super::{Decoded, Fault, Job, Reduced, bmp, canvas};
 
 /// What a decoder may take for itself besides the picture: tables, a row, compressed chunks.
 const ROOM: u64 = 32 << 20;
 
 /// Decodes the first frame.
 pub(super) fn decode(job: &Job<'_>, format: ImageFormat) -> Result<Decoded, Fault> {
-    let bytes = Timed::new(job.bytes, job.deadline);
+    let bytes = match format {
+        ImageFormat::Bmp => bmp::with_a_known_header(job.bytes),
+        _ => Cow::Borrowed(job.bytes),
+    };
+    let bytes = Timed::new(&bytes, job.deadline);
     let fault = |error: ImageError| match job.deadline.is_past() {
         true => job.deadline.fault(),
         false => error.into(),
@@ -27,7 +32,6 @@ pub(super) fn decode(job: &Job<'_>, format: ImageFormat) -> Result<Decoded, Faul
     limits.max_alloc = Some(ROOM);
     let mut decoder: Box<dyn ImageDecoder + '_> = match format {
         ImageFormat::Png => Box::new(PngDecoder::with_limits(bytes, limits).map_err(fault)?),
-        ImageFormat::WebP => Box::new(WebPDecoder::new(bytes).map_err(fault)?),
         ImageFormat::Gif => Box::new(GifDecoder::new(bytes).map_err(fault)?),
         ImageFormat::Bmp => Box::new(BmpDecoder::new(bytes).map_err(fault)?),
         ImageFormat::Tiff => Box::new(TiffDecoder::new(bytes).map_err(fault)?),
@@ -37,9 +41,6 @@ pub(super) fn decode(job: &Job<'_>, format: ImageFormat) -> Result<Decoded, Faul
     };
     let (width, height) = decoder.dimensions();
     let pixels = job.check_sides((width, height))?;
-    if format == ImageFormat::WebP {
-        webp::check_frames(job.bytes, (width, height))?;
-    }
     // The decoder's copy and ours, then RGB, and RGB again while it is turned upright.
     let needed = decoder.total_bytes().saturating_mul(2).saturating_add(6 * pixels);
     let memory = job.reserve(needed.saturating_add(1 << 20))?;
@@ -49,7 +50,7 @@ pub(super) fn decode(job: &Job<'_>, format: ImageFormat) -> Result<Decoded, Faul
     decoder.set_limits(limits).map_err(fault)?;
     // A broken EXIF block or profile says nothing about the picture.
     let orientation = match format {
-        ImageFormat::Png | ImageFormat::WebP => {
+        ImageFormat::Png => {
             let exif = decoder.exif_metadata().ok().flatten();
             exif.map_or(Orientation::NoTransforms, |exif| orientation(&exif))
         }

@@ -41,6 +41,11 @@ fn corpus() -> Vec<(&'static str, Vec<u8>)> {
         ("avif", include_bytes!("eight.avif").to_vec()),
         ("deep avif", include_bytes!("ten.avif").to_vec()),
         ("avif with transparency", include_bytes!("alpha.avif").to_vec()),
+        ("avif in cells", super::heif::cells_of_every_kind()),
+        ("webp with transparency", super::webp::half_clear_picture()),
+        ("animated webp", super::webp::animation()),
+        ("jpeg of finer chroma", super::jpegs::finer_chroma(&rgb)),
+        ("lossless jpeg", super::jpegs::lossless(&rgb)),
     ]
 }
 

@@ -43,10 +43,9 @@ fn jpegs_of_every_kind() {
     near(&of(ColorType::Luma, grey.as_raw()), &wanted, 6, "grey");
     near(&of(ColorType::Cmyk, &inks(&rgb)), &rgb, 10, "CMYK, inverted by Adobe");
     near(&of(ColorType::CmykAsYcck, &inks(&rgb)), &rgb, 10, "YCCK, inverted by Adobe");
-    // Without Adobe's segment nothing is inverted: the encoder inverts, so we do before it.
-    let inverted: Vec<u8> = inks(&rgb).iter().map(|value| 255 - value).collect();
-    let plain = make::without_segment(&of(ColorType::Cmyk, &inverted), 0xee);
-    near(&plain, &rgb, 10, "CMYK as it is");
+    // Ink is stored as its absence whoever wrote it.
+    let plain = make::without_segment(&of(ColorType::Cmyk, &inks(&rgb)), 0xee);
+    near(&plain, &rgb, 10, "CMYK without Adobe's segment");
 }
 
 #[test]
@@ -170,6 +169,25 @@ fn webp_bmp_and_tiff() {
         .write_image::<tiff::encoder::colortype::CMYK8>(rgb.width(), rgb.height(), &inks(&rgb))
         .unwrap();
     near(&file.into_inner(), &rgb, 4, "CMYK TIFF");
+}
+
+#[test]
+fn headers_of_os2_are_read() {
+    let rgb = slopes();
+    let file = encoded(rgb.clone(), ImageFormat::Bmp);
+    let (offset, size) = (file[10], file[14]);
+    assert_eq!((usize::from(offset), size), (14 + 40, 40));
+    for length in [16u8, 64] {
+        let mut header = file[14..54].to_vec();
+        header.resize(length.into(), 0);
+        header[0] = length;
+        let mut os2 = [&file[..14], &header, &file[54..]].concat();
+        os2[10] = 14 + length;
+        exact(&os2, &rgb, &format!("a header of {length} bytes"));
+    }
+    let mut planes = file;
+    planes[26] = 0;
+    exact(&planes, &rgb, "no plane");
 }
 
 #[test]

@@ -3,14 +3,18 @@
 // The helpers unwrap as the tests do.
 #![allow(clippy::unwrap_used)]
 
+mod avif;
 mod bombs;
 mod cut_short;
 mod damage;
+mod heif;
+mod jpegs;
 mod kinds;
 mod make;
 mod profiles;
 mod reasons;
 mod scaled;
+mod webp;
 
 use image::RgbImage;
 use ingest::picture::{self, Fault, Picture};

@@ -1,132 +1,169 @@
-//! AVIF: a still picture, or the still picture of an animation.
+//! AVIF: a still picture, whole or in cells, or the still picture of an animation.
 
+mod av1;
+mod boxes;
+mod cells;
+mod items;
+mod planes;
 mod properties;
+mod tracks;
 mod yuv;
 
-use avif_parse::{AV1Metadata, AvifData, Error};
-use image::{Rgb, RgbImage};
-use re_rav1d::dav1d::{self, PlanarImageComponent};
+use image::imageops::FilterType;
+use image::metadata::Orientation;
+use image::{GrayImage, Rgb, RgbImage, imageops};
 use schemas::Reason;
 
-use self::properties::Properties;
+use self::av1::Header;
+use self::cells::Cells;
+use self::items::Items;
+use self::planes::Planes;
+use self::properties::{Change, Colours};
 use super::{Decoded, Fault, Job, Reduced, canvas, colour};
 
-/// Most frames in the data of a picture: one, or one a layer. Each is decoded in full.
-const MOST_FRAMES: usize = 8;
 /// What the decoder takes for itself besides the frames.
 const ROOM: u64 = 16 << 20;
 
 pub(super) fn decode(job: &Job<'_>) -> Result<Decoded, Fault> {
-    let file = container(job.bytes)?;
-    let size = sides(&file.primary_item)?;
-    let pixels = job.check_sides(size)?;
-    let deep = AV1Metadata::parse_av1_bitstream(&file.primary_item).map_err(fault)?.bit_depth > 8;
-    // Frame and reference, then RGB and its copies.
-    let planes = if file.alpha_item.is_some() { 4 } else { 3 };
-    let needed = pixels * (2 * planes * if deep { 2 } else { 1 } + 9);
-    let memory = job.reserve(needed + ROOM)?;
-
-    let properties = Properties::find(job.bytes);
-    let frame = decode_av1(&file.primary_item, job.settings.max_pixels)?;
-    let size = (frame.width(), frame.height());
+    let items = Items::find(job.bytes)?;
+    let picture = Source::find(job, &items, Cells::of(&items, items.primary)?)?;
+    let alpha = picture.cells.alpha(&items)?;
+    let alpha = alpha.map(|cells| Source::find(job, &items, cells)).transpose()?;
+    let pixels = job.check_sides(picture.size)?;
+    let mut size = picture.size;
+    // What lies deeper is changed first.
+    let path = picture.cells.path.iter().rev();
+    let changes = Change::list(path.flat_map(|&id| items.properties(id)), &mut size);
     job.check_sides(size)?;
-    let mut rgb = yuv::to_rgb(&frame, properties.coding)?;
-    match (&properties.profile, properties.coding) {
+    // The planes, then RGB and its copies.
+    let mut needed = picture.memory + pixels * 9 + ROOM;
+    needed += job.resizing(picture.decoded(), picture.size)?;
+    if let Some(alpha) = &alpha {
+        needed += alpha.memory + job.resizing(alpha.decoded(), picture.size)?;
+    }
+    let memory = job.reserve(needed)?;
+
+    let colours = picture.colours();
+    let mut rgb = yuv::to_rgb(&picture.planes(job)?, colours.coding);
+    match (colours.profile, colours.coding) {
         (Some(profile), _) => colour::to_srgb(&mut rgb, Some(profile), false),
         (None, Some(coding)) => colour::primaries_to_srgb(&mut rgb, coding.primaries),
         (None, None) => {}
     }
-    if let Some(item) = &file.alpha_item {
-        let alpha = decode_av1(item, job.settings.max_pixels)?;
-        if (alpha.width(), alpha.height()) != size {
-            return Err(Fault::corrupt("the transparency has another size than the picture"));
-        }
-        let alpha = yuv::first_plane(&alpha)?;
-        lay(&mut rgb, &alpha, file.premultiplied_alpha, job.settings.background);
+    if rgb.dimensions() != picture.size {
+        rgb = imageops::resize(&rgb, picture.size.0, picture.size.1, FilterType::Triangle);
     }
-    let orientation = properties.orientation;
+    if let Some(source) = &alpha {
+        let premultiplied = picture.cells.is_premultiplied(&items, &source.cells);
+        let alpha = source.transparency(job, picture.size)?;
+        lay(&mut rgb, &alpha, premultiplied, job.settings.background);
+    }
+    let rgb = changes.into_iter().fold(rgb, |rgb, change| change.apply(rgb));
+    let orientation = Orientation::NoTransforms;
     Ok(Decoded { rgb, orientation, size, reduced: Reduced::NOT, cut_short: false, memory })
 }
 
-fn container(bytes: &[u8]) -> Result<AvifData, Fault> {
-    // The parser wants a still picture's brand; an animation has a still picture too, which is what
-    // we are after.
-    if bytes.get(8..12) == Some(b"avis") {
-        let mut still = bytes.to_vec();
-        still[8..12].copy_from_slice(b"avif");
-        return AvifData::from_reader(&mut still.as_slice()).map_err(fault);
-    }
-    AvifData::from_reader(&mut &*bytes).map_err(fault)
+/// A picture of the file, not decoded yet.
+struct Source<'a> {
+    items: &'a Items<'a>,
+    cells: Cells,
+    /// What its first cell's data tell.
+    header: Header,
+    size: (u32, u32),
+    /// What decoding it takes.
+    memory: u64,
 }
 
-fn fault(error: Error) -> Fault {
-    let reason = match error {
-        Error::Unsupported(_) => Reason::Unsupported,
-        Error::OutOfMemory => Reason::TooLarge,
-        _ => Reason::Corrupt,
-    };
-    Fault::new(reason, error.to_string())
-}
-
-/// The sides that the first sequence header tells, once the data is known to hold few frames.
-fn sides(data: &[u8]) -> Result<(u32, u32), Fault> {
-    let metadata = AV1Metadata::parse_av1_bitstream(data).map_err(fault)?;
-    Ok((metadata.max_frame_width.get(), metadata.max_frame_height.get()))
-}
-
-fn decode_av1(data: &[u8], max_pixels: u64) -> Result<dav1d::Picture, Fault> {
-    let frames = count_frames(data)?;
-    if frames > MOST_FRAMES {
-        return Err(Fault::new(
-            Reason::OverTime,
-            format!("{frames} frames in an AVIF picture; up to {MOST_FRAMES} are decoded"),
-        ));
-    }
-    let mut settings = dav1d::Settings::new();
-    settings.set_n_threads(1);
-    settings.set_max_frame_delay(1);
-    settings.set_all_layers(false);
-    settings.set_frame_size_limit(u32::try_from(max_pixels).unwrap_or(u32::MAX));
-    let broken = |error: dav1d::Error| match error {
-        dav1d::Error::Again => Fault::corrupt("the AV1 data holds no whole frame"),
-        dav1d::Error::UnsupportedBitstream => Fault::new(Reason::Unsupported, error.to_string()),
-        dav1d::Error::NotEnoughMemory => Fault::new(Reason::TooLarge, error.to_string()),
-        error => Fault::corrupt(format!("AV1: {error}")),
-    };
-    let mut decoder = dav1d::Decoder::with_settings(&settings).map_err(broken)?;
-    match decoder.send_data(data.to_vec(), None, None, None) {
-        // A picture is ready before all data is taken.
-        Ok(()) | Err(dav1d::Error::Again) => {}
-        Err(error) => return Err(broken(error)),
-    }
-    decoder.get_picture().map_err(broken)
-}
-
-/// Frames in a sequence of open bitstream units (AV1 specification, 5.3).
-fn count_frames(data: &[u8]) -> Result<usize, Fault> {
-    const FRAME_HEADER: u8 = 3;
-    const FRAME: u8 = 6;
-    let cut = || Fault::corrupt("the AV1 data ends inside a unit");
-    let mut frames = 0;
-    let mut rest = data;
-    while let Some((&head, tail)) = rest.split_first() {
-        rest = tail.get(usize::from(head >> 2 & 1)..).ok_or_else(cut)?;
-        frames += usize::from(matches!(head >> 3 & 15, FRAME_HEADER | FRAME));
-        if head & 2 == 0 {
-            break;
+impl Job<'_> {
+    /// The memory that it takes to bring decoded pixels to another size.
+    fn resizing(&self, from: (u32, u32), to: (u32, u32)) -> Result<u64, Fault> {
+        if from == to {
+            return Ok(0);
         }
-        let mut size = 0u64;
-        for place in 0..8 {
-            let (&byte, tail) = rest.split_first().ok_or_else(cut)?;
-            rest = tail;
-            size |= u64::from(byte & 127) << (7 * place);
-            if byte & 128 == 0 {
-                break;
+        // Rows come first, with sixteen bytes a pixel.
+        let between = u64::from(from.0) * u64::from(to.1);
+        self.check_pixels(between)?;
+        Ok(16 * between + 3 * u64::from(to.0) * u64::from(to.1))
+    }
+
+    fn check_pixels(&self, pixels: u64) -> Result<(), Fault> {
+        let most = self.settings.max_pixels;
+        if pixels > most {
+            let message = format!("{pixels} pixels to decode, more than --max-pixels {most}");
+            return Err(Fault::new(Reason::TooLarge, message));
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Source<'a> {
+    fn find(job: &Job<'_>, items: &'a Items<'a>, cells: Cells) -> Result<Self, Fault> {
+        let header = Header::read(&items.content(cells.ids[0])?)?;
+        let size = match cells.size {
+            Some(_) => cells.covered(header.size)?,
+            // Where these differ, the picture is shown in the size that the properties tell.
+            None => properties::sides(items.properties(cells.ids[0])).unwrap_or(header.size),
+        };
+        let pixels = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
+        job.check_pixels(pixels(size).max(pixels(header.size)))?;
+        // Frame and reference of a cell, and the planes that cells are put into.
+        let grid = if cells.size.is_some() { header.bytes_of(pixels(size)) } else { 0 };
+        let memory = 2 * header.frame_bytes() + grid;
+        Ok(Self { items, cells, header, size, memory })
+    }
+
+    /// The size in which it is decoded.
+    fn decoded(&self) -> (u32, u32) {
+        self.cells.size.unwrap_or(self.header.size)
+    }
+
+    fn colours(&self) -> Colours<'a> {
+        let mut colours = Colours::default();
+        for &id in self.cells.path.iter().chain(self.cells.ids.first()) {
+            colours.add(self.items.properties(id));
+        }
+        colours
+    }
+
+    fn planes(&self, job: &Job<'_>) -> Result<Planes, Fault> {
+        let (width, height) = self.header.size;
+        let most = u64::from(width) * u64::from(height);
+        let cell = |id: u32| Planes::of(&av1::decode(&self.items.content(id)?, most)?);
+        let first = cell(self.cells.ids[0])?;
+        if first.size != self.header.size {
+            return Err(Fault::corrupt("a frame of the AVIF has another size than its header"));
+        }
+        if self.cells.size.is_none() {
+            return Ok(first);
+        }
+        let mut whole = Planes::of_grid(self.size, &first);
+        whole.put(&first, (0, 0));
+        for (place, &id) in (0..).zip(&self.cells.ids).skip(1) {
+            if job.deadline.is_past() {
+                return Err(job.deadline.fault());
             }
+            let next = cell(id)?;
+            if !first.is_like(&next) {
+                return Err(Fault::corrupt("the cells of the AVIF's grid differ in kind or size"));
+            }
+            let (column, row) = (place % self.cells.columns, place / self.cells.columns);
+            whole.put(&next, (column * first.size.0, row * first.size.1));
         }
-        rest = usize::try_from(size).ok().and_then(|size| rest.get(size..)).ok_or_else(cut)?;
+        Ok(whole)
     }
-    Ok(frames)
+
+    /// The transparency of a picture of this size.
+    fn transparency(&self, job: &Job<'_>, size: (u32, u32)) -> Result<Vec<u8>, Fault> {
+        let planes = self.planes(job)?;
+        let alpha = yuv::first_plane(&planes);
+        if planes.size == size {
+            return Ok(alpha);
+        }
+        let mismatch = || Fault::corrupt("the transparency has another size than it says");
+        let (width, height) = planes.size;
+        let alpha = GrayImage::from_raw(width, height, alpha).ok_or_else(mismatch)?;
+        Ok(imageops::resize(&alpha, size.0, size.1, FilterType::Triangle).into_raw())
+    }
 }
 
 fn lay(rgb: &mut RgbImage, alpha: &[u8], premultiplied: bool, background: [u8; 3]) {
@@ -142,7 +179,3 @@ fn lay(rgb: &mut RgbImage, alpha: &[u8], premultiplied: bool, background: [u8; 3
         }
     }
 }
-
-/// A plane, by its place.
-const PLANES: [PlanarImageComponent; 3] =
-    [PlanarImageComponent::Y, PlanarImageComponent::U, PlanarImageComponent::V];

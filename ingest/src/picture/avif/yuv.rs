@@ -1,16 +1,14 @@
 //! Decoded planes → RGB of 8 bits (ITU-T H.273).
 
 use image::{Rgb, RgbImage};
-use re_rav1d::dav1d::pixel::{MatrixCoefficients, YUVRange};
-use re_rav1d::dav1d::{Picture, PixelLayout};
-use schemas::Reason;
+use re_rav1d::dav1d::PixelLayout;
 
+use super::planes::Planes;
 use super::properties::Coding;
-use super::{Fault, PLANES};
 
 /// One plane, whose samples are read as shares: 0 to 1, or −½ to ½ about the middle.
-struct Samples {
-    plane: re_rav1d::dav1d::Plane,
+struct Samples<'a> {
+    plane: &'a [u8],
     stride: usize,
     width: usize,
     height: usize,
@@ -19,38 +17,20 @@ struct Samples {
     step: f32,
 }
 
-impl Samples {
-    fn new(frame: &Picture, plane: usize, full_range: bool, centred: bool) -> Result<Self, Fault> {
-        let bits = frame
-            .bits_per_component()
-            .ok_or_else(|| Fault::new(Reason::Unsupported, "an AVIF of unknown depth"))?
-            .0;
-        let halved = |side: u32, half: bool| if half { side.div_ceil(2) } else { side } as usize;
-        let layout = frame.pixel_layout();
-        let half_width = plane > 0 && layout != PixelLayout::I444;
-        let half_height = plane > 0 && layout == PixelLayout::I420;
-        let unit = (1u32 << (bits - 8)) as f32;
+impl<'a> Samples<'a> {
+    fn new(picture: &'a Planes, plane: usize, full_range: bool, centred: bool) -> Self {
+        let unit = (1u32 << (picture.bits - 8)) as f32;
+        let most = (1u32 << picture.bits) as f32 - 1.0;
         let (zero, span) = match (full_range, centred) {
-            (true, false) => (0.0, (1u32 << bits) as f32 - 1.0),
-            (true, true) => (128.0 * unit, (1u32 << bits) as f32 - 1.0),
+            (true, false) => (0.0, most),
+            (true, true) => (128.0 * unit, most),
             (false, false) => (16.0 * unit, 219.0 * unit),
             (false, true) => (128.0 * unit, 224.0 * unit),
         };
-        let samples = Self {
-            plane: frame.plane(PLANES[plane]),
-            stride: frame.stride(PLANES[plane]) as usize,
-            width: halved(frame.width(), half_width),
-            height: halved(frame.height(), half_height),
-            deep: bits > 8,
-            zero,
-            step: 1.0 / span,
-        };
-        let row = samples.width * if samples.deep { 2 } else { 1 };
-        let enough = samples.stride * (samples.height - 1) + row;
-        if samples.plane.len() < enough {
-            return Err(Fault::corrupt("a plane of the AVIF is smaller than its picture"));
-        }
-        Ok(samples)
+        let (width, height) = picture.sides(plane);
+        let deep = picture.sample_bytes() > 1;
+        let (plane, stride) = picture.plane(plane);
+        Self { plane, stride, width, height, deep, zero, step: 1.0 / span }
     }
 
     fn at(&self, x: usize, y: usize) -> f32 {
@@ -94,26 +74,21 @@ fn byte(share: f32) -> u8 {
 }
 
 /// The picture in RGB, by the coding that the container tells, or else the frame itself.
-pub(super) fn to_rgb(frame: &Picture, coding: Option<Coding>) -> Result<RgbImage, Fault> {
-    let full_range = match coding {
-        Some(coding) => coding.full_range,
-        None => frame.color_range() == YUVRange::Full,
-    };
-    let matrix = coding.map_or_else(|| matrix(frame), |coding| coding.matrix);
-    let luma = Samples::new(frame, 0, full_range, false)?;
-    let mut rgb = RgbImage::new(frame.width(), frame.height());
-    let layout = frame.pixel_layout();
-    if layout == PixelLayout::I400 {
+pub(super) fn to_rgb(picture: &Planes, coding: Option<Coding>) -> RgbImage {
+    let full_range = coding.map_or(picture.full_range, |coding| coding.full_range);
+    let matrix = coding.map_or(picture.matrix, |coding| coding.matrix);
+    let luma = Samples::new(picture, 0, full_range, false);
+    let mut rgb = RgbImage::new(picture.size.0, picture.size.1);
+    if picture.layout == PixelLayout::I400 {
         for (x, y, pixel) in rgb.enumerate_pixels_mut() {
             *pixel = Rgb([byte(luma.at(x as usize, y as usize)); 3]);
         }
-        return Ok(rgb);
+        return rgb;
     }
     let identity = matrix == 0;
-    let first = Samples::new(frame, 1, full_range, !identity)?;
-    let second = Samples::new(frame, 2, full_range, !identity)?;
-    let half_width = layout != PixelLayout::I444;
-    let half_height = layout == PixelLayout::I420;
+    let first = Samples::new(picture, 1, full_range, !identity);
+    let second = Samples::new(picture, 2, full_range, !identity);
+    let (half_width, half_height) = picture.halved();
     let (red, blue) = weights(matrix);
     let green = 1.0 - red - blue;
     for (x, y, pixel) in rgb.enumerate_pixels_mut() {
@@ -134,28 +109,14 @@ pub(super) fn to_rgb(frame: &Picture, coding: Option<Coding>) -> Result<RgbImage
         };
         *pixel = Rgb(colours.map(byte));
     }
-    Ok(rgb)
+    rgb
 }
 
 /// The first plane alone, as transparency is stored.
-pub(super) fn first_plane(frame: &Picture) -> Result<Vec<u8>, Fault> {
-    let luma = Samples::new(frame, 0, frame.color_range() == YUVRange::Full, false)?;
+pub(super) fn first_plane(picture: &Planes) -> Vec<u8> {
+    let luma = Samples::new(picture, 0, picture.full_range, false);
     let rows = (0..luma.height).flat_map(|y| (0..luma.width).map(move |x| (x, y)));
-    Ok(rows.map(|(x, y)| byte(luma.at(x, y))).collect())
-}
-
-/// The code point of the matrix that the frame's own header names.
-fn matrix(frame: &Picture) -> u8 {
-    match frame.matrix_coefficients() {
-        MatrixCoefficients::Identity => 0,
-        MatrixCoefficients::BT709 => 1,
-        MatrixCoefficients::BT470M => 4,
-        MatrixCoefficients::ST240M => 7,
-        MatrixCoefficients::YCgCo => 8,
-        MatrixCoefficients::BT2020NonConstantLuminance
-        | MatrixCoefficients::BT2020ConstantLuminance => 9,
-        _ => 6,
-    }
+    rows.map(|(x, y)| byte(luma.at(x, y))).collect()
 }
 
 /// The shares of red and blue in luma.

@@ -1,11 +1,12 @@
-//! JPEG: baseline and progressive, grey, YCbCr, RGB, CMYK and YCCK, whole or cut short.
+//! JPEG: baseline, progressive and lossless, grey, YCbCr, RGB, CMYK and YCCK, whole or cut short.
 
 mod scans;
+mod uneven;
 
 use image::metadata::Orientation;
 use image::{GrayImage, RgbImage};
 use libjpeg_turbo_rs::{
-    DecodeLimits, DecodeWarning, Decoder, Image, JpegError, PixelFormat, ScalingFactor,
+    DecodeLimits, DecodeWarning, Decoder, JpegError, PixelFormat, ScalingFactor,
 };
 use schemas::Reason;
 
@@ -32,22 +33,27 @@ pub(super) fn decode(job: &Job<'_>) -> Result<Decoded, Fault> {
     let size = (u32::from(frame.width), u32::from(frame.height));
     let pixels = job.check_sides(size)?;
     let components = frame.components.len();
-    if frame.precision != 8 || frame.is_lossless || !matches!(components, 1 | 3 | 4) {
+    if frame.precision != 8 || !matches!(components, 1 | 3 | 4) {
         return Err(Fault::new(
             Reason::Unsupported,
             format!(
-                "a JPEG of {components} components and {} bits{}; 1, 3 or 4 of 8 bits are read",
+                "a JPEG of {components} components and {} bits; 1, 3 or 4 of 8 bits are read",
                 frame.precision,
-                if frame.is_lossless { ", lossless" } else { "" }
             ),
         ));
     }
     scans.check_entropy(decoder.is_arithmetic())?;
+    uneven::check_ratios(frame)?;
+    let lossless = frame.is_lossless;
+    let uneven = !lossless && uneven::is_uneven(frame);
 
     // A broken EXIF block says nothing about the picture.
     let orientation = decoder.exif_data().map_or(Orientation::NoTransforms, orientation);
     let upright = job.upright(size, orientation);
-    let scale = scale::choose(&job.content_hash, upright, job.settings);
+    let scale = match uneven || lossless {
+        true => 1,
+        false => scale::choose(&job.content_hash, upright, job.settings),
+    };
 
     // The picture and its copy while it is converted or turned, planes as stored and as spread out,
     // and, where several scans make up a block, its coefficients.
@@ -67,28 +73,32 @@ pub(super) fn decode(job: &Job<'_>) -> Result<Decoded, Fault> {
     decoder.set_lenient(true);
     decoder.set_scale(ScalingFactor::try_new(1, scale).map_err(fault)?);
     let profile = decoder.icc_profile().ok().flatten();
-    let picture = decoder.decode_image().map_err(fault)?;
-    let cut_short = check_share(&picture, &scans, job)?;
+    let (width, height, samples, warnings) = if uneven {
+        let (samples, warnings) = uneven::decode(decoder)?;
+        (size.0, size.1, samples, warnings)
+    } else {
+        let picture = decoder.decode_image().map_err(fault)?;
+        (picture.width as u32, picture.height as u32, picture.data, picture.warnings)
+    };
+    let cut_short = check_share(&warnings, &scans, job)?;
 
     let background = job.settings.background;
-    let (width, height) = (picture.width as u32, picture.height as u32);
     let mismatch = || Fault::corrupt("the decoder gave another number of pixels than it said");
     let rgb = match components {
         1 => {
-            let grey = GrayImage::from_raw(width, height, picture.data).ok_or_else(mismatch)?;
+            let grey = GrayImage::from_raw(width, height, samples).ok_or_else(mismatch)?;
             canvas::flatten(grey.into(), profile.as_deref(), background)
         }
         4 => {
-            let mut cmyk = picture.data;
-            // Adobe's programs store ink as its absence, and say that it was them.
-            if scans.adobe {
-                cmyk.iter_mut().for_each(|value| *value = 255 - *value);
-            }
+            // Ink is stored as its absence, as Adobe's programs began to do it; so do those that
+            // leave out the segment with Adobe's name.
+            let mut cmyk = samples;
+            cmyk.iter_mut().for_each(|value| *value = 255 - *value);
             let rgb = colour::from_cmyk(&cmyk, profile.as_deref());
             RgbImage::from_raw(width, height, rgb).ok_or_else(mismatch)?
         }
         _ => {
-            let rgb = RgbImage::from_raw(width, height, picture.data).ok_or_else(mismatch)?;
+            let rgb = RgbImage::from_raw(width, height, samples).ok_or_else(mismatch)?;
             canvas::flatten(rgb.into(), profile.as_deref(), background)
         }
     };
@@ -100,9 +110,9 @@ pub(super) fn decode(job: &Job<'_>) -> Result<Decoded, Fault> {
 ///
 /// The share is that of the coefficients of all blocks that the file holds, a refinement of bits
 /// not counted: for a picture in one scan, that of its blocks.
-fn check_share(picture: &Image, scans: &Scans, job: &Job<'_>) -> Result<bool, Fault> {
+fn check_share(warnings: &[DecodeWarning], scans: &Scans, job: &Job<'_>) -> Result<bool, Fault> {
     let (mut reached, mut damaged, mut short) = (1.0, 0, false);
-    for warning in &picture.warnings {
+    for warning in warnings {
         match warning {
             DecodeWarning::TruncatedData { decoded_mcus, total_mcus } => {
                 reached = *decoded_mcus as f64 / (*total_mcus).max(1) as f64;

@@ -15,8 +15,6 @@ pub(super) struct Scans {
     pub ended: bool,
     /// Where the last whole segment or the last scan's data end.
     end: usize,
-    /// Adobe's segment was found before the first scan.
-    pub adobe: bool,
     progressive: bool,
     size: (u64, u64),
     components: Vec<Component>,
@@ -112,9 +110,6 @@ impl Scans {
                         0xda => {
                             self.scan(content)?;
                             in_scan = Some(at);
-                        }
-                        0xee if self.list.is_empty() => {
-                            self.adobe |= content.starts_with(b"Adobe");
                         }
                         _ => {}
                     }
