@@ -3,7 +3,4 @@
 use ingest::container::Kind;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| {
-    let kind = if data.starts_with(&[0x1f, 0x8b]) { Kind::TarGz } else { Kind::Tar };
-    fuzz::archive(kind, data);
-});
+fuzz_target!(|data: &[u8]| fuzz::archive(Kind::Tar(fuzz::packing(data)), data));

@@ -3,10 +3,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ingest::container::{ContainerError, Cursor, Kind, Limits, Member, open};
+use ingest::container::{ContainerError, Cursor, Kind, Limits, Member, Packing, open};
 
 /// Members that are looked at: a dictionary's value of a megabyte may be that of every row.
 const MOST: usize = 1000;
+
+/// What an archive is packed with, by its first byte.
+pub fn packing(data: &[u8]) -> Packing {
+    match data.first() {
+        Some(0x1f) => Packing::Gzip,
+        Some(0x28 | 0x50..=0x5f) => Packing::Zstd,
+        Some(0xfd) => Packing::Xz,
+        Some(b'B') => Packing::Bzip2,
+        _ => Packing::Plain,
+    }
+}
 
 /// Reads an archive, and again from a member in its midst: that must give the same.
 ///

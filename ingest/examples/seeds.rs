@@ -12,6 +12,7 @@ use image::{DynamicImage, ImageFormat, RgbImage};
 use ingest::container::Kind;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
+#[allow(dead_code)]
 #[path = "../tests/archives/mod.rs"]
 mod archives;
 #[allow(dead_code)]
@@ -26,11 +27,15 @@ fn main() -> anyhow::Result<()> {
     let out = Path::new(&out);
     for (number, (kind, bytes)) in archives::all().into_iter().enumerate() {
         let target = match kind {
-            Kind::Tar | Kind::TarGz => "tar",
-            Kind::Warc | Kind::WarcGz => "warc",
+            Kind::Tar(_) => "tar",
+            Kind::Warc(_) => "warc",
             Kind::Parquet => "parquet",
+            Kind::Zip => "zip",
+            Kind::Unread(_) => continue,
         };
-        write(out, target, &format!("{number}-{kind:?}").to_lowercase(), &bytes)?;
+        let name = format!("{number}-{kind:?}").to_lowercase().replace(['(', ')'], "");
+        let name = name.trim_end_matches("plain");
+        write(out, target, name, &bytes)?;
     }
     let rgb = RgbImage::from_fn(24, 16, |x, y| image::Rgb([x as u8 * 10, y as u8 * 15, 128]));
     let rgb = DynamicImage::from(rgb);

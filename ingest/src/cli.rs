@@ -12,10 +12,10 @@ use storage::{Address, Notice, StorageOptions};
 
 /// Turns pictures into Parquet shards for masked image modeling.
 ///
-/// The pictures lie in folders (at any depth), tar and tar.gz archives, Parquet files, WARC and
-/// WARC.gz files, or text files that list any of these; all can be mixed, and each may be a local
-/// path or an s3://, gs://, az:// or http(s):// address. A run that was stopped goes on where it
-/// was with the same command, and gives the same bytes.
+/// The pictures lie in folders (at any depth), tar and ZIP archives, Parquet files, WARC files, or
+/// text files that list any of these; all can be mixed, and each may be a local path or an s3://,
+/// gs://, az:// or http(s):// address. Tar and WARC may be packed with gzip, zstd, xz or bzip2. A
+/// run that was stopped goes on where it was with the same command, and gives the same bytes.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
@@ -42,8 +42,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct IngestArgs {
     /// Folders, archives, lists and pictures. What a file is, is told by its content. In folders,
-    /// files named .tar, .tar.gz, .tgz, .parquet, .warc or .warc.gz are looked into; all others
-    /// are taken for pictures. A source named like a subcommand is given as ./inspect.
+    /// files named .tar, .zip, .parquet or .warc, and .tar.gz, .tgz, .warc.zst and the like, are
+    /// looked into; all others are taken for pictures. A source named like a subcommand is given as ./inspect.
     #[arg(required = true)]
     pub sources: Vec<Address>,
     /// Folder for the shards, local or remote.

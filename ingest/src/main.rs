@@ -97,6 +97,16 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
             "  {unlabelled:>6} of the set have no class, beside {labelled} that have one"
         )?;
     }
+    if !summary.passed.is_empty() {
+        let kinds = summary.passed.kinds();
+        let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        writeln!(
+            out,
+            "  {:>6} responses that are no pictures passed over: {}",
+            summary.passed.total(),
+            kinds.join(", ")
+        )?;
+    }
     if summary.hidden > 0 {
         writeln!(out, "  {:>6} hidden files or folders passed over", summary.hidden)?;
     }

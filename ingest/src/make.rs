@@ -18,7 +18,7 @@ use schemas::{IngestSettings, Place, Reject, ShardEntry};
 use storage::{Address, Storage};
 
 use crate::codebook::Codebook;
-use crate::container::Limits;
+use crate::container::{Limits, Passed};
 use crate::known::{Known, Names, Twin};
 use crate::picture::MemoryBudget;
 use crate::row::{Cut, Looker, RowMaker, Seen};
@@ -94,7 +94,8 @@ impl<'a> Maker<'a> {
         })
     }
 
-    /// Makes all shards of the listing from `start` on.
+    /// Makes all shards of the listing from `start` on. What archives passed over behind the last
+    /// picture is given back; the rest is in the shards' states.
     ///
     /// # Errors
     /// [`IngestError`]; shards that were finished before it are whole.
@@ -105,12 +106,12 @@ impl<'a> Maker<'a> {
         start: Start,
         (known, names): (&mut Known, &mut Names<'_>),
         finish: &mut Finish<'_>,
-    ) -> Result<(), IngestError> {
+    ) -> Result<Passed, IngestError> {
         std::thread::scope(|scope| {
             let (feeder, items) = bounded(AHEAD);
-            scope.spawn(move || {
+            let feed = scope.spawn(move || {
                 let Self { storage, room, .. } = self;
-                Feed { storage, listing, room, limits }.run(start.place, &feeder);
+                Feed { storage, listing, room, limits }.run(start.place, &feeder)
             });
             let (steps, to_write) = bounded(1);
             let (ended, finished) = crossbeam_channel::unbounded();
@@ -126,7 +127,9 @@ impl<'a> Maker<'a> {
                 // Nothing is written after the writer failed, so that its error is the cause.
                 (Err(error), _) => Err(error),
                 (Ok(()), Err(Halt::Error(error))) => Err(*error),
-                (Ok(()), Err(Halt::WriterGone) | Ok(())) => Ok(()),
+                (Ok(()), Err(Halt::WriterGone) | Ok(())) => feed.join().map_err(|_| {
+                    IngestError::Threads("the thread that reads sources panicked".into())
+                }),
             }
         })
     }
@@ -223,12 +226,12 @@ impl<'a> Maker<'a> {
                 .enumerate()
                 .par_bridge()
                 .map(|(index, item)| {
-                    let Item { name, label, body, after, done } = item?;
+                    let Item { name, label, body, passed, after, done } = item?;
                     let mut looker = pop(&idle.lookers)
                         .unwrap_or_else(|| Looker::new(self.settings, &self.decoding));
                     let seen = looker.look(name, label, body, most);
                     push(&idle.lookers, looker);
-                    Ok((index, Looked { seen: seen?, after, done }))
+                    Ok((index, Looked { seen: seen?, passed, after, done }))
                 })
                 .collect::<Result<_, IngestError>>()
         })?;
@@ -248,6 +251,7 @@ impl<'a> Maker<'a> {
         let first = state.first + state.pictures - block.len() as u64;
         let mut judged = Vec::with_capacity(block.len());
         for (number, looked) in (first..).zip(block) {
+            state.passed.merge(looked.passed);
             judged.push(match looked.seen {
                 Seen::Reject(reject) => Judged::Reject(reject),
                 Seen::Cut(cut) => match known.judge(number, &cut) {
@@ -347,6 +351,8 @@ pub(crate) fn run_bytes(settings: &IngestSettings) -> u64 {
 /// A picture that was looked at.
 struct Looked {
     seen: Seen,
+    /// What archives passed over before it.
+    passed: Passed,
     /// Where the stream goes on after it.
     after: Place,
     /// How much of the listing lies before that.

@@ -150,7 +150,7 @@ fn mend(
         let made = maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish);
         lock.check()?;
         match (made, other) {
-            (Ok(()), _) => repaired.shards.push(entry.file.clone()),
+            (Ok(_), _) => repaired.shards.push(entry.file.clone()),
             (Err(IngestError::Repair { .. } | IngestError::Archive { .. }), Some(other)) => {
                 failed.get_or_insert((entry.file.clone(), other.to_owned()));
             }

@@ -11,7 +11,7 @@ use schemas::{
 use storage::Storage;
 
 use crate::classes::Classes;
-use crate::container::Limits;
+use crate::container::{Limits, Passed};
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
 use crate::picture::most_bytes;
@@ -30,6 +30,8 @@ pub struct Summary {
     pub part: Part,
     /// How many of its pictures were rejected, by reason.
     pub rejects: BTreeMap<Reason, u64>,
+    /// What archives passed over, by kind.
+    pub passed: Passed,
     /// Hidden files and folders that were passed over.
     pub hidden: u64,
     /// Symbolic links and special files that were passed over.
@@ -66,6 +68,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
     let summary = |manifest: Manifest, part: usize, pictures| Summary {
         part: manifest.parts[part].clone(),
         rejects: manifest.parts[part].rejected.clone(),
+        passed: manifest.parts[part].passed.clone().into(),
         manifest,
         hidden: listing.hidden,
         irregular: listing.irregular,
@@ -119,6 +122,7 @@ struct Tally {
     cut_short: u64,
     classes: BTreeMap<String, u64>,
     rejected: BTreeMap<Reason, u64>,
+    passed: Passed,
     entries: Vec<ShardEntry>,
 }
 
@@ -135,6 +139,7 @@ impl Tally {
         for reject in &state.rejects {
             *self.rejected.entry(reject.reason).or_default() += 1;
         }
+        self.passed.merge(state.passed);
         self.entries.extend(state.entry);
     }
 }
@@ -195,7 +200,8 @@ fn make_shards(
             ControlFlow::Break(()) => Err(IngestError::Stopped),
         }
     };
-    maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish)?;
+    let behind = maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish)?;
+    tally.passed.merge(behind);
     let pictures = tally.pictures - done;
     Ok((tally, pictures))
 }
@@ -227,6 +233,7 @@ fn manifest(work: &Work, tally: &Tally, given: Option<&Classes>) -> Result<Manif
         accepted: tally.accepted,
         cut_short: tally.cut_short,
         rejected: tally.rejected.clone(),
+        passed: tally.passed.clone().into(),
         rejects: work.write_rejects(first_shard + tally.shards)?,
     };
     let (mut parts, mut shards, mut classes, mut class_pictures) = match &work.base {

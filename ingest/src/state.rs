@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use storage::{Address, Lock, Storage};
 
+use crate::container::Passed;
 use crate::plan::{Plan, other_files, settings_differences};
 use crate::set::{self, Numbered, check_sizes, find_manifest, has_copy};
 use crate::shard::file_name;
@@ -50,6 +51,9 @@ pub(crate) struct ShardState {
     /// Pictures that became rows, of each class.
     pub classes: BTreeMap<String, u64>,
     pub rejects: Vec<Reject>,
+    /// What archives passed over between the picture before its first and its last.
+    #[serde(default)]
+    pub passed: Passed,
 }
 
 /// What an output holds.

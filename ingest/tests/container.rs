@@ -1,6 +1,12 @@
 //! Archives of every kind, sound, cut, damaged and hostile.
 
 mod archives;
+#[path = "container/crawls.rs"]
+mod crawls;
+#[path = "container/packings.rs"]
+mod packings;
+#[path = "container/zips.rs"]
+mod zips;
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -13,7 +19,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
-use ingest::container::{ContainerError, Cursor, Kind, Limits, Member, Origin, open};
+use ingest::container::{ContainerError, Cursor, Kind, Limits, Member, Origin, Packing, open};
 use parquet::basic::Compression as Codec;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -84,6 +90,10 @@ fn every_kind_is_told_by_its_content_whatever_its_name() {
         let head = &bytes[..bytes.len().min(Kind::HEAD)];
         assert_eq!(Kind::of(head, "photo.jpg"), Some(kind));
     }
+    for (begin, what) in [(&b"Rar!\x1a\x07\0"[..], "RAR"), (b"7z\xbc\xaf\x27\x1c", "7z")] {
+        let kind = Kind::of(begin, "a.bin");
+        assert!(matches!(kind, Some(Kind::Unread(name)) if name.contains(what)), "{kind:?}");
+    }
     for other in [&b""[..], b"\xff\xd8\xff", b"<html>", &gzip(b"text"), &[0; 600]] {
         assert_eq!(Kind::of(other, "a.bin"), None);
     }
@@ -91,15 +101,24 @@ fn every_kind_is_told_by_its_content_whatever_its_name() {
 
 #[test]
 fn the_name_tells_what_content_cannot() {
-    assert_eq!(Kind::of(&[0; 1024], "empty.tar"), Some(Kind::Tar));
-    assert_eq!(Kind::of(&gzip(b""), "a.TAR.GZ"), Some(Kind::TarGz));
-    assert_eq!(Kind::of(&gzip(b""), "a.warc.gz"), Some(Kind::WarcGz));
+    assert_eq!(Kind::of(&[0; 1024], "empty.tar"), Some(Kind::Tar(Packing::Plain)));
+    assert_eq!(Kind::of(&gzip(b""), "a.TAR.GZ"), Some(Kind::Tar(Packing::Gzip)));
+    assert_eq!(Kind::of(&gzip(b""), "a.warc.gz"), Some(Kind::Warc(Packing::Gzip)));
+    // Much of it must be unpacked before anything comes.
+    let head = [&b"BZh91AY&SY"[..], &[7; 90]].concat();
+    assert_eq!(Kind::of(&head, "a.tbz2"), Some(Kind::Tar(Packing::Bzip2)));
+    assert_eq!(Kind::of(&head, "a.bz2"), None);
+    // What stands before a ZIP does not make it another file, but a picture is one by any name.
+    assert_eq!(Kind::of(b"#!/bin/sh\n", "a.zip"), Some(Kind::Zip));
+    assert_eq!(Kind::of(&picture(1), "a.zip"), None);
+    assert!(Kind::is_name("a.Tar.Zst") && Kind::is_name("a.7z"));
+    assert!(!Kind::is_name("a.docx") && !Kind::is_name(".zip") && !Kind::is_name("a.zst"));
 }
 
 #[test]
 fn files_of_one_key_are_one_sample_of_a_tar() {
     let (one, two, three) = (picture(1), picture(2), picture(3));
-    let members = sound(Kind::Tar, archives::small_tar());
+    let members = sound(Kind::Tar(Packing::Plain), archives::small_tar());
     let long = "a folder with a long name ".repeat(5);
     let long = long.trim();
     assert_eq!(
@@ -119,7 +138,7 @@ fn files_of_one_key_are_one_sample_of_a_tar() {
 fn the_label_comes_from_the_class_before_the_json_before_the_folder() {
     let json = br#"{"label": "in json"}"#.to_vec();
     let members = sound(
-        Kind::Tar,
+        Kind::Tar(Packing::Plain),
         tar(&[
             ("f/a.cls", b" in cls\n".to_vec()),
             ("f/a.jpg", picture(1)),
@@ -137,7 +156,7 @@ fn the_label_comes_from_the_class_before_the_json_before_the_folder() {
 #[test]
 fn companions_alone_are_no_members_but_unknown_files_are() {
     let members = sound(
-        Kind::Tar,
+        Kind::Tar(Packing::Plain),
         tar(&[
             ("stats.json", b"{}".to_vec()),
             ("empty.cls", b"".to_vec()),
@@ -156,7 +175,7 @@ fn companions_alone_are_no_members_but_unknown_files_are() {
 #[test]
 fn a_label_that_does_not_stand_beside_its_picture_is_told() {
     let members = sound(
-        Kind::Tar,
+        Kind::Tar(Packing::Plain),
         tar(&[
             ("f/a.jpg", picture(1)),
             ("f/b.jpg", picture(2)),
@@ -179,7 +198,7 @@ fn a_label_that_does_not_stand_beside_its_picture_is_told() {
 fn names_with_dots_keep_their_own_labels() {
     let cls = |label: &str| label.as_bytes().to_vec();
     let members = sound(
-        Kind::Tar,
+        Kind::Tar(Packing::Plain),
         tar(&[
             ("d/www.a.org.cls", cls("cat")),
             ("d/www.a.org.jpg", picture(1)),
@@ -213,7 +232,7 @@ fn links_to_pictures_are_told() {
         header.set_size(0);
         builder.append_link(&mut header, name, "elsewhere.jpg").unwrap();
     }
-    let members = sound(Kind::Tar, builder.into_inner().unwrap());
+    let members = sound(Kind::Tar(Packing::Plain), builder.into_inner().unwrap());
     assert_eq!(names(&members), ["a.jpg", "b.jpg"]);
     for (member, way_out) in members.iter().zip([" `--dereference`", "--hard-dereference"]) {
         let fault = member.body.as_ref().unwrap_err();
@@ -250,7 +269,7 @@ fn pax_names_and_sizes_hold_and_odd_entries_are_passed_over() {
     header.set_size(3);
     builder.append_data(&mut header, "./last.jpg", &b"abc"[..]).unwrap();
 
-    let members = sound(Kind::Tar, builder.into_inner().unwrap());
+    let members = sound(Kind::Tar(Packing::Plain), builder.into_inner().unwrap());
     assert_eq!(names(&members), ["link.jpg", &*name, "sparse.jpg", "last.jpg"]);
     assert_eq!(members[1].body.as_deref(), Ok(&picture(9)[..]));
     for told in [0, 2] {
@@ -261,8 +280,8 @@ fn pax_names_and_sizes_hold_and_odd_entries_are_passed_over() {
 #[test]
 fn tars_put_one_behind_the_other_are_read_as_one() {
     let both = [tar(&[("a.jpg", picture(1))]), tar(&[("b.jpg", picture(2))])].concat();
-    assert_eq!(names(&sound(Kind::Tar, both.clone())), ["a.jpg", "b.jpg"]);
-    assert_eq!(names(&sound(Kind::TarGz, gzip(&both))), ["a.jpg", "b.jpg"]);
+    assert_eq!(names(&sound(Kind::Tar(Packing::Plain), both.clone())), ["a.jpg", "b.jpg"]);
+    assert_eq!(names(&sound(Kind::Tar(Packing::Gzip), gzip(&both))), ["a.jpg", "b.jpg"]);
 }
 
 #[test]
@@ -270,7 +289,7 @@ fn names_with_many_dots_do_not_make_one_sample_of_the_whole_archive() {
     let files: Vec<_> = (0..300).map(|i| (format!("photo.{i}.jpg"), picture(i % 5))).collect();
     let files: Vec<_> = files.iter().map(|(name, bytes)| (&**name, bytes.clone())).collect();
     let archive = Bytes::from(tar(&files));
-    let members = sound(Kind::Tar, archive.clone());
+    let members = sound(Kind::Tar(Packing::Plain), archive.clone());
     assert_eq!(members.len(), 300);
     let begun: Vec<_> = members.iter().filter(|member| member.next.skip == 0).collect();
     assert!(begun.len() > 2, "one sample holds everything");
@@ -278,7 +297,7 @@ fn names_with_many_dots_do_not_make_one_sample_of_the_whole_archive() {
 
 #[test]
 fn the_pictures_among_the_records_of_a_crawl_are_taken() {
-    let members = sound(Kind::Warc, archives::records().concat());
+    let members = sound(Kind::Warc(Packing::Plain), archives::records().concat());
     let (one, three, five, six) = (picture(1), picture(3), picture(5), picture(6));
     assert_eq!(
         told(&members),
@@ -297,7 +316,7 @@ fn bytes_of_an_address_that_are_not_utf_8_are_written_out() {
     let mut record = response("http://a/\u{1}", "200 OK\r\nContent-Type: image/png", &picture(1));
     let at = record.iter().position(|&byte| byte == 1).unwrap();
     record[at] = 0xfc;
-    let members = sound(Kind::Warc, record);
+    let members = sound(Kind::Warc(Packing::Plain), record);
     assert_eq!(names(&members), ["http://a/\\xfc"]);
 }
 
@@ -315,7 +334,7 @@ fn a_record_that_the_crawler_cut_is_taken_and_a_page_called_a_picture_too() {
     );
     // Cut within the HTTP header: there is nothing to take.
     let headless = record("response", "http://a/none", "", b"HTTP/1.1 200 OK\r\nContent-");
-    let members = sound(Kind::Warc, [cut, page, headless, found].concat());
+    let members = sound(Kind::Warc(Packing::Plain), [cut, page, headless, found].concat());
     assert_eq!(
         told(&members),
         [
@@ -471,7 +490,7 @@ fn damage_that_a_fuzzer_found_is_met_alike_from_any_row() {
 #[test]
 fn reading_goes_on_at_a_gzip_member_not_at_the_start() {
     let (kind, bytes) = archives::all().swap_remove(4);
-    assert_eq!(kind, Kind::WarcGz);
+    assert_eq!(kind, Kind::Warc(Packing::Gzip));
     for member in sound(kind, bytes) {
         assert!(member.next.offset > 0);
         assert_eq!(member.next.skip, 0);
@@ -501,13 +520,8 @@ fn an_archive_cut_anywhere_gives_the_members_before_and_one_error() {
                 assert_eq!((&found.name, &found.body), (&expected.name, &expected.body), "{cut}");
             }
             // Records and the end mark's second half may be missing without a sign.
-            assert!(
-                error.is_some()
-                    || before == whole.len()
-                    || kind == Kind::Warc
-                    || kind == Kind::WarcGz
-            );
-            if let (Kind::Tar, Some(error)) = (kind, &error) {
+            assert!(error.is_some() || before == whole.len() || matches!(kind, Kind::Warc(_)));
+            if let (Kind::Tar(Packing::Plain), Some(error)) = (kind, &error) {
                 assert!(matches!(error, ContainerError::Cut { .. }), "{error}");
             }
         }
@@ -544,7 +558,7 @@ fn damage_never_panics_and_always_ends() {
             bytes.truncate(rng.random_range(0..bytes.len()));
         }
         // A tar's checksums would end nearly every round at the damage.
-        if *kind == Kind::Tar && rng.random() {
+        if *kind == Kind::Tar(Packing::Plain) && rng.random() {
             for at in (0..bytes.len() / 512).map(|block| block * 512) {
                 let block = &mut bytes[at..at + 512];
                 if block[257..].starts_with(b"ustar") {
@@ -668,13 +682,17 @@ fn a_tar_that_claims_exabytes_is_cut_short_without_being_read() {
     bytes.resize(bytes.len() + (8 << 20), 1);
     let origin = Counted::new(bytes.clone());
     let read_of_it = Arc::clone(&origin.read);
-    let (members, error) =
-        read_from(Kind::Tar, Arc::new(origin), Cursor::default(), &Limits::default());
+    let (members, error) = read_from(
+        Kind::Tar(Packing::Plain),
+        Arc::new(origin),
+        Cursor::default(),
+        &Limits::default(),
+    );
     assert_eq!(names(&members), ["a.jpg"]);
     assert!(matches!(error, Some(ContainerError::Cut { .. })), "{error:?}");
     assert!(read_of_it.load(Ordering::Relaxed) < 1 << 20);
 
-    let (members, error) = read(Kind::TarGz, gzip(&bytes), &Limits::default());
+    let (members, error) = read(Kind::Tar(Packing::Gzip), gzip(&bytes), &Limits::default());
     assert_eq!(names(&members), ["a.jpg"]);
     assert!(matches!(error, Some(ContainerError::Cut { .. })), "{error:?}");
 }
@@ -684,9 +702,12 @@ fn large_files_of_a_plain_archive_are_sought_past() {
     let film = vec![1; 16 << 20];
     let block = [b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n\r\n", &film[..]].concat();
     let archives = [
-        (Kind::Tar, tar(&[("a.jpg", picture(1)), (".film.mp4", film), ("b.jpg", picture(2))])),
         (
-            Kind::Warc,
+            Kind::Tar(Packing::Plain),
+            tar(&[("a.jpg", picture(1)), (".film.mp4", film), ("b.jpg", picture(2))]),
+        ),
+        (
+            Kind::Warc(Packing::Plain),
             [
                 record("response", "http://a/film", "", &block),
                 response("http://a/1", "200 OK\r\nContent-Type: image/gif", &picture(1)),
@@ -710,7 +731,7 @@ fn large_files_of_a_plain_archive_are_sought_past() {
 fn what_inflates_without_end_and_holds_no_picture_is_given_up() {
     let zeros = vec![0; 100 << 20];
     let tarred = tar(&[("a.jpg", picture(1)), (".zeros", zeros.clone()), ("b.jpg", picture(2))]);
-    let (members, error) = read(Kind::TarGz, gzip(&tarred), &Limits::default());
+    let (members, error) = read(Kind::Tar(Packing::Gzip), gzip(&tarred), &Limits::default());
     assert_eq!(names(&members), ["a.jpg"]);
     assert!(matches!(error, Some(ContainerError::Bomb { .. })), "{error:?}");
 
@@ -719,7 +740,7 @@ fn what_inflates_without_end_and_holds_no_picture_is_given_up() {
         response("http://a/2", "200 OK\r\nContent-Type: text/html", &zeros),
     ];
     let records: Vec<u8> = records.iter().flat_map(|record| gzip(record)).collect();
-    let (members, error) = read(Kind::WarcGz, records, &Limits::default());
+    let (members, error) = read(Kind::Warc(Packing::Gzip), records, &Limits::default());
     assert_eq!(members.len(), 1);
     assert!(matches!(error, Some(ContainerError::Bomb { .. })), "{error:?}");
 }

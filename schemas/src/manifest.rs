@@ -72,6 +72,9 @@ pub struct Part {
     pub cut_short: u64,
     /// Pictures that are in its list of rejects, by reason.
     pub rejected: BTreeMap<Reason, u64>,
+    /// Responses of crawls that are no pictures and were passed over, by what they say they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub passed: BTreeMap<String, u64>,
     /// The list of its rejects.
     pub rejects: FileEntry,
 }
@@ -370,6 +373,7 @@ mod tests {
                 accepted: 1,
                 cut_short: 0,
                 rejected: BTreeMap::from([(Reason::Empty, 2)]),
+                passed: BTreeMap::new(),
                 rejects: FileEntry { file: "rejects.jsonl".into(), bytes: 0, blake3: "00".into() },
             }],
             classes: vec!["cat".into()],

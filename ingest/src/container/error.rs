@@ -43,6 +43,9 @@ pub enum ContainerError {
         /// Bytes that went in since the last picture.
         stored: u64,
     },
+    /// An archive of a form that is not read.
+    #[error("it is {0}, which is not read; write a tar, a ZIP or a WARC of what is in it")]
+    Unread(&'static str),
     /// A sound Parquet file, but not one that holds pictures in a way that is read.
     #[error("{0}")]
     Columns(String),

@@ -5,8 +5,9 @@ use std::io::Read;
 use brotli_decompressor::Decompressor;
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use zstd::stream::read::Decoder as ZstdDecoder;
 
-use super::gzip::is_bomb;
+use super::packed::is_bomb;
 use super::{Limits, fault, sniff};
 use crate::picture::Fault;
 use schemas::Reason;
@@ -34,10 +35,29 @@ impl Fields {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
     }
 
+    /// The fields of this name alone.
+    pub(super) fn only(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|(key, _)| key == name).cloned().collect())
+    }
+
     /// The media type of a field, in lower case and without its parameters.
     pub(super) fn media_type(&self, name: &str) -> Option<String> {
-        let value = self.get(name)?;
-        Some(value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase())
+        self.media_types(name).next()
+    }
+
+    /// Whether a field of this name says that something is a picture.
+    pub(super) fn says_image(&self, name: &str) -> bool {
+        self.media_types(name).any(|media_type| media_type.starts_with("image/"))
+    }
+
+    /// The media types that all fields of the name give; servers send several, in one field or each
+    /// in its own.
+    fn media_types(&self, name: &str) -> impl Iterator<Item = String> {
+        let fields = self.0.iter().filter(move |(key, _)| key == name);
+        fields.flat_map(|(_, value)| value.split(',')).map(|value| {
+            let media_type = value.split(';').next().unwrap_or(value);
+            media_type.trim_matches([' ', '\t', '"', '\'']).to_ascii_lowercase()
+        })
     }
 }
 
@@ -49,6 +69,15 @@ pub(super) fn status(line: &[u8]) -> Option<u16> {
     words.next()?.parse().ok()
 }
 
+/// Whether a body that begins with `start`, as it is stored, is a picture by its first bytes.
+pub(super) fn begins_like_picture(start: &[u8], fields: &Fields, limits: &Limits) -> bool {
+    if sniff::is_picture(start) {
+        return true;
+    }
+    let start = decoded(Bytes::copy_from_slice(start), fields, limits);
+    start.is_ok_and(|start| sniff::is_picture(&start))
+}
+
 /// Undoes chunks and compression of a body.
 ///
 /// Crawlers often keep the header fields of what they undid themselves, so that a body that is no
@@ -58,7 +87,9 @@ pub(super) fn decoded(body: Bytes, fields: &Fields, limits: &Limits) -> Result<B
         fields.get(field).is_some_and(|value| value.to_ascii_lowercase().contains(what))
     };
     let mut body = body;
-    if says("transfer-encoding", "chunked") && !sniff::is_picture(&body) {
+    // Some crawlers undo chunks but keep the field, others drop the field and keep the chunks.
+    let in_chunks = || chunk_size(&body).is_some_and(|(_, chunk)| sniff::is_picture(chunk));
+    if !sniff::is_picture(&body) && (says("transfer-encoding", "chunked") || in_chunks()) {
         body = without_chunks(&body).unwrap_or(body);
     }
     let codings = fields.get("content-encoding").unwrap_or_default().to_ascii_lowercase();
@@ -78,10 +109,16 @@ pub(super) fn decoded(body: Bytes, fields: &Fields, limits: &Limits) -> Result<B
                 return Err(fault(Reason::Corrupt, "the body's brotli has a forbidden window"));
             }
             "br" => inflated(Decompressor::new(&*body, 4096), &body, limits)?,
+            "zstd" if !body.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) => body,
+            "zstd" => match ZstdDecoder::with_buffer(&*body) {
+                Ok(decoder) => inflated(decoder, &body, limits)?,
+                Err(error) => return Err(fault(Reason::Corrupt, error.to_string())),
+            },
             other => {
                 let other: String = other.chars().take(40).collect();
-                let message =
-                    format!("the body is encoded as {other:?}; gzip, deflate and br are undone");
+                let message = format!(
+                    "the body is encoded as {other:?}; gzip, deflate, br and zstd are undone"
+                );
                 return Err(fault(Reason::Unsupported, message));
             }
         };
@@ -259,9 +296,38 @@ mod tests {
     }
 
     #[test]
+    fn zstd_is_undone() {
+        let packed = zstd::encode_all(PICTURE, 3).unwrap();
+        assert_eq!(decode(packed, &["Content-Encoding: zstd"]).unwrap(), PICTURE);
+        assert_eq!(decode(PICTURE, &["Content-Encoding: zstd"]).unwrap(), PICTURE);
+    }
+
+    #[test]
     fn a_coding_that_is_not_undone_is_named() {
-        let fault = decode(&b"(\xb5/\xfd"[..], &["Content-Encoding: zstd"]).unwrap_err();
+        let fault = decode(&b"what?"[..], &["Content-Encoding: compress"]).unwrap_err();
         assert_eq!(fault.reason, Reason::Unsupported);
-        assert!(fault.message.contains("zstd"), "{}", fault.message);
+        assert!(fault.message.contains("compress"), "{}", fault.message);
+    }
+
+    #[test]
+    fn chunks_that_no_field_tells_of_are_undone() {
+        let body = [b"6\r\nGIF89a\r\n", &b"4\r\n1234\r\n0\r\n\r\n"[..]].concat();
+        assert_eq!(decode(body, &[]).unwrap(), "GIF89a1234");
+        assert_eq!(decode(&b"a\r\ntext"[..], &[]).unwrap(), "a\r\ntext");
+    }
+
+    #[test]
+    fn a_picture_is_said_in_any_field_and_any_way() {
+        let says = |lines: &[&str]| {
+            let mut fields = Fields::default();
+            lines.iter().for_each(|line| fields.push(line.as_bytes()));
+            fields.says_image("content-type")
+        };
+        assert!(says(&["Content-Type: IMAGE/JPG;charset=utf-8"]));
+        assert!(says(&["Content-Type: text/html", "content-type: image/png"]));
+        assert!(says(&["Content-Type: text/plain, \"image/png\""]));
+        assert!(says(&["Content-Type: text/html", "Content-Type:", "\timage/gif"]));
+        assert!(!says(&["Content-Type: text/html; about=image/png", "X-Type: image/png"]));
+        assert!(!says(&[]));
     }
 }

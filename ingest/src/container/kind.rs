@@ -1,66 +1,115 @@
 //! Which archive a file is.
 
-use std::io::Read;
+use super::packed::{self, Packing};
+use super::{sniff, tar, zip};
 
-use flate2::bufread::GzDecoder;
-
-use super::tar;
-
-/// The archives that are read.
+/// The archives that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A tar: ustar, GNU, pax or the old form.
-    Tar,
-    /// A tar in gzip.
-    TarGz,
+    /// A tar: ustar, GNU, pax or the old form; packed as a whole or not.
+    Tar(Packing),
+    /// Records of a web crawl; packed as a whole, one by one, or not.
+    Warc(Packing),
     /// A Parquet file.
     Parquet,
-    /// Records of a web crawl.
-    Warc,
-    /// The same in gzip, in one member or one a record.
-    WarcGz,
+    /// A ZIP.
+    Zip,
+    /// One that is not read, so that it is told of by its own name; and what it is.
+    Unread(&'static str),
 }
+
+/// Names of packed archives, whose content may tell nothing before much of it is unpacked. What
+/// `.lzma` and `.lz` stand for is unpacked as xz is.
+const NAMED: [(&str, Kind); 16] = [
+    (".tar.gz", Kind::Tar(Packing::Gzip)),
+    (".tgz", Kind::Tar(Packing::Gzip)),
+    (".tar.zst", Kind::Tar(Packing::Zstd)),
+    (".tar.zstd", Kind::Tar(Packing::Zstd)),
+    (".tzst", Kind::Tar(Packing::Zstd)),
+    (".tar.xz", Kind::Tar(Packing::Xz)),
+    (".txz", Kind::Tar(Packing::Xz)),
+    (".tar.lzma", Kind::Tar(Packing::Xz)),
+    (".tar.lz", Kind::Tar(Packing::Xz)),
+    (".tar.bz2", Kind::Tar(Packing::Bzip2)),
+    (".tbz2", Kind::Tar(Packing::Bzip2)),
+    (".tbz", Kind::Tar(Packing::Bzip2)),
+    (".warc.gz", Kind::Warc(Packing::Gzip)),
+    (".warc.zst", Kind::Warc(Packing::Zstd)),
+    (".warc.xz", Kind::Warc(Packing::Xz)),
+    (".warc.bz2", Kind::Warc(Packing::Bzip2)),
+];
+
+/// How archives begin that are not read.
+const UNREAD: [(&[u8], &str); 5] = [
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"\x04\x22\x4d\x18", "packed with lz4"),
+    (b"filedesc://", "an ARC file, the form of crawls before WARC"),
+    (b"\x1f\x9d", "packed with compress"),
+];
+
+/// Endings by which these are looked into in folders.
+const UNREAD_ENDINGS: [&str; 8] =
+    [".rar", ".7z", ".tar.lz4", ".tar.z", ".taz", ".arc", ".arc.gz", ".warc.lz4"];
 
 impl Kind {
     /// Bytes of the head that [`Kind::of`] wants; fewer do if the file has no more.
     pub const HEAD: usize = 4096;
 
+    /// Whether the name is that of an archive, by which a file in a folder is looked into.
+    pub fn is_name(name: &str) -> bool {
+        let plain = [".tar", ".parquet", ".warc", ".wet.gz", ".zip"];
+        let packed = NAMED.iter().map(|(ending, _)| ending);
+        plain.iter().chain(packed).chain(&UNREAD_ENDINGS).any(|ending| ends_with(name, ending))
+    }
+
     /// Tells the archive by its first bytes, and by its name only where they can't: where a tar
-    /// has no signature, or gzip gives nothing to look into. None if it is no archive.
+    /// has no signature, or what is packed gives nothing to look into. None if it is no archive.
     pub fn of(head: &[u8], name: &str) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        let named = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
-        if head.starts_with(&[0x1f, 0x8b]) {
-            return match Self::plain(&inflated(head)) {
-                Some(Self::Tar) => Some(Self::TarGz),
-                Some(Self::Warc) => Some(Self::WarcGz),
-                _ if named(&[".tar.gz", ".tgz"]) => Some(Self::TarGz),
-                _ if named(&[".warc.gz"]) => Some(Self::WarcGz),
-                _ => None,
+        if let Some(packing) = Packing::of(head) {
+            return match Self::plain(&packed::head(packing, head)) {
+                Some(Self::Tar(_)) => Some(Self::Tar(packing)),
+                Some(Self::Warc(_)) => Some(Self::Warc(packing)),
+                Some(unread @ Self::Unread(_)) => Some(unread),
+                // What it is packed with is told by content.
+                _ => match Self::named(name) {
+                    Some(Self::Warc(_)) => Some(Self::Warc(packing)),
+                    Some(_) => Some(Self::Tar(packing)),
+                    None => packed::has_dictionary(head).then_some(Self::Warc(packing)),
+                },
             };
         }
         // An empty tar is zeros throughout, and one of no bytes at all was meant to be one.
         let blank = head.iter().all(|&byte| byte == 0);
-        Self::plain(head).or_else(|| (blank && named(&[".tar"])).then_some(Self::Tar))
+        // The directory of a ZIP is at its end, so that anything may stand before it.
+        let is_zip = !blank && ends_with(name, ".zip") && !sniff::is_picture(head);
+        Self::plain(head)
+            .or_else(|| (blank && ends_with(name, ".tar")).then_some(Self::Tar(Packing::Plain)))
+            .or_else(|| is_zip.then_some(Self::Zip))
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        NAMED.iter().find(|(ending, _)| ends_with(name, ending)).map(|&(_, kind)| kind)
     }
 
     fn plain(head: &[u8]) -> Option<Self> {
         if head.starts_with(b"PAR1") || head.starts_with(b"PARE") {
             Some(Self::Parquet)
         } else if head.starts_with(b"WARC/") {
-            Some(Self::Warc)
+            Some(Self::Warc(Packing::Plain))
+        } else if zip::begins(head) {
+            Some(Self::Zip)
         } else if tar::is_header(head) {
-            Some(Self::Tar)
+            Some(Self::Tar(Packing::Plain))
         } else {
-            None
+            let mut unread = UNREAD.iter();
+            unread.find(|(begin, _)| head.starts_with(begin)).map(|&(_, what)| Self::Unread(what))
         }
     }
 }
 
-/// What can be had of the first 512 bytes that the gzip stream stands for.
-fn inflated(head: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // The head is nearly always cut, so that an error at its end says nothing.
-    let _ = GzDecoder::new(head).take(512).read_to_end(&mut bytes);
-    bytes
+/// Whether a name has such an ending and something before it.
+fn ends_with(name: &str, ending: &str) -> bool {
+    let (name, ending) = (name.as_bytes(), ending.as_bytes());
+    name.len() > ending.len() && name[name.len() - ending.len()..].eq_ignore_ascii_case(ending)
 }

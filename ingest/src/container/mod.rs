@@ -1,27 +1,30 @@
 //! Archives → their pictures, one after the other, without unpacking them to disk.
 //!
-//! [`open`] streams the [`Member`]s of a tar, a Parquet file or a WARC from an [`Origin`]. Every
+//! [`open`] streams the [`Member`]s of a tar, a ZIP, a Parquet file or a WARC from an [`Origin`]. Every
 //! member tells the [`Cursor`] from which another call goes on after it; that gives the same
 //! members as reading on would.
 //!
 //! | | members | name | label |
 //! | --- | --- | --- | --- |
-//! | tar | files that are pictures by name or content, and lone files that are nothing known | path | `.cls`, else `label`, `class` or `cls` of the `.json`, else the folder |
+//! | tar, ZIP | files that are pictures by name or content, and lone files that are nothing known | path | `.cls`, else `label`, `class` or `cls` of the `.json`, else the folder |
 //! | Parquet | rows of the column with the bytes | a key, path or address column, else `row N` | a label column |
-//! | WARC | `response` records with status 200 and `resource` records that hold a picture | target URI | none |
+//! | WARC | responses with a status of success, `resource` and `conversion` records that are a picture by content or say so | target URI | none |
 //!
 //! Whatever an archive claims, no more is held than [`Limits`] allow: sizes are checked before
 //! memory is taken, and data that goes on inflating beyond all proportion is given up.
 
 mod error;
-mod gzip;
 mod http;
 mod kind;
+mod packed;
 mod parquet;
+mod passed;
+mod samples;
 mod sniff;
 mod stream;
 mod tar;
 mod warc;
+mod zip;
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -32,10 +35,13 @@ use serde::{Deserialize, Serialize};
 
 pub use error::ContainerError;
 pub use kind::Kind;
+pub use packed::Packing;
+pub use passed::Passed;
 
 use crate::classes::Classes;
 use crate::picture::Fault;
 use schemas::Reason;
+use stream::Stream;
 
 /// One picture of an archive, still encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +61,11 @@ pub struct Member {
 pub struct Cursor {
     /// Members before this place.
     pub members: u64,
-    /// A byte offset into the archive at which reading can begin, or a row of a Parquet file.
+    /// A byte offset into the archive at which reading can begin; a row of a Parquet file, a sample
+    /// of a ZIP.
     pub offset: u64,
-    /// Members to pass over from `offset` on: those of the same WebDataset sample, and in a gzip
-    /// stream all since the last place at which inflating can begin.
+    /// Members to pass over from `offset` on: those of the same WebDataset sample, and in a packed
+    /// archive all since the last place at which unpacking can begin.
     #[serde(default)]
     pub skip: u64,
 }
@@ -129,7 +136,16 @@ impl Origin for Bytes {
 }
 
 /// The members of an archive, in its order; at most one error, which is the last item.
-pub type Members = Box<dyn Iterator<Item = Result<Member, ContainerError>> + Send>;
+pub trait Reader: Iterator<Item = Result<Member, ContainerError>> + Send {
+    /// What was passed over since this was asked last. After each member it is what lies between
+    /// that and the one before, or the place at which reading began.
+    fn passed(&mut self) -> Passed {
+        Passed::default()
+    }
+}
+
+/// The members of an archive of any kind.
+pub type Members = Box<dyn Reader>;
 
 /// Opens the archive at `from`, which is [`Cursor::default`] or a [`Member::next`] of the same.
 ///
@@ -146,19 +162,19 @@ pub fn open(
         return Err(ContainerError::Cursor { offset: from.offset, bytes: origin.bytes() });
     }
     Ok(match kind {
-        Kind::Tar => {
-            Box::new(tar::members(stream::Stream::plain(origin, from.offset)?, from, limits))
+        Kind::Tar(packing) => {
+            let files = tar::Tar::new(Stream::open(origin, packing, from.offset)?);
+            Box::new(samples::members(files, from, limits))
         }
-        Kind::TarGz => {
-            Box::new(tar::members(stream::Stream::gzip(origin, from.offset)?, from, limits))
+        Kind::Warc(packing) => {
+            Box::new(warc::members(Stream::open(origin, packing, from.offset)?, from, limits))
         }
         Kind::Parquet => Box::new(parquet::members(origin, from, limits)?),
-        Kind::Warc => {
-            Box::new(warc::members(stream::Stream::plain(origin, from.offset)?, from, limits))
+        Kind::Zip => {
+            let files = zip::Zip::open(origin, from, limits)?;
+            Box::new(samples::members(files, from, limits))
         }
-        Kind::WarcGz => {
-            Box::new(warc::members(stream::Stream::gzip(origin, from.offset)?, from, limits))
-        }
+        Kind::Unread(what) => return Err(ContainerError::Unread(what)),
     })
 }
 

@@ -19,7 +19,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 
 use self::chunk::{Chunk, Footer};
 use self::columns::{Columns, Label, is_unsigned};
-use super::{ContainerError, Cursor, Limits, Member, Origin, fault, text, too_large};
+use super::{ContainerError, Cursor, Limits, Member, Origin, Reader, fault, text, too_large};
 use crate::caught::caught;
 use crate::picture::Fault;
 use schemas::Reason;
@@ -54,7 +54,7 @@ pub(super) fn members(
     origin: Arc<dyn Origin>,
     from: Cursor,
     limits: &Limits,
-) -> Result<impl Iterator<Item = Result<Member, ContainerError>> + use<>, ContainerError> {
+) -> Result<impl Reader + use<>, ContainerError> {
     let bytes = origin.bytes();
     let damaged = |problem: String| ContainerError::Damaged { offset: bytes, problem };
     let troubles = Troubles::default();
@@ -248,6 +248,8 @@ struct Rows {
     open: Option<Open>,
     ended: bool,
 }
+
+impl Reader for Rows {}
 
 impl Iterator for Rows {
     type Item = Result<Member, ContainerError>;

@@ -1,13 +1,15 @@
-//! An archive as one stream of bytes, plain or inflated, that knows where it stands.
+//! An archive as one stream of bytes, plain or unpacked, that knows where it stands.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
-use super::gzip::Gzip;
+use bytes::Bytes;
+
+use super::packed::{self, Packed, Packing};
 use super::{ContainerError, Origin};
 
 /// Data passed over that is longer than this is sought past, if the archive is plain.
-const SEEK: u64 = 4 << 20;
+pub(super) const SEEK: u64 = 4 << 20;
 
 /// The stored bytes, counted.
 pub(super) struct Source {
@@ -19,7 +21,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    fn new(origin: Arc<dyn Origin>, at: u64) -> Result<Self, ContainerError> {
+    pub(super) fn new(origin: Arc<dyn Origin>, at: u64) -> Result<Self, ContainerError> {
         let reader =
             origin.reader(at).map_err(|source| ContainerError::Io { offset: at, source })?;
         Ok(Self { origin, reader: BufReader::with_capacity(64 << 10, reader), at, failed: false })
@@ -28,6 +30,34 @@ impl Source {
     /// Bytes before the one that is read next.
     pub(super) fn at(&self) -> u64 {
         self.at
+    }
+
+    /// Whether the storage failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The next `bytes`, which are few.
+    pub(super) fn exactly(
+        &mut self,
+        bytes: usize,
+        within: &'static str,
+    ) -> Result<Vec<u8>, ContainerError> {
+        let mut held = vec![0; bytes];
+        match self.read_exact(&mut held) {
+            Ok(()) => Ok(held),
+            Err(error) => Err(self.error(error, within)),
+        }
+    }
+
+    /// Passes over `bytes`.
+    pub(super) fn pass(&mut self, bytes: u64, within: &'static str) -> Result<(), ContainerError> {
+        let passed = io::copy(&mut self.by_ref().take(bytes), &mut io::sink());
+        match passed {
+            Ok(passed) if passed == bytes => Ok(()),
+            Ok(_) => Err(ContainerError::Cut { offset: self.at, within }),
+            Err(error) => Err(self.error(error, within)),
+        }
     }
 
     /// Makes of an error in reading or decoding one that says which it was.
@@ -82,34 +112,40 @@ impl BufRead for Source {
 /// A stream that members are read from.
 pub(super) enum Stream {
     Plain(Box<Source>),
-    Gzip(Box<Gzip>),
+    Packed(Box<Packed>),
 }
 
 impl Stream {
-    /// The bytes of the archive from offset `at` on.
-    pub(super) fn plain(origin: Arc<dyn Origin>, at: u64) -> Result<Self, ContainerError> {
-        Ok(Self::Plain(Box::new(Source::new(origin, at)?)))
-    }
-
-    /// What the gzip members from offset `at` on inflate to.
-    pub(super) fn gzip(origin: Arc<dyn Origin>, at: u64) -> Result<Self, ContainerError> {
-        Ok(Self::Gzip(Box::new(Gzip::new(Source::new(origin, at)?))))
+    /// The bytes that the archive stands for, from those stored at offset `at` on, at which a stream
+    /// of it begins.
+    pub(super) fn open(
+        origin: Arc<dyn Origin>,
+        packing: Packing,
+        at: u64,
+    ) -> Result<Self, ContainerError> {
+        let dictionary = match packing {
+            Packing::Plain => return Ok(Self::Plain(Box::new(Source::new(origin, at)?))),
+            Packing::Zstd => packed::dictionary(&*origin)?,
+            _ => Bytes::new(),
+        };
+        let source = Source::new(origin, at)?;
+        Ok(Self::Packed(Box::new(Packed::new(source, packing, dictionary))))
     }
 
     /// The offset into the stored archive, for messages.
     pub(super) fn at(&self) -> u64 {
         match self {
             Self::Plain(source) => source.at(),
-            Self::Gzip(gzip) => gzip.at(),
+            Self::Packed(packed) => packed.at(),
         }
     }
 
     /// The offset at which another stream would begin with what this one gives next, if there is
-    /// one: everywhere in a plain archive, at the starts of members in gzip.
+    /// one: everywhere in a plain archive, at the starts of streams in a packed one.
     pub(super) fn resume_point(&mut self) -> Result<Option<u64>, ContainerError> {
         match self {
             Self::Plain(source) => Ok(Some(source.at())),
-            Self::Gzip(gzip) => gzip.resume_point(),
+            Self::Packed(packed) => packed.resume_point(),
         }
     }
 
@@ -122,7 +158,7 @@ impl Stream {
                 }
                 Ok(source.reader.buffer())
             }
-            Self::Gzip(gzip) => gzip.fill(),
+            Self::Packed(packed) => packed.fill(),
         }
     }
 
@@ -130,7 +166,7 @@ impl Stream {
     pub(super) fn consume(&mut self, bytes: usize) {
         match self {
             Self::Plain(source) => source.consume(bytes),
-            Self::Gzip(gzip) => gzip.consume(bytes),
+            Self::Packed(packed) => packed.consume(bytes),
         }
     }
 
@@ -151,8 +187,19 @@ impl Stream {
         bytes: u64,
         within: &'static str,
     ) -> Result<Vec<u8>, ContainerError> {
-        self.check(bytes, within)?;
         let mut held = Vec::new();
+        self.take_onto(&mut held, bytes, within)?;
+        Ok(held)
+    }
+
+    /// As [`Stream::take`], put behind what is held already.
+    pub(super) fn take_onto(
+        &mut self,
+        held: &mut Vec<u8>,
+        bytes: u64,
+        within: &'static str,
+    ) -> Result<(), ContainerError> {
+        self.check(bytes, within)?;
         if let Self::Plain(_) = self {
             held.reserve_exact(usize::try_from(bytes).unwrap_or(0));
         }
@@ -167,7 +214,7 @@ impl Stream {
             self.consume(count);
             left -= count as u64;
         }
-        Ok(held)
+        Ok(())
     }
 
     /// The bytes of a picture: as [`Stream::take`], but they may inflate as they like, as they
@@ -177,15 +224,27 @@ impl Stream {
         bytes: u64,
         within: &'static str,
     ) -> Result<Vec<u8>, ContainerError> {
+        let mut body = Vec::new();
+        self.take_body_onto(&mut body, bytes, within)?;
+        Ok(body)
+    }
+
+    /// As [`Stream::take_body`], put behind what is held of it already.
+    pub(super) fn take_body_onto(
+        &mut self,
+        held: &mut Vec<u8>,
+        bytes: u64,
+        within: &'static str,
+    ) -> Result<(), ContainerError> {
         self.trust(true);
-        let body = self.take(bytes, within);
+        let taken = self.take_onto(held, bytes, within);
         self.trust(false);
-        body
+        taken
     }
 
     fn trust(&mut self, trusted: bool) {
-        if let Self::Gzip(gzip) = self {
-            gzip.trust(trusted);
+        if let Self::Packed(packed) = self {
+            packed.trust(trusted);
         }
     }
 

@@ -17,7 +17,7 @@ pub(super) enum Format {
 }
 
 /// What is known by its first bytes and not read: where they stand, the bytes, what they mean.
-const KNOWN: [(usize, &[u8], Reason, &str); 19] = [
+const KNOWN: [(usize, &[u8], Reason, &str); 24] = [
     (0, b"\xff\x0a", Reason::Unsupported, "JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", Reason::Unsupported, "JPEG XL"),
     (0, b"\0\0\0\x0cjP  ", Reason::Unsupported, "JPEG 2000"),
@@ -34,7 +34,12 @@ const KNOWN: [(usize, &[u8], Reason, &str); 19] = [
     (0, b"\x1aE\xdf\xa3", Reason::NotAPicture, "a Matroska or WebM film"),
     (0, b"%PDF", Reason::NotAPicture, "a PDF document"),
     (0, b"PK\x03\x04", Reason::NotAPicture, "a ZIP archive"),
+    (0, b"Rar!\x1a\x07", Reason::NotAPicture, "a RAR archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", Reason::NotAPicture, "a 7z archive"),
     (0, b"\x1f\x8b", Reason::NotAPicture, "a gzip stream"),
+    (0, b"\x28\xb5\x2f\xfd", Reason::NotAPicture, "a zstd stream"),
+    (0, b"\xfd7zXZ\0", Reason::NotAPicture, "an xz stream"),
+    (0, b"BZh", Reason::NotAPicture, "a bzip2 stream"),
     (0, b"version https://git-lfs", Reason::NotAPicture, "a Git LFS pointer"),
     (0, b"\x7fELF", Reason::NotAPicture, "a program"),
 ];

@@ -16,9 +16,6 @@ use crate::container::Kind;
 const HEAD: u64 = 4096;
 /// Remote archives that are looked at at once.
 const LOOKS: usize = 16;
-/// How the names of archives end; what ends otherwise is not looked into on listing a folder.
-const ARCHIVE_ENDINGS: [&str; 7] =
-    [".tar", ".tar.gz", ".tgz", ".parquet", ".warc", ".warc.gz", ".wet.gz"];
 /// How the names of pictures end; a file so named is never taken for a list.
 const PICTURE_ENDINGS: [&str; 12] = [
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff",
@@ -96,7 +93,7 @@ impl<'a> Found<'a> {
         let list::Line { number, text, at, label } = line;
         let is_folder = text.ends_with('/') || at.to_string().ends_with('/');
         let input = Input { at: at.clone(), prefix: Some(text), label };
-        if at.local().is_none() && !is_folder && !ends_with(at.name(), &ARCHIVE_ENDINGS) {
+        if at.local().is_none() && !is_folder && !Kind::is_name(at.name()) {
             self.file(input, 0, What::Loose);
             return Ok(());
         }
@@ -200,7 +197,7 @@ impl<'a> Found<'a> {
                 self.hidden += 1;
             } else if out.as_ref().is_some_and(|out| relative.starts_with(out)) {
                 // What an earlier run made is no picture.
-            } else if ends_with(&relative, &ARCHIVE_ENDINGS) {
+            } else if Kind::is_name(&relative) {
                 archives.push((relative, bytes));
             } else {
                 self.add(Listed { input, relative: relative.into(), bytes, what: What::Loose });
@@ -260,7 +257,7 @@ fn local_file(entry: &DirEntry, root: &Path, input: u32) -> Listed {
         Err(error) => return Listed { input, relative, bytes: 0, what: fault(&error) },
     };
     let name = entry.file_name().to_string_lossy();
-    let what = if ends_with(&name, &ARCHIVE_ENDINGS) {
+    let what = if Kind::is_name(&name) {
         match local_head(entry.path()) {
             Ok(head) => Kind::of(&head, &name).map_or(What::Loose, What::Archive),
             Err(error) => fault(&error),

@@ -19,7 +19,7 @@ use schemas::{Place, Reason};
 use storage::{Address, Storage};
 
 use crate::IngestError;
-use crate::container::{self, ContainerError, Cursor, Limits};
+use crate::container::{self, ContainerError, Cursor, Limits, Passed};
 use crate::picture::{Fault, MemoryBudget, Reserved};
 use crate::source::{Listed, Listing};
 use fetch::Fetcher;
@@ -36,6 +36,8 @@ pub(crate) struct Item {
     /// The class, if the source tells one.
     pub label: Option<String>,
     pub body: Body,
+    /// What archives passed over between the picture before and this one.
+    pub passed: Passed,
     /// Where the stream goes on after it.
     pub after: Place,
     /// How much of the listing, in [`Listed::weight`]s, lies before that place.
@@ -150,14 +152,16 @@ type Sent = Result<(), Gone>;
 
 impl Feed<'_> {
     /// Sends the pictures from `start` on, in order; an error is the last. Ends when nobody takes
-    /// any more.
-    pub fn run(&self, start: Place, items: &Sender<Result<Item, IngestError>>) {
+    /// any more. What archives passed over behind the last picture is given back.
+    pub fn run(&self, start: Place, items: &Sender<Result<Item, IngestError>>) -> Passed {
         std::thread::scope(|scope| {
             let fetcher = Fetcher::new(scope, self.storage, self.limits.member_bytes);
-            let mut way = Way { feed: self, items, done: self.listing.weight_before(start.unit) };
+            let done = self.listing.weight_before(start.unit);
+            let mut way = Way { feed: self, items, done, passed: Passed::default() };
             // Whoever took is gone: there is nobody to tell.
             let _ = way.go(start, fetcher);
-        });
+            way.passed
+        })
     }
 }
 
@@ -167,6 +171,8 @@ struct Way<'a> {
     items: &'a Sender<Result<Item, IngestError>>,
     /// How much of the listing lies before this unit.
     done: u64,
+    /// What archives passed over since the last picture.
+    passed: Passed,
 }
 
 impl Way<'_> {
@@ -190,7 +196,10 @@ impl Way<'_> {
         Ok(())
     }
 
-    fn send(&self, mut item: Result<Item, IngestError>) -> Sent {
+    fn send(&mut self, mut item: Result<Item, IngestError>) -> Sent {
+        if let Ok(item) = &mut item {
+            item.passed = std::mem::take(&mut self.passed);
+        }
         if let Ok(item) = &mut item
             && let Some(fault) = self.class_fault(item.label.as_deref())
         {
@@ -208,7 +217,7 @@ impl Way<'_> {
         Some(Fault { reason: Reason::UnknownClass, message })
     }
 
-    fn loose(&self, unit: u64, listed: &Listed, fetcher: &mut Fetcher<'_, '_>) -> Sent {
+    fn loose(&mut self, unit: u64, listed: &Listed, fetcher: &mut Fetcher<'_, '_>) -> Sent {
         let Feed { listing, room, .. } = *self.feed;
         let most = self.feed.limits.member_bytes;
         let at = listing.address(listed);
@@ -236,36 +245,41 @@ impl Way<'_> {
             name: listing.name(listed),
             label,
             body,
+            passed: Passed::default(),
             after: Place { unit: unit + 1, ..Place::default() },
             done: self.done,
         }))
     }
 
-    fn archive(&self, listed: &Listed, from: Place) -> Sent {
+    fn archive(&mut self, listed: &Listed, from: Place) -> Sent {
         let Feed { storage, listing, .. } = *self.feed;
         let Some(kind) = listed.kind() else { return Ok(()) };
         let at = listing.address(listed);
         let archive = listing.name(listed);
         let origin = Stored { storage: storage.clone(), at: at.clone(), bytes: listed.bytes };
         let cursor = Cursor { members: from.members, offset: from.offset, skip: from.skip };
-        let members = match container::open(kind, Arc::new(origin), cursor, self.feed.limits) {
+        let mut members = match container::open(kind, Arc::new(origin), cursor, self.feed.limits) {
             Ok(members) => members,
             Err(error) => return self.archive_fault(listed, &at, from.unit, error),
         };
         let mut read = 0;
-        for member in members {
+        while let Some(member) = members.next() {
+            self.passed.merge(members.passed());
             let container::Member { name, label, body, next } = match member {
                 Ok(member) => member,
                 Err(error) => return self.archive_fault(listed, &at, from.unit, error),
             };
             let bytes = body.as_ref().map_or(0, |body| body.len() as u64);
             read += bytes;
-            let offset = if kind == container::Kind::Parquet { 0 } else { next.offset };
+            // Of these two the place is no byte.
+            let by_number = matches!(kind, container::Kind::Parquet | container::Kind::Zip);
+            let offset = if by_number { 0 } else { next.offset };
             let taken = take(self.feed.room, bytes);
             self.send(Ok(Item {
                 name: format!("{archive}/{name}"),
                 label,
                 body: Body::Here { body, bytes, taken },
+                passed: Passed::default(),
                 after: Place {
                     unit: from.unit,
                     members: next.members,
@@ -275,13 +289,14 @@ impl Way<'_> {
                 done: self.done + read.max(offset).min(listed.bytes),
             }))?;
         }
+        self.passed.merge(members.passed());
         Ok(())
     }
 
     /// An archive that is damaged is one reject, after what could be had of it. One that could not
     /// be read, though it may be sound, ends the run: what is in it would be lost.
     fn archive_fault(
-        &self,
+        &mut self,
         listed: &Listed,
         at: &Address,
         unit: u64,
@@ -304,6 +319,7 @@ impl Way<'_> {
             name: self.feed.listing.name(listed),
             label: None,
             body: Body::Here { body: Err(fault), bytes: listed.bytes, taken: None },
+            passed: Passed::default(),
             after: Place { unit: unit + 1, ..Place::default() },
             done: self.done + listed.weight(),
         }))

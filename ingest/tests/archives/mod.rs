@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod zip;
+
 use std::io::Write;
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ingest::container::Kind;
+use ingest::container::{Kind, Packing};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression as Codec;
 use parquet::file::properties::WriterProperties;
@@ -25,6 +27,44 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// Packs bytes as one stream.
+pub fn packed(packing: Packing, bytes: &[u8]) -> Vec<u8> {
+    match packing {
+        Packing::Plain => bytes.to_vec(),
+        Packing::Gzip => gzip(bytes),
+        Packing::Zstd => zstd::encode_all(bytes, 3).unwrap(),
+        Packing::Xz => {
+            let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        }
+        Packing::Bzip2 => {
+            let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        }
+    }
+}
+
+/// Records, each in a zstd frame of its own, packed with a dictionary that the first frame holds.
+pub fn warc_zst(records: &[Vec<u8>], packs_dictionary: bool) -> Vec<u8> {
+    let dictionary = b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://a/".repeat(4);
+    let stored = match packs_dictionary {
+        true => packed(Packing::Zstd, &dictionary),
+        false => dictionary.clone(),
+    };
+    let mut bytes = b"\x5d\x2a\x4d\x18".to_vec();
+    bytes.extend((stored.len() as u32).to_le_bytes());
+    bytes.extend(stored);
+    for record in records {
+        let mut encoder =
+            zstd::stream::write::Encoder::with_dictionary(Vec::new(), 3, &dictionary).unwrap();
+        encoder.write_all(record).unwrap();
+        bytes.extend(encoder.finish().unwrap());
+    }
+    bytes
 }
 
 pub fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
@@ -132,22 +172,46 @@ pub fn small_parquet(codec: Codec) -> Vec<u8> {
     )
 }
 
+/// A ZIP with the files of [`small_tar`], but for one whose label lies elsewhere in it.
+pub fn small_zip() -> Vec<u8> {
+    use zip::{Method, Zip};
+    let mut zip = Zip::default();
+    zip.folder("train/");
+    zip.file("train/cat/0001.jpg", &picture(1), Method::Store);
+    zip.file("train/cat/._0001.jpg", b"not this", Method::Store);
+    zip.described("train/cat/0002.jpg", &picture(2));
+    zip.file("train/cat/0002.seg.png", &picture(3), Method::Bzip2);
+    zip.file("train/page.html", b"<!doctype html>", Method::Deflate);
+    zip.file("train/cat/0001.cls", b"7\n", Method::Deflate);
+    zip.file("0004.jpg", &picture(4), Method::Xz);
+    zip.file("0005", &picture(5), Method::Zstd);
+    zip.end()
+}
+
 /// An archive of every kind, in every form that differs in how it is read.
 pub fn all() -> Vec<(Kind, Bytes)> {
     let (tar, records) = (small_tar(), records());
     let each: Vec<u8> = records.iter().flat_map(|record| gzip(record)).collect();
-    // In two gzip members, of which the second begins with a sample.
-    let halves = [gzip(&tar[..8 * 512]), gzip(&tar[8 * 512..])].concat();
+    // In two streams, of which the second begins with a sample.
+    let halves = |packing| {
+        let (first, second) = tar.split_at(8 * 512);
+        [packed(packing, first), packed(packing, second)].concat()
+    };
     [
-        (Kind::Tar, tar.clone()),
-        (Kind::TarGz, gzip(&tar)),
-        (Kind::TarGz, halves),
-        (Kind::Warc, records.concat()),
-        (Kind::WarcGz, each),
-        (Kind::WarcGz, gzip(&records.concat())),
+        (Kind::Tar(Packing::Plain), tar.clone()),
+        (Kind::Tar(Packing::Gzip), gzip(&tar)),
+        (Kind::Tar(Packing::Gzip), halves(Packing::Gzip)),
+        (Kind::Warc(Packing::Plain), records.concat()),
+        (Kind::Warc(Packing::Gzip), each),
+        (Kind::Warc(Packing::Gzip), gzip(&records.concat())),
         (Kind::Parquet, small_parquet(Codec::SNAPPY)),
         (Kind::Parquet, small_parquet(Codec::GZIP(Default::default()))),
         (Kind::Parquet, small_parquet(Codec::ZSTD(Default::default()))),
+        (Kind::Tar(Packing::Zstd), halves(Packing::Zstd)),
+        (Kind::Tar(Packing::Xz), halves(Packing::Xz)),
+        (Kind::Tar(Packing::Bzip2), halves(Packing::Bzip2)),
+        (Kind::Warc(Packing::Zstd), warc_zst(&records, false)),
+        (Kind::Zip, small_zip()),
     ]
     .map(|(kind, bytes)| (kind, bytes.into()))
     .into()

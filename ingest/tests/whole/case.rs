@@ -20,6 +20,8 @@ use schemas::ShardLayout;
 use storage::Address;
 use tempfile::TempDir;
 
+use crate::archives::zip::{Method, Zip};
+
 pub struct Case {
     folder: TempDir,
 }
@@ -40,13 +42,14 @@ impl Case {
         for (name, bytes) in members(40..44, "elk") {
             case.put(&format!("listed/{name}"), bytes);
         }
+        case.put("part.zip", zip(&members(60..65, "yak")));
         case.put("list.txt", "listed/elk/40.png\nlisted/elk/41.png\nlisted/elk/43.png\n");
         case
     }
 
     /// The names of what [`Self::mixed`] has.
-    pub const SOURCES: [&str; 6] =
-        ["raw", "part.tar", "part.tar.gz", "rows.parquet", "crawl.warc.gz", "list.txt"];
+    pub const SOURCES: [&str; 7] =
+        ["raw", "part.tar", "part.tar.gz", "rows.parquet", "crawl.warc.gz", "part.zip", "list.txt"];
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -196,11 +199,23 @@ pub fn parquet(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     file
 }
 
-/// Responses with the pictures, each a gzip member as Common Crawl has them.
+pub fn zip(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut zip = Zip::default();
+    for (name, bytes) in members {
+        zip.file(name, bytes, Method::Deflate);
+    }
+    zip.end()
+}
+
+/// Responses with the pictures, and a page before each and behind the last, each a gzip member as
+/// Common Crawl has them.
 pub fn warc(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut file = Vec::new();
-    for (name, bytes) in members {
-        let mut http = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n".to_vec();
+    let page = ("page.html".to_owned(), b"<html>".to_vec());
+    let with_pages = members.iter().flat_map(|member| [&page, member]).chain([&page]);
+    for (name, bytes) in with_pages {
+        let kind = if name == "page.html" { "text/html" } else { "image/png" };
+        let mut http = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n").into_bytes();
         http.extend(bytes);
         let mut record = format!(
             "WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://crawled/{name}\r\n\

@@ -16,7 +16,7 @@ fn a_program_that_was_killed_again_and_again_leaves_the_same_bytes() {
     let kills = std::env::var("INGEST_KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let case = Case::mixed();
     let first = [&["raw", "part.tar.gz", "rows.parquet", "--out"][..], &[""]].concat();
-    let more = ["part.tar", "crawl.warc.gz", "list.txt", "--append", "--out", ""];
+    let more = ["part.tar", "crawl.warc.gz", "part.zip", "list.txt", "--append", "--out", ""];
     let command = |sources: &[&str], out: &str| {
         let args: Vec<_> =
             sources.iter().map(|&arg| if arg.is_empty() { out } else { arg }).collect();

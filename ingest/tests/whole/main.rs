@@ -4,6 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod append;
+// Of its writers only some are of use here.
+#[allow(dead_code)]
+#[path = "../archives/mod.rs"]
+mod archives;
 mod case;
 mod classes;
 mod codebook;

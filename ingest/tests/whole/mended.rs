@@ -127,8 +127,15 @@ fn sources_that_moved_are_read_where_they_are_now() {
     let few = repair(&Storage::local(), &settings(&case, &["moved-raw"]), &Silent);
     let few = few.unwrap_err().to_string();
     assert!(few.contains("--from: 1 source,") && few.contains("part.tar"), "{few}");
-    let from =
-        ["moved-raw", "moved-part.tar", "part.tar.gz", "rows.parquet", "crawl.warc.gz", "list.txt"];
+    let from = [
+        "moved-raw",
+        "moved-part.tar",
+        "part.tar.gz",
+        "rows.parquet",
+        "crawl.warc.gz",
+        "part.zip",
+        "list.txt",
+    ];
     repair(&Storage::local(), &settings(&case, &from), &Silent).unwrap();
     assert!(case.files("out") == before);
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ingest::container::Packing;
 use ingest::read::ShardSet;
 use ingest::repair::{Repair, repair};
 use ingest::verify::verify;
@@ -11,7 +12,8 @@ use storage::testing::{
 };
 use storage::{Address, Storage, StorageOptions};
 
-use crate::case::{Case, members, parquet, picture, tar, told, warc};
+use crate::archives::packed;
+use crate::case::{Case, members, parquet, picture, tar, told, warc, zip};
 
 /// A folder of pictures and archives, here and in the bucket.
 fn crawl(storage: &Storage, bucket: &Address) -> Case {
@@ -22,6 +24,8 @@ fn crawl(storage: &Storage, bucket: &Address) -> Case {
     case.put("crawl/broken.jpg", "<html>");
     case.put("crawl/part.tar", tar(&members(18..27, "dog")));
     case.put("crawl/rows.parquet", parquet(&members(30..36, "fox")));
+    case.put("crawl/part.zip", zip(&members(50..56, "yak")));
+    case.put("crawl/part.tar.zst", packed(Packing::Zstd, &tar(&members(60..64, "elk"))));
     case.put("crawl/crawl.warc.gz", warc(&members(38..43, "owl")));
     let root = case.path("crawl");
     for entry in walkdir::WalkDir::new(&root).into_iter().flatten() {
@@ -93,7 +97,7 @@ fn run_between(from: &dyn StoreServer, to: &dyn StoreServer) {
     let storage = Storage::new(reaching(&[(from, from.endpoint()), (to, to.endpoint())])).unwrap();
     let case = crawl(&storage, &from.address("crawl"));
     let whole = case.run(&["crawl"], "local");
-    assert_eq!((whole.part.accepted, whole.manifest.rejected), (11 + 9 + 6 + 5, 1));
+    assert_eq!((whole.part.accepted, whole.manifest.rejected), (11 + 9 + 6 + 5 + 6 + 4, 1));
 
     let [first, second] = &proxies;
     let settings = Settings {
@@ -154,7 +158,7 @@ fn a_bucket_is_reached_by_tls_where_its_certificate_is_trusted() {
     assert!(!success && said.contains("SSL_CERT_FILE"), "{said}");
     assert!(said.contains("certificate is not trusted"), "{said}");
     let (success, said) = ingest(Some("trusted.pem"));
-    assert!(said.contains("31 accepted, 1 rejected"), "{success} {said}");
+    assert!(said.contains("41 accepted, 1 rejected"), "{success} {said}");
     same_as_local(&storage, &server.address("shards"), &case.path("local"));
 }
 

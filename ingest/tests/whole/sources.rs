@@ -1,19 +1,22 @@
 //! What sources there are, and what becomes of their pictures.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
+use ingest::container::Packing;
 use ingest::read::ShardSet;
-use ingest::{IngestError, Silent, run};
+use ingest::{IngestError, Progress, Silent, run};
 use schemas::Reason;
 
-use crate::case::{Case, gzip, members, picture, tar};
+use crate::archives::packed;
+use crate::case::{Case, gzip, members, picture, tar, warc, zip};
 
 #[test]
 fn every_kind_of_source_gives_its_pictures() {
     let case = Case::mixed();
     let summary = case.run(&Case::SOURCES, "out");
     let raw = case.run(&["raw"], "raw-alone");
-    let archived = 9 + 7 + 8 + 6 + 3;
+    let archived = 9 + 7 + 8 + 6 + 5 + 3;
     assert_eq!(summary.part.accepted, raw.part.accepted + archived);
     assert_eq!(summary.part.rejected, raw.part.rejected);
     assert_eq!(summary.manifest.rows, summary.part.accepted);
@@ -30,7 +33,7 @@ fn every_kind_of_source_gives_its_pictures() {
     ] {
         assert!(names.contains(&name), "{name}: {names:#?}");
     }
-    for class in ["cat", "dog", "fox", "elk"] {
+    for class in ["cat", "dog", "fox", "elk", "yak"] {
         let index = summary.manifest.classes.iter().position(|other| other == class).unwrap();
         let rows = rows.iter().filter(|row| row.label.as_deref() == Some(class)).count();
         assert_eq!(summary.manifest.class_pictures[index], rows as u64, "{class}");
@@ -43,6 +46,57 @@ fn every_kind_of_source_gives_its_pictures() {
         assert_eq!((&row.picture, &row.cells), (&twin.picture, &twin.cells));
         assert!(row.source.starts_with("part.tar/cat/"), "{}", row.source);
     }
+}
+
+#[test]
+fn responses_that_are_no_pictures_are_counted_however_often_a_run_is_stopped() {
+    let case = Case::empty();
+    // Five are a shard: the last page lies behind a full one.
+    case.put("crawl.warc.gz", warc(&members(0..10, "owl")));
+    let summary = case.run(&["crawl.warc.gz"], "out");
+    assert_eq!(summary.passed.kinds(), [("text/html", 11)]);
+    assert_eq!((summary.part.accepted, summary.part.shards), (10, 2));
+    let passed = &summary.manifest.parts[0].passed;
+    assert_eq!(
+        passed.iter().map(|(kind, &n)| (&**kind, n)).collect::<Vec<_>>(),
+        [("text/html", 11)]
+    );
+    assert_eq!(case.run(&["crawl.warc.gz"], "out").passed, summary.passed, "of a finished run");
+
+    struct Stop;
+    impl Progress for Stop {
+        fn shard(&self, _: u64) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+    let settings = case.settings(&["crawl.warc.gz"], "stopped");
+    for _ in 0..2 {
+        assert!(matches!(run(&settings, &Stop), Err(IngestError::Stopped)));
+    }
+    run(&settings, &Silent).unwrap();
+    assert!(case.files("stopped") == case.files("out"));
+    let (success, said) = case.ingest(&["crawl.warc.gz", "--out", "said"]);
+    assert!(
+        success && said.contains("11 responses that are no pictures passed over: 11 text/html")
+    );
+}
+
+#[test]
+fn packed_archives_in_a_folder_are_looked_into_by_name() {
+    let case = Case::empty();
+    let packed_tar = |numbers, packing| packed(packing, &tar(&members(numbers, "cat")));
+    case.put("raw/a.tar.zst", packed_tar(0..3, Packing::Zstd));
+    case.put("raw/b.txz", packed_tar(10..13, Packing::Xz));
+    case.put("raw/c.tar.bz2", packed_tar(20..23, Packing::Bzip2));
+    case.put("raw/d.zip", zip(&members(30..33, "dog")));
+    case.put("raw/report.docx", zip(&members(40..43, "media")));
+    case.put("raw/e.7z", b"7z\xbc\xaf\x27\x1c");
+    case.put("raw/f.zip", b"<html>not found</html>");
+    let summary = case.run(&["raw"], "out");
+    assert_eq!(summary.part.accepted, 12);
+    assert_eq!(summary.rejects[&Reason::UnreadArchive], 2);
+    assert_eq!(summary.rejects[&Reason::NotAPicture], 1);
+    assert!(case.rows("out").iter().any(|row| row.source == "b.txz/cat/11.png"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::super::Origin;
-use super::super::gzip::is_bomb;
+use super::super::packed::is_bomb;
 use super::page::{DATA, DATA_V2, DICTIONARY, Page};
 use super::{File, Trouble, Troubles, note};
 

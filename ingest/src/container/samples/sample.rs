@@ -73,6 +73,13 @@ pub(super) fn is_picture_name(name: &str) -> bool {
     extension(name).is_some_and(|extension| PICTURES.contains(&&*extension))
 }
 
+/// WebDataset's key: the path up to the first dot of the file's name.
+pub(in super::super) fn key(path: &str) -> &str {
+    let name = path.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = path[name..].find('.').map_or(path.len(), |dot| name + dot);
+    &path[..dot]
+}
+
 /// The folder in which a path lies; none at the top.
 pub(super) fn folder(name: &str) -> Option<String> {
     let (folders, _) = name.rsplit_once('/')?;
@@ -193,8 +200,8 @@ impl Sample {
 
 fn stray(told: &Told) -> Found {
     let message = format!(
-        "the label `{}` of a picture that does not stand beside it in the tar; put each picture's \
-         files next to each other, as `tar --sort=name` does",
+        "the label `{}` of a picture that does not stand beside it in the archive; put each \
+         picture's files next to each other, as `tar --sort=name` does",
         told.label
     );
     (told.name.clone(), Err(fault(Reason::StrayLabel, message)))
