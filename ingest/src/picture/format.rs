@@ -12,20 +12,19 @@ pub(super) enum Format {
     Jpeg,
     Avif,
     WebP,
-    /// What the crate `image` decodes: PNG, GIF, BMP and TIFF.
+    Tiff,
+    /// What the crate `image` decodes: PNG, GIF and BMP.
     Other(ImageFormat),
 }
 
 /// What is known by its first bytes and not read: where they stand, the bytes, what they mean.
-const KNOWN: [(usize, &[u8], Reason, &str); 24] = [
+const KNOWN: [(usize, &[u8], Reason, &str); 22] = [
     (0, b"\xff\x0a", Reason::Unsupported, "JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", Reason::Unsupported, "JPEG XL"),
     (0, b"\0\0\0\x0cjP  ", Reason::Unsupported, "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", Reason::Unsupported, "JPEG 2000"),
     (0, b"8BPS", Reason::Unsupported, "Photoshop"),
     (0, b"\0\0\x01\0", Reason::Unsupported, "ICO"),
-    (0, b"II+\0", Reason::Unsupported, "BigTIFF"),
-    (0, b"MM\0+", Reason::Unsupported, "BigTIFF"),
     (0, b"qoif", Reason::Unsupported, "QOI"),
     (0, b"DDS ", Reason::Unsupported, "DDS"),
     (0, b"v/1\x01", Reason::Unsupported, "OpenEXR"),
@@ -68,12 +67,16 @@ pub(super) fn tell(head: &[u8]) -> Result<Format, Fault> {
         }
         None => {}
     }
+    // BigTIFF counts 43.
+    if matches!(head, [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..]) {
+        return Ok(Format::Tiff);
+    }
     match image::guess_format(head) {
         Ok(ImageFormat::Jpeg) => return Ok(Format::Jpeg),
         Ok(ImageFormat::WebP) => return Ok(Format::WebP),
-        Ok(
-            format @ (ImageFormat::Png | ImageFormat::Gif | ImageFormat::Bmp | ImageFormat::Tiff),
-        ) => return Ok(Format::Other(format)),
+        Ok(format @ (ImageFormat::Png | ImageFormat::Gif | ImageFormat::Bmp)) => {
+            return Ok(Format::Other(format));
+        }
         _ => {}
     }
     let known = KNOWN

@@ -24,6 +24,7 @@ mod jpeg;
 mod memory;
 mod scale;
 mod still;
+mod tiff;
 mod webp;
 
 use std::fs::File;
@@ -191,6 +192,7 @@ impl Job<'_> {
             Format::Jpeg => jpeg::decode(self)?,
             Format::Avif => avif::decode(self)?,
             Format::WebP => webp::decode(self)?,
+            Format::Tiff => tiff::decode(self)?,
             Format::Other(format) => still::decode(self, format)?,
         };
         let Decoded { rgb, orientation, size, reduced, cut_short, mut memory } = decoded;

@@ -1,11 +1,10 @@
-//! PNG, GIF, BMP and TIFF, through the crate `image`.
+//! PNG, GIF and BMP, through the crate `image`.
 
 use std::borrow::Cow;
 
 use image::codecs::bmp::BmpDecoder;
 use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
-use image::codecs::tiff::TiffDecoder;
 use image::error::ImageError;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, Limits};
@@ -34,7 +33,6 @@ pub(super) fn decode(job: &Job<'_>, format: ImageFormat) -> Result<Decoded, Faul
         ImageFormat::Png => Box::new(PngDecoder::with_limits(bytes, limits).map_err(fault)?),
         ImageFormat::Gif => Box::new(GifDecoder::new(bytes).map_err(fault)?),
         ImageFormat::Bmp => Box::new(BmpDecoder::new(bytes).map_err(fault)?),
-        ImageFormat::Tiff => Box::new(TiffDecoder::new(bytes).map_err(fault)?),
         other => {
             return Err(Fault::new(Reason::Unsupported, format!("a file of format {other:?}")));
         }

@@ -10,6 +10,7 @@ use super::make::{
     zlib,
 };
 use super::settings;
+use super::tiff_file::{FORMS, Form, PLAIN, Page, file, tag};
 
 /// Decodes with 256 MiB of memory.
 fn decode(bytes: &[u8]) -> Result<Picture, Fault> {
@@ -126,6 +127,83 @@ fn a_deflate_bomb_in_a_tiff_gives_no_more_than_its_picture() {
     let mut endless = entries(64, 64);
     endless[5].2 = 1 << 30;
     assert!(decode(&tiff(&endless, &bomb)).is_err());
+}
+
+#[test]
+fn tiffs_of_either_form_that_ask_for_much_are_refused() {
+    for form in FORMS {
+        let page = |size| Page::new(form, size, 1, &[8]).short(tag::COMPRESSION, &[8]);
+        let strip = |size| page(size).strip(deflated_zeros());
+        refused(&strip((65_500, 65_500)).file(), Reason::TooLarge);
+        refused(&strip((u32::MAX, 16)).file(), Reason::TooLarge);
+        refused(&strip((64, 64)).long(tag::WIDTH, 0).file(), Reason::Corrupt);
+        // A small picture in vast tiles, of which only what is needed is unpacked.
+        let tiles = page((64, 64)).tiles((1 << 20, 1 << 20), vec![deflated_zeros()]);
+        refused(&tiles.file(), Reason::TooLarge);
+        let tiles = page((64, 64)).tiles((u32::MAX, u32::MAX), vec![deflated_zeros()]);
+        refused(&tiles.file(), Reason::Corrupt);
+        let tiles = page((64, 64)).tiles((4096, 8192), vec![deflated_zeros()]);
+        refused(&tiles.file(), Reason::OneColour);
+        // More samples than memory, and values of which the file has a few.
+        let many = Page::new(form, (8000, 8000), 1, &[64; 64]).strip(vec![0; 1000]);
+        refused(&many.file(), Reason::TooLarge);
+        refused(&strip((64, 64)).long(tag::SAMPLES, 1 << 31).file(), Reason::Unsupported);
+        let mut few = strip((64, 64)).file();
+        let counts =
+            [&form.number(u64::from(tag::STRIP_COUNTS), 2)[..], &form.number(4, 2)].concat();
+        if let Some(at) = few.windows(4).position(|bytes| bytes == counts) {
+            few[at + 4..at + 8].fill(0xff);
+            refused(&few, Reason::OneColour);
+        }
+    }
+}
+
+#[test]
+fn a_tiff_whose_directories_go_round_ends() {
+    let thumbnail = |form: Form| {
+        let pixels = (0..400).map(|at| (at % 251) as u8).collect();
+        Page::new(form, (20, 20), 1, &[8]).long(tag::SUBFILE, 1).strip(pixels)
+    };
+    for form in FORMS {
+        let mut bytes = file(&[thumbnail(form), thumbnail(form)]);
+        let place = if form.big { 8 } else { 4 };
+        let (end, first) = (bytes.len(), bytes[place..2 * place].to_vec());
+        bytes[end - place..].copy_from_slice(&first);
+        assert_eq!(decode(&bytes).unwrap().size, (20, 20));
+        // A directory of as many entries as can be told.
+        bytes.truncate(2 * place);
+        bytes.extend([0xff; 30]);
+        bytes[place..]
+            .copy_from_slice(&[&form.number(2 * place as u64, place)[..], &[0xff; 30]].concat());
+        refused(&bytes, Reason::Corrupt);
+    }
+}
+
+#[test]
+fn a_picture_in_a_tiff_may_not_be_larger_than_its_strip() {
+    let vast = make::jpeg(&textured(2000, 2000));
+    let small = Page::new(PLAIN, (64, 64), 6, &[8; 3]).short(tag::COMPRESSION, &[7]);
+    refused(&small.clone().strip(vast.clone()).file(), Reason::Corrupt);
+    refused(&small.clone().short(tag::COMPRESSION, &[6]).strip(vast).file(), Reason::Corrupt);
+    let mut empty = make::jpeg(&slopes());
+    let frame = empty.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    empty[frame + 5..frame + 9].copy_from_slice(&[0xff; 4]);
+    refused(&small.strip(empty).file(), Reason::Corrupt);
+    let vast = encoded(textured(2000, 2000), ImageFormat::WebP);
+    let small = Page::new(PLAIN, (64, 64), 2, &[8; 3]).short(tag::COMPRESSION, &[50001]);
+    refused(&small.strip(vast).file(), Reason::Corrupt);
+}
+
+#[test]
+fn dictionaries_and_windows_without_end_take_no_memory() {
+    let page = |code, strip| {
+        Page::new(PLAIN, (64, 64), 1, &[8]).short(tag::COMPRESSION, &[code]).strip(strip)
+    };
+    // XZ with a dictionary of almost 4 GiB, and Zstandard with a window of 2 GiB.
+    let xz = b"\xfd7zXZ\0\0\0----\x02\0\x21\x01\x27----\0\0\0\x01\x0f\xff".to_vec();
+    refused(&page(34925, [xz, vec![7; 5000]].concat()).file(), Reason::OneColour);
+    let zstd = b"\x28\xb5\x2f\xfd\0\xa8".to_vec();
+    refused(&page(50000, [zstd, vec![7; 5000]].concat()).file(), Reason::Corrupt);
 }
 
 #[test]

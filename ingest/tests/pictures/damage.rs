@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::make::{self, encoded, inks, jpeg_of, slopes};
 use super::settings;
+use super::tiff_file::{FORMS, PLAIN, Page, channel, tag};
 
 /// A whole file of every kind.
 fn corpus() -> Vec<(&'static str, Vec<u8>)> {
@@ -24,7 +25,46 @@ fn corpus() -> Vec<(&'static str, Vec<u8>)> {
         encoder.add_icc_profile(&p3).unwrap();
         encoder.set_restart_interval(3);
     });
-    vec![
+    let size = rgb.dimensions();
+    let of = |code| Page::new(PLAIN, size, 2, &[8; 3]).short(tag::COMPRESSION, &[code]);
+    let tables = of(7).short(tag::PHOTOMETRIC, &[6]).strip(make::jpeg(&rgb));
+    let planes = (0..3).map(|at| channel(&rgb, at)).collect();
+    let map: Vec<u16> = (0..768).map(|at| at * 80).collect();
+    let pages = [
+        of(1).short(tag::PLANAR, &[2]).strips(100, planes),
+        of(5).short(tag::PREDICTOR, &[2]).strip(
+            weezl::encode::Encoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8)
+                .encode(rgb.as_raw())
+                .unwrap(),
+        ),
+        tables,
+        of(50000).strip(zstd::encode_all(&rgb.as_raw()[..], 3).unwrap()),
+        of(50001).strip(encoded(rgb.clone(), ImageFormat::WebP)),
+        of(1).short(tag::PHOTOMETRIC, &[6]).strip(rgb.as_raw().clone()),
+        of(1).short(tag::PHOTOMETRIC, &[8]).strip(rgb.as_raw().clone()),
+        Page::new(PLAIN, size, 3, &[8]).short(tag::COLOR_MAP, &map).strip(channel(&rgb, 0)),
+        Page::new(FORMS[3], (300, 100), 0, &[1])
+            .short(tag::COMPRESSION, &[4])
+            .strip(super::tiff_codecs::fax4(&super::tiff_codecs::drawing(300, 100))),
+        Page::new(FORMS[1], (300, 100), 0, &[1])
+            .short(tag::COMPRESSION, &[3])
+            .long(tag::T4_OPTIONS, 1)
+            .strip(super::tiff_codecs::fax3(&super::tiff_codecs::drawing(300, 100), true, false)),
+    ];
+    let names = [
+        "planar tiff",
+        "lzw tiff",
+        "jpeg tiff",
+        "zstd tiff",
+        "webp tiff",
+        "ycbcr tiff",
+        "lab tiff",
+        "palette tiff",
+        "fax4 tiff",
+        "fax3 tiff",
+    ];
+    let tiffs = names.into_iter().zip(pages.iter().map(Page::file));
+    let others = vec![
         ("jpeg", make::jpeg(&rgb)),
         ("progressive jpeg", make::progressive(&rgb)),
         ("profiled jpeg", profiled),
@@ -46,7 +86,9 @@ fn corpus() -> Vec<(&'static str, Vec<u8>)> {
         ("animated webp", super::webp::animation()),
         ("jpeg of finer chroma", super::jpegs::finer_chroma(&rgb)),
         ("lossless jpeg", super::jpegs::lossless(&rgb)),
-    ]
+        ("lzma tiff", include_bytes!("lzma.tif").to_vec()),
+    ];
+    others.into_iter().chain(tiffs).collect()
 }
 
 #[test]

@@ -14,6 +14,9 @@ mod make;
 mod profiles;
 mod reasons;
 mod scaled;
+mod tiff_codecs;
+mod tiff_file;
+mod tiff_samples;
 mod webp;
 
 use image::RgbImage;

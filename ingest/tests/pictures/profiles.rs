@@ -81,7 +81,7 @@ fn a_broken_or_foreign_profile_is_passed_over() {
 
 /// The profile of a press: white paper, black where there is key ink, and a grey of L = 50 for
 /// whatever other inks there are in full. A table of two steps an ink (ICC.1:2010, 10.10).
-fn press() -> Vec<u8> {
+pub fn press() -> Vec<u8> {
     let mut table = b"mft1\0\0\0\0\x04\x03\x02\0".to_vec();
     for place in 0..9 {
         table.extend((if place % 4 == 0 { 0x1_0000u32 } else { 0 }).to_be_bytes());
