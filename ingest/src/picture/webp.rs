@@ -62,6 +62,12 @@ pub(super) fn decode(job: &Job<'_>) -> Result<Decoded, Fault> {
     })
 }
 
+/// Checks that the first frame of a whole file lies within a picture of this size, on which the
+/// decoder relies.
+pub(super) fn check_frames(file: &[u8], size: (u32, u32)) -> Result<(), Fault> {
+    Frame::find(file.get(12..).unwrap_or_default())?.check_place(size)
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Chunk<'a> {
     name: &'a [u8; 4],
