@@ -12,10 +12,11 @@ use storage::{Address, Notice, StorageOptions};
 
 /// Turns pictures into Parquet shards for masked image modeling.
 ///
-/// The pictures lie in folders (at any depth), tar and ZIP archives, Parquet files, WARC files, or
-/// text files that list any of these; all can be mixed, and each may be a local path or an s3://,
-/// gs://, az:// or http(s):// address. Tar and WARC may be packed with gzip, zstd, xz or bzip2. A
-/// run that was stopped goes on where it was with the same command, and gives the same bytes.
+/// The pictures lie in folders (at any depth), tar and ZIP archives, Parquet files, WARC files, at
+/// the addresses of a list (Parquet, CSV or JSON lines with a column of them), or in text files that
+/// list any of these; all can be mixed, and each may be a local path or an s3://, gs://, az:// or
+/// http(s):// address. Tar and WARC may be packed with gzip, zstd, xz or bzip2. A run that was
+/// stopped goes on where it was with the same command, and gives the same bytes.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
@@ -149,9 +150,13 @@ pub struct IngestArgs {
     /// Column of Parquet sources that holds the pictures [default: found by name and content].
     #[arg(long, value_name = "NAME", help_heading = "Reading the sources")]
     pub image_column: Option<String>,
-    /// Column of Parquet sources that holds the classes [default: found by name].
+    /// Column of Parquet sources and lists that holds the classes [default: found by name].
     #[arg(long, value_name = "NAME", help_heading = "Reading the sources")]
     pub label_column: Option<String>,
+    /// Column of lists that holds the pictures' addresses; in a CSV without a row of names its
+    /// number, from 1 [default: found by name and content].
+    #[arg(long, value_name = "NAME", help_heading = "Reading the sources")]
+    pub url_column: Option<String>,
     #[command(flatten)]
     pub store: StoreArgs,
 
@@ -327,6 +332,7 @@ impl IngestArgs {
             follow_links: args.follow_links,
             image_column: args.image_column,
             label_column: args.label_column,
+            url_column: args.url_column,
             classes: None,
             codebooks,
             ingest: IngestSettings {

@@ -166,6 +166,11 @@ pub enum IngestError {
         "no file found under {0} (hidden files are passed over); give folders, archives or lists of pictures"
     )]
     NothingFound(String),
+    /// Lists of rejects have nothing that could not be had.
+    #[error(
+        "none of the {0} entries of {1} can be tried anew: those can whose pictures could not be had, and lie in no archive"
+    )]
+    NothingAnew(u64, String),
     /// Not one picture became a row.
     #[error("none of the {rejected} pictures could be used; {rejects} says why for each")]
     NothingAccepted {

@@ -86,7 +86,7 @@ impl Twin {
                 format!("looks like {other}: the perceptual hashes differ in {distance} bits"),
             ),
         };
-        Ok(Reject { source: cut.name.clone(), bytes: cut.bytes, reason, message })
+        Ok(Reject { source: cut.name.clone(), bytes: cut.bytes, reason, message, label: None })
     }
 }
 

@@ -107,6 +107,16 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
             kinds.join(", ")
         )?;
     }
+    if !summary.not_tried.is_empty() {
+        let all: u64 = summary.not_tried.values().sum();
+        let by_reason: Vec<_> =
+            summary.not_tried.iter().map(|(code, entries)| format!("{code} {entries}")).collect();
+        writeln!(
+            out,
+            "  {all:>6} entries of lists of rejects not tried anew ({})",
+            by_reason.join(", ")
+        )?;
+    }
     if summary.hidden > 0 {
         writeln!(out, "  {:>6} hidden files or folders passed over", summary.hidden)?;
     }

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub follow_links: bool,
     pub image_column: Option<String>,
     pub label_column: Option<String>,
+    #[serde(default)]
+    pub url_column: Option<String>,
     /// The listing's hash in hexadecimal.
     pub listing: String,
     /// Loose pictures and archives in the listing.
@@ -34,6 +36,7 @@ impl Plan {
         for (flag, then, now) in [
             ("--image-column", &earlier.image_column, &self.image_column),
             ("--label-column", &earlier.label_column, &self.label_column),
+            ("--url-column", &earlier.url_column, &self.url_column),
         ] {
             if then != now {
                 let text = |value: &Option<String>| value.clone().unwrap_or("not given".into());
@@ -60,6 +63,7 @@ impl Plan {
             && part.listing == self.listing
             && part.image_column == self.image_column
             && part.label_column == self.label_column
+            && part.url_column == self.url_column
     }
 }
 
@@ -69,6 +73,8 @@ impl Plan {
 pub(crate) fn other_files(listing: &Listing, done: &HashMap<String, Option<u64>>) -> Vec<String> {
     let names: Vec<_> = listing.loose.iter().map(|listed| listing.name(listed)).collect();
     let places: HashMap<_, _> = names.iter().map(String::as_str).zip(0..).collect();
+    // Of a list of addresses the names are not known.
+    let has_lists = listing.archives.iter().any(|listed| listed.list().is_some());
     let archives: HashSet<_> = listing.archives.iter().map(|listed| listing.name(listed)).collect();
     let is_of_archive = |name: &str| {
         let folders = name.match_indices('/').map(|(end, _)| &name[..end]);
@@ -85,7 +91,7 @@ pub(crate) fn other_files(listing: &Listing, done: &HashMap<String, Option<u64>>
                     other.push(name.as_str());
                 }
             }
-            None if is_of_archive(name) => {}
+            None if has_lists || is_of_archive(name) => {}
             None => gone.push(name.as_str()),
         }
     }

@@ -24,7 +24,7 @@ use crate::container::Limits;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
 use crate::picture;
-use crate::run::limits;
+use crate::run::{Columns, limits};
 use crate::set;
 use crate::shard::ClosedShard;
 use crate::source::{self, Listing, Request, Source};
@@ -252,7 +252,8 @@ impl Damaged {
 fn limits_of(manifest: &Manifest, part: &Part) -> Limits {
     let given = manifest.settings.classes.as_ref();
     let classes = given.map(|_| Classes::of_names(manifest.classes.clone()));
-    let columns = (part.image_column.clone(), part.label_column.clone());
+    let Part { image_column, label_column, url_column, .. } = part.clone();
+    let columns = Columns { image: image_column, label: label_column, url: url_column };
     limits(&manifest.settings, columns, classes)
 }
 
@@ -452,6 +453,7 @@ impl<'a> Sources<'a> {
                 out: self.out,
                 seed: self.manifest.settings.seed,
                 follow_links: part.follow_links,
+                limits: &limits_of(self.manifest, part),
             };
             let listing = source::list(self.storage, &request).map_err(|error| match error {
                 IngestError::NoSource(at) => {

@@ -80,7 +80,8 @@ impl<'a> Looker<'a> {
         let picture = match picture {
             Ok(picture) => picture,
             Err(Fault { reason, message }) => {
-                return Ok(Seen::Reject(Reject { source: name, bytes, reason, message }));
+                let label = label.filter(|_| reason.may_pass());
+                return Ok(Seen::Reject(Reject { source: name, bytes, reason, message, label }));
             }
         };
         let source_size = picture.size;

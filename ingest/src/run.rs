@@ -36,6 +36,8 @@ pub struct Summary {
     pub hidden: u64,
     /// Symbolic links and special files that were passed over.
     pub irregular: u64,
+    /// Entries of lists of rejects that were not tried anew, by the codes of their reasons.
+    pub not_tried: BTreeMap<String, u64>,
     /// Pictures that this run looked at; earlier runs did the others.
     pub pictures: u64,
     /// The time this run took.
@@ -50,6 +52,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
     let start = Instant::now();
     settings.check()?;
     let storage = settings.storage()?;
+    let limits = limits(&settings.ingest, Columns::of(settings), settings.classes.clone());
     let sources: Vec<Source> = settings.sources.iter().cloned().map(Source::from).collect();
     let listing = source::list(
         &storage,
@@ -59,11 +62,15 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
             out: &settings.out,
             seed: settings.ingest.seed,
             follow_links: settings.follow_links,
+            limits: &limits,
         },
     )?;
     if listing.is_empty() {
         let all: Vec<_> = sources.iter().map(|source| source.given.as_str()).collect();
-        return Err(IngestError::NothingFound(all.join(", ")));
+        return Err(match &listing.not_tried {
+            None => IngestError::NothingFound(all.join(", ")),
+            Some(passed) => IngestError::NothingAnew(passed.values().sum(), all.join(", ")),
+        });
     }
     let summary = |manifest: Manifest, part: usize, pictures| Summary {
         part: manifest.parts[part].clone(),
@@ -72,6 +79,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
         manifest,
         hidden: listing.hidden,
         irregular: listing.irregular,
+        not_tried: listing.not_tried.clone().unwrap_or_default(),
         pictures,
         time: start.elapsed(),
     };
@@ -81,7 +89,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
         Found::Open(work) => work,
     };
 
-    let (tally, pictures) = make_shards(settings, &storage, &listing, &work, progress)?;
+    let (tally, pictures) = make_shards(settings, &storage, (&listing, &limits), &work, progress)?;
     let manifest = manifest(&work, &tally, settings.classes.as_ref())?;
     if manifest.rows == 0 {
         return Err(IngestError::NothingAccepted {
@@ -107,6 +115,7 @@ fn plan(settings: &Settings, sources: &[Source], listing: &Listing) -> Plan {
         follow_links: settings.follow_links,
         image_column: settings.image_column.clone(),
         label_column: settings.label_column.clone(),
+        url_column: settings.url_column.clone(),
         listing: listing.hash.to_hex().to_string(),
         units: (listing.loose.len() + listing.archives.len()) as u64,
     }
@@ -148,7 +157,7 @@ impl Tally {
 fn make_shards(
     settings: &Settings,
     storage: &Storage,
-    listing: &Listing,
+    (listing, limits): (&Listing, &Limits),
     work: &Work,
     progress: &dyn Progress,
 ) -> Result<(Tally, u64), IngestError> {
@@ -184,8 +193,6 @@ fn make_shards(
         &threads,
         progress,
     )?;
-    let columns = (settings.image_column.clone(), settings.label_column.clone());
-    let limits = limits(&settings.ingest, columns, settings.classes.clone());
     progress.begin(listing.weight(), listing.weight_before(start.place.unit));
     let mut finish = |number, closed: Option<ClosedShard>, mut state: ShardState| {
         state.entry = closed.map(ClosedShard::publish).transpose()?;
@@ -200,20 +207,40 @@ fn make_shards(
             ControlFlow::Break(()) => Err(IngestError::Stopped),
         }
     };
-    let behind = maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish)?;
+    let behind = maker.make(listing, limits, start, (&mut known, &mut names), &mut finish)?;
     tally.passed.merge(behind);
     let pictures = tally.pictures - done;
     Ok((tally, pictures))
 }
 
+/// The columns that were named.
+pub(crate) struct Columns {
+    pub image: Option<String>,
+    pub label: Option<String>,
+    pub url: Option<String>,
+}
+
+impl Columns {
+    fn of(settings: &Settings) -> Self {
+        let Settings { image_column, label_column, url_column, .. } = settings;
+        Self { image: image_column.clone(), label: label_column.clone(), url: url_column.clone() }
+    }
+}
+
 /// What the readers of archives may take in.
 pub(crate) fn limits(
     settings: &IngestSettings,
-    (image_column, label_column): (Option<String>, Option<String>),
+    columns: Columns,
     classes: Option<Classes>,
 ) -> Limits {
-    let member_bytes = most_bytes(settings);
-    Limits { member_bytes, image_column, label_column, classes, ..Limits::default() }
+    Limits {
+        member_bytes: most_bytes(settings),
+        image_column: columns.image,
+        label_column: columns.label,
+        url_column: columns.url,
+        classes,
+        ..Limits::default()
+    }
 }
 
 /// The manifest of the set to which the part belongs.
@@ -225,6 +252,7 @@ fn manifest(work: &Work, tally: &Tally, given: Option<&Classes>) -> Result<Manif
         follow_links: work.plan.follow_links,
         image_column: work.plan.image_column.clone(),
         label_column: work.plan.label_column.clone(),
+        url_column: work.plan.url_column.clone(),
         listing: work.plan.listing.clone(),
         first: work.first_picture(),
         pictures: tally.pictures,

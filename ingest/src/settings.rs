@@ -38,8 +38,10 @@ pub struct Settings {
     pub follow_links: bool,
     /// The column of Parquet sources that holds the pictures; found if none is named.
     pub image_column: Option<String>,
-    /// The column of Parquet sources that holds the classes; found if none is named.
+    /// The column of Parquet sources and lists that holds the classes; found if none is named.
     pub label_column: Option<String>,
+    /// The column of lists that holds the addresses; found if none is named.
+    pub url_column: Option<String>,
     /// The only classes that there may be, with their indices; set by [`Self::with_classes`].
     pub classes: Option<Classes>,
     /// The codebooks whose codes are stored, by rising patch; set by [`Self::with_codebooks`].
@@ -69,6 +71,7 @@ impl Settings {
             follow_links: false,
             image_column: None,
             label_column: None,
+            url_column: None,
             classes: None,
             codebooks: vec![],
             ingest: IngestSettings {

@@ -1,5 +1,6 @@
 //! Archives of every kind, sound, cut, damaged and hostile.
 
+mod addresses;
 mod archives;
 #[path = "container/crawls.rs"]
 mod crawls;

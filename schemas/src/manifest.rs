@@ -54,8 +54,11 @@ pub struct Part {
     pub follow_links: bool,
     /// The column of Parquet sources that holds the pictures, if one was named.
     pub image_column: Option<String>,
-    /// The column of Parquet sources that holds the classes, if one was named.
+    /// The column of Parquet sources and lists that holds the classes, if one was named.
     pub label_column: Option<String>,
+    /// The column of lists that holds the addresses, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_column: Option<String>,
     /// BLAKE3, in hexadecimal, of names and sizes of the listed pictures and archives, in order.
     pub listing: String,
     /// The number of its first picture in the set.
@@ -365,6 +368,7 @@ mod tests {
                 follow_links: false,
                 image_column: None,
                 label_column: None,
+                url_column: None,
                 listing: "00".into(),
                 first: 0,
                 pictures: 3,

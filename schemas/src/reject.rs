@@ -33,6 +33,8 @@ pub enum Reason {
     UnreadArchive,
     /// No picture, but the label of one that does not stand beside it in its archive.
     StrayLabel,
+    /// No picture, but a row of a list of addresses that has none, or none that can be fetched.
+    NoAddress,
     /// The bytes are those of another picture.
     Duplicate,
     /// The picture looks like another one.
@@ -59,11 +61,17 @@ impl Reason {
             Self::UnknownClass => "unknown_class",
             Self::UnreadArchive => "unread_archive",
             Self::StrayLabel => "stray_label",
+            Self::NoAddress => "no_address",
             Self::Duplicate => "duplicate",
             Self::NearDuplicate => "near_duplicate",
             Self::OverTime => "over_time",
             Self::DecoderPanic => "decoder_panic",
         }
+    }
+
+    /// Whether the bytes could not be had, so that it may be another time.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Unreadable)
     }
 }
 
@@ -78,6 +86,10 @@ pub struct Reject {
     pub reason: Reason,
     /// A sentence for people.
     pub message: String,
+    /// The class, where the reason [may pass](Reason::may_pass) and the source tells one: who tries
+    /// the picture anew has nothing else to know it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 #[cfg(test)]
@@ -99,6 +111,7 @@ mod tests {
             Reason::UnknownClass,
             Reason::UnreadArchive,
             Reason::StrayLabel,
+            Reason::NoAddress,
             Reason::Duplicate,
             Reason::NearDuplicate,
             Reason::OverTime,

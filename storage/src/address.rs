@@ -149,6 +149,19 @@ impl Address {
         matches!(self.place, Place::Web(_))
     }
 
+    /// The address as a list for everybody may have it, by which it can be found again: an http
+    /// address with its query, which is left out only if it holds a signature or a token.
+    #[must_use]
+    pub fn published(&self) -> String {
+        match &self.place {
+            Place::Web(url) if url.query().is_some() && !is_signed(url) => {
+                let query = url.query().unwrap_or_default();
+                format!("{}?{query}", self.text)
+            }
+            _ => self.text.clone(),
+        }
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.place
     }
@@ -163,6 +176,27 @@ fn shown(url: &Url) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.into()
+}
+
+/// Whether the query lets in who knows it.
+fn is_signed(url: &Url) -> bool {
+    const NAMES: [&str; 10] = [
+        "sig",
+        "token",
+        "password",
+        "secret",
+        "apikey",
+        "api_key",
+        "awsaccesskeyid",
+        "googleaccessid",
+        "key-pair-id",
+        "sharedaccesskey",
+    ];
+    url.query_pairs().any(|(name, _)| {
+        let name = name.to_ascii_lowercase();
+        NAMES.contains(&name.as_str())
+            || ["signature", "credential", "_token", "-token"].iter().any(|end| name.ends_with(end))
+    })
 }
 
 impl FromStr for Address {

@@ -13,6 +13,7 @@
 //! Whatever an archive claims, no more is held than [`Limits`] allow: sizes are checked before
 //! memory is taken, and data that goes on inflating beyond all proportion is given up.
 
+pub mod addresses;
 mod error;
 mod http;
 mod kind;
@@ -80,8 +81,10 @@ pub struct Limits {
     pub page_bytes: u64,
     /// The Parquet column with the pictures' bytes; found by name and content if not given.
     pub image_column: Option<String>,
-    /// The Parquet column with the labels; found by name if not given.
+    /// The column with the labels of a Parquet file or a list; found by name if not given.
     pub label_column: Option<String>,
+    /// The column with the addresses of a list; found by name and content if not given.
+    pub url_column: Option<String>,
     /// The only classes that a picture may have; none allows all.
     pub classes: Option<Classes>,
 }
@@ -94,6 +97,7 @@ impl Default for Limits {
             page_bytes: 1 << 30,
             image_column: None,
             label_column: None,
+            url_column: None,
             classes: None,
         }
     }

@@ -3,6 +3,7 @@
 //! Rows are read one at a time from the columns' pages, so that what is held is a page of each
 //! column and one picture, whatever the row groups' size.
 
+pub(super) mod addresses;
 mod chunk;
 mod columns;
 mod page;
@@ -55,34 +56,10 @@ pub(super) fn members(
     from: Cursor,
     limits: &Limits,
 ) -> Result<impl Reader + use<>, ContainerError> {
-    let bytes = origin.bytes();
-    let damaged = |problem: String| ContainerError::Damaged { offset: bytes, problem };
-    let troubles = Troubles::default();
-    let footer = Footer { origin: Arc::clone(&origin), troubles: Arc::clone(&troubles) };
-    let metadata = caught(|| ParquetMetaDataReader::new().parse_and_finish(&footer))
-        .map_err(|panic| damaged(format!("its metadata can't be read: {panic}")))?;
-    let metadata = match (metadata, noted(&troubles)) {
-        (Ok(metadata), _) => metadata,
-        (Err(_), Some(Trouble::Io(source))) => {
-            return Err(ContainerError::Io { offset: bytes, source });
-        }
-        (Err(error), _) => return Err(damaged(format!("its metadata can't be read: {error}"))),
-    };
-
-    let mut rows: u64 = 0;
-    for group in metadata.row_groups() {
-        let more = u64::try_from(group.num_rows()).ok();
-        rows = more.and_then(|more| rows.checked_add(more)).unwrap_or(u64::MAX);
-    }
-    // A row that holds anything, an address say, takes a byte.
-    if rows > bytes {
-        return Err(damaged(format!("it claims {rows} rows in {bytes} bytes")));
-    }
+    let (mut file, rows) = File::open(origin, limits)?;
     if from.offset > rows {
-        return Err(ContainerError::Cursor { offset: from.offset, bytes });
+        return Err(ContainerError::Cursor { offset: from.offset, bytes: file.origin.bytes() });
     }
-
-    let mut file = File { origin, metadata, limits: limits.clone(), troubles };
     let columns = if rows == 0 { None } else { Some(Columns::find(&mut file)?) };
     let (mut group, mut first) = (0, 0);
     while let Some(rows) = file.rows_of(group)
@@ -104,6 +81,34 @@ struct File {
 }
 
 impl File {
+    /// Opens a file; how many rows it has.
+    fn open(origin: Arc<dyn Origin>, limits: &Limits) -> Result<(Self, u64), ContainerError> {
+        let bytes = origin.bytes();
+        let damaged = |problem: String| ContainerError::Damaged { offset: bytes, problem };
+        let troubles = Troubles::default();
+        let footer = Footer { origin: Arc::clone(&origin), troubles: Arc::clone(&troubles) };
+        let metadata = caught(|| ParquetMetaDataReader::new().parse_and_finish(&footer))
+            .map_err(|panic| damaged(format!("its metadata can't be read: {panic}")))?;
+        let metadata = match (metadata, noted(&troubles)) {
+            (Ok(metadata), _) => metadata,
+            (Err(_), Some(Trouble::Io(source))) => {
+                return Err(ContainerError::Io { offset: bytes, source });
+            }
+            (Err(error), _) => return Err(damaged(format!("its metadata can't be read: {error}"))),
+        };
+
+        let mut rows: u64 = 0;
+        for group in metadata.row_groups() {
+            let more = u64::try_from(group.num_rows()).ok();
+            rows = more.and_then(|more| rows.checked_add(more)).unwrap_or(u64::MAX);
+        }
+        // A row that holds anything, an address say, takes a byte.
+        if rows > bytes {
+            return Err(damaged(format!("it claims {rows} rows in {bytes} bytes")));
+        }
+        Ok((File { origin, metadata, limits: limits.clone(), troubles }, rows))
+    }
+
     /// The rows of a row group; none behind the last.
     fn rows_of(&self, group: usize) -> Option<u64> {
         let group = self.metadata.row_groups().get(group)?;

@@ -1,16 +1,19 @@
 //! Sources → what lies in them: a walk of local folders, listings of remote ones, lines of lists.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use storage::{Address, Storage};
 use walkdir::{DirEntry, WalkDir};
 
-use super::{Input, Listed, Request, Source, What, list};
-use crate::IngestError;
-use crate::container::Kind;
+use super::{Input, Listed, Request, Source, Stored, What, list};
+use crate::container::addresses::{self, Form, Survey};
+use crate::container::{ContainerError, Kind, Origin};
+use crate::{IngestError, set};
 
 /// Bytes of a file's beginning by which it is told what it is.
 const HEAD: u64 = 4096;
@@ -33,12 +36,14 @@ pub(super) struct Found<'a> {
     pub archives: Vec<Listed>,
     pub hidden: u64,
     pub irregular: u64,
+    pub not_tried: Option<BTreeMap<String, u64>>,
 }
 
 /// What one file is.
 enum Told {
     Picture,
     Archive(Kind),
+    Addresses(Form),
     List,
 }
 
@@ -53,6 +58,7 @@ impl<'a> Found<'a> {
             archives: vec![],
             hidden: 0,
             irregular: 0,
+            not_tried: None,
         }
     }
 
@@ -78,6 +84,7 @@ impl<'a> Found<'a> {
         match self.tell(&source.at, stat.bytes)? {
             Told::Picture => self.file(input, stat.bytes, What::Loose),
             Told::Archive(kind) => self.file(input, stat.bytes, What::Archive(kind)),
+            Told::Addresses(form) => self.addresses(input, stat.bytes, form)?,
             Told::List => {
                 for line in list::read(self.storage, &source.at, stat.bytes)? {
                     self.line(&source.at, line)?;
@@ -93,7 +100,8 @@ impl<'a> Found<'a> {
         let list::Line { number, text, at, label } = line;
         let is_folder = text.ends_with('/') || at.to_string().ends_with('/');
         let input = Input { at: at.clone(), prefix: Some(text), label };
-        if at.local().is_none() && !is_folder && !Kind::is_name(at.name()) {
+        let is_named = Kind::is_name(at.name()) || addresses::is_named(at.name());
+        if at.local().is_none() && !is_folder && !is_named {
             self.file(input, 0, What::Loose);
             return Ok(());
         }
@@ -115,10 +123,28 @@ impl<'a> Found<'a> {
         match self.tell(&at, stat.bytes)? {
             Told::Picture => self.file(input, stat.bytes, What::Loose),
             Told::Archive(kind) => self.file(input, stat.bytes, What::Archive(kind)),
+            Told::Addresses(form) => self.addresses(input, stat.bytes, form)?,
             Told::List => {
                 return unusable(format!("{at} is a list too; give it as a source of its own"));
             }
         }
+        Ok(())
+    }
+
+    /// Adds a list of addresses, unless it is one of rejects of which none can be tried anew.
+    fn addresses(&mut self, input: Input, bytes: u64, form: Form) -> Result<(), IngestError> {
+        let at = input.at.clone();
+        let survey = form.survey(self.origin(&at, bytes)).map_err(of(&at))?;
+        if let Some(Survey { anew, passed }) = survey {
+            let all = self.not_tried.get_or_insert_default();
+            for (code, entries) in passed {
+                *all.entry(code).or_default() += entries;
+            }
+            if anew == 0 {
+                return Ok(());
+            }
+        }
+        self.file(input, bytes, What::List(form));
         Ok(())
     }
 
@@ -135,7 +161,7 @@ impl<'a> Found<'a> {
     fn add(&mut self, listed: Listed) {
         match listed.what {
             What::Loose | What::Fault(_) => self.loose.push(listed),
-            What::Archive(_) => self.archives.push(listed),
+            What::Archive(_) | What::List(_) => self.archives.push(listed),
         }
     }
 
@@ -228,13 +254,61 @@ impl<'a> Found<'a> {
             Some(path) => local_head(path).map_err(IngestError::io("read", path))?,
             None => remote_head(self.storage, at, bytes)?,
         };
+        let limits = self.request.limits;
         Ok(match Kind::of(&head, at.name()) {
+            Some(Kind::Parquet) => {
+                match Form::is_in_parquet(self.origin(at, bytes), limits).map_err(of(at))? {
+                    true => Told::Addresses(Form::Parquet),
+                    false => Told::Archive(Kind::Parquet),
+                }
+            }
             Some(kind) => Told::Archive(kind),
             None if ends_with(at.name(), &PICTURE_ENDINGS) => Told::Picture,
-            None if list::is_list(&head) => Told::List,
-            None => Told::Picture,
+            None => match Form::of(&head, at.name(), limits) {
+                Some(Form::Rejects(packing, _)) => {
+                    Told::Addresses(Form::Rejects(packing, self.roots(at)?))
+                }
+                Some(form) => Told::Addresses(form),
+                None if list::is_list(&head) => Told::List,
+                None => Told::Picture,
+            },
         })
     }
+
+    /// The sources of the run that left a list of rejects, if the manifest beside it tells them.
+    fn roots(&self, list: &Address) -> Result<Arc<[Address]>, IngestError> {
+        let folder = match list.local() {
+            Some(path) => Address::from(path.parent().unwrap_or(path)),
+            None => match list.to_string().rsplit_once('/') {
+                Some((folder, _)) => Address::parse(folder)?,
+                None => return Ok(Arc::default()),
+            },
+        };
+        // A list may lie anywhere.
+        let Ok(Some(manifest)) = set::find_manifest(self.storage, &folder) else {
+            return Ok(Arc::default());
+        };
+        let part = manifest.parts.iter().find(|part| part.rejects.file == list.name());
+        let sources = part.map_or(&[][..], |part| &part.sources);
+        Ok(sources.iter().filter_map(|source| Address::parse(source).ok()).collect())
+    }
+
+    fn origin(&self, at: &Address, bytes: u64) -> Arc<dyn Origin> {
+        Arc::new(Stored { storage: self.storage.clone(), at: at.clone(), bytes })
+    }
+}
+
+/// Names the file that can't be read.
+fn of(at: &Address) -> impl FnOnce(ContainerError) -> IngestError {
+    let at = Box::new(at.clone());
+    move |source| IngestError::Archive { at, source }
+}
+
+/// Whether a source is that of a picture within an archive, by its name.
+pub(crate) fn is_in_archive(source: &str) -> bool {
+    let mut parts = source.split('/');
+    parts.next_back();
+    parts.any(|part| Kind::is_name(part))
 }
 
 /// Whether opening a local file may wait for ever, or give other bytes each time.

@@ -53,7 +53,9 @@ pub(super) fn read(
         .map(|line| {
             let (number, line) = (line.number, line.address);
             let at = address(list, &line).map_err(|error| wrong(number, error.to_string()))?;
-            Ok(Line { number, text: shown(&at, &line), label: label(&line), at })
+            // Where a web server keeps a picture says nothing of what it shows.
+            let label = if at.is_web() { None } else { label(&line) };
+            Ok(Line { number, text: shown(&at, &line), label, at })
         })
         .collect()
 }
@@ -73,7 +75,7 @@ fn address(list: &Address, line: &str) -> Result<Address, storage::StorageError>
 
 /// The line, without what an address may hide.
 fn shown(at: &Address, line: &str) -> String {
-    if line.contains("://") { at.to_string() } else { line.to_owned() }
+    if line.contains("://") { at.published() } else { line.to_owned() }
         .trim_end_matches('/')
         .to_owned()
 }
@@ -109,8 +111,8 @@ mod tests {
         assert_eq!(label("a.jpg"), None);
         assert_eq!(label("../a.jpg"), None);
         assert_eq!(label("cat/a.jpg").as_deref(), Some("cat"));
-        assert_eq!(label("https://host/a.jpg"), None);
-        assert_eq!(label("https://host/cat/a.jpg").as_deref(), Some("cat"));
+        assert_eq!(label("s3://bucket/a.jpg"), None);
+        assert_eq!(label("s3://bucket/cat/a.jpg").as_deref(), Some("cat"));
     }
 
     #[test]

@@ -1,22 +1,33 @@
 //! The listing: every loose picture and every archive of the sources, in an order that mixes them.
 //!
-//! A source is a folder, an archive, a picture, or a text file that lists any of these; each is
-//! local or remote. What a file is, is told by its content where that costs one look at it: for
+//! A source is a folder, an archive, a picture, a list of addresses with a row for each, or a text
+//! file that lists any of these; each is local or remote. Lists of addresses are read row by row and
+//! stand among the archives; in a folder a file is never taken for one, for it may be no more than
+//! what is known of the pictures beside it. What a file is, is told by its content where that costs one look at it: for
 //! files named on the command line or in a list, and in folders for those whose names end like an
 //! archive's. Everything else in a folder is taken for a picture, until it is read.
 
 mod find;
 mod list;
+mod origin;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use storage::{Address, Storage};
 
 use crate::IngestError;
-use crate::container::{self, Kind};
+use crate::container::addresses::Form;
+use crate::container::{self, Kind, Limits};
+
+pub(crate) use find::is_in_archive;
+pub(crate) use origin::Stored;
 
 /// Bytes that a picture counts for whose size is not known before it is fetched.
 const UNKNOWN: u64 = 100 << 10;
+/// How many times its bytes a list of addresses counts for: a row of some 200 bytes stands for a
+/// picture.
+const A_LIST: u64 = UNKNOWN / 200;
 
 /// What was given, and where to read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +58,8 @@ pub struct Request<'a> {
     pub seed: u64,
     /// Symbolic links are followed instead of passed over.
     pub follow_links: bool,
+    /// Which columns hold pictures and addresses of them.
+    pub limits: &'a Limits,
 }
 
 /// A folder or a file that a source names; a list names many.
@@ -76,6 +89,8 @@ enum What {
     /// It can't be read, which was found on listing it.
     Fault(Box<str>),
     Archive(Kind),
+    /// A list of addresses.
+    List(Form),
 }
 
 /// All pictures and archives of the sources.
@@ -92,6 +107,9 @@ pub struct Listing {
     pub hidden: u64,
     /// Symbolic links that were not followed, sockets, pipes and devices.
     pub irregular: u64,
+    /// Entries of lists of rejects that are not tried anew, by the codes of their reasons; none if
+    /// no source is such a list.
+    pub not_tried: Option<BTreeMap<String, u64>>,
 }
 
 /// Lists the sources.
@@ -108,7 +126,7 @@ pub fn list(storage: &Storage, request: &Request<'_>) -> Result<Listing, IngestE
     for source in request.sources {
         found.source(source)?;
     }
-    let find::Found { inputs, mut loose, mut archives, hidden, irregular, .. } = found;
+    let find::Found { inputs, mut loose, mut archives, hidden, irregular, not_tried, .. } = found;
     let name = |listed: &Listed| inputs[listed.input as usize].name(&listed.relative);
     loose.sort_by_cached_key(|listed| order(request.seed, &name(listed)));
     archives.sort_by_cached_key(|listed| order(request.seed, &name(listed)));
@@ -121,7 +139,7 @@ pub fn list(storage: &Storage, request: &Request<'_>) -> Result<Listing, IngestE
         hasher.update(name.as_bytes());
         hasher.update(&listed.bytes.to_le_bytes());
     }
-    Ok(Listing { inputs, loose, archives, hash: hasher.finalize(), hidden, irregular })
+    Ok(Listing { inputs, loose, archives, hash: hasher.finalize(), hidden, irregular, not_tried })
 }
 
 /// Paths of the loose pictures in a local folder, in the order of the seed.
@@ -135,6 +153,7 @@ pub fn pictures(folder: &Path, seed: u64) -> Result<Vec<PathBuf>, IngestError> {
         out: &Address::from(Path::new("")),
         seed,
         follow_links: false,
+        limits: &Limits::default(),
     };
     let listing = list(&Storage::local(), &request)?;
     let paths = listing.loose.iter().map(|listed| listing.address(listed));
@@ -195,7 +214,16 @@ impl Listed {
     pub(crate) fn weight(&self) -> u64 {
         match (self.bytes, &self.what) {
             (0, What::Loose) => UNKNOWN,
+            (bytes, What::List(_)) => bytes.saturating_mul(A_LIST).max(1),
             (bytes, _) => bytes.max(1),
+        }
+    }
+
+    /// What so many of its bytes count for.
+    pub(crate) fn weight_of(&self, bytes: u64) -> u64 {
+        match self.what {
+            What::List(_) => bytes.min(self.bytes).saturating_mul(A_LIST),
+            _ => bytes.min(self.bytes),
         }
     }
 
@@ -203,7 +231,7 @@ impl Listed {
     pub(crate) fn fault(&self) -> Option<&str> {
         match &self.what {
             What::Fault(message) => Some(message),
-            What::Loose | What::Archive(_) => None,
+            What::Loose | What::Archive(_) | What::List(_) => None,
         }
     }
 
@@ -211,7 +239,15 @@ impl Listed {
     pub(crate) fn kind(&self) -> Option<Kind> {
         match self.what {
             What::Archive(kind) => Some(kind),
-            What::Loose | What::Fault(_) => None,
+            What::Loose | What::Fault(_) | What::List(_) => None,
+        }
+    }
+
+    /// What kind of list of addresses it is.
+    pub(crate) fn list(&self) -> Option<&Form> {
+        match &self.what {
+            What::List(form) => Some(form),
+            What::Loose | What::Fault(_) | What::Archive(_) => None,
         }
     }
 }
@@ -281,6 +317,7 @@ mod tests {
                 out: &self.out.clone().into(),
                 seed: self.seed,
                 follow_links: self.follow_links,
+                limits: &Limits::default(),
             };
             list(&Storage::local(), &request)
         }

@@ -6,7 +6,6 @@
 //! of pictures, and of bytes.
 
 mod fetch;
-mod origin;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,11 +18,11 @@ use schemas::{Place, Reason};
 use storage::{Address, Storage};
 
 use crate::IngestError;
+use crate::container::addresses::{self, Entry, Form};
 use crate::container::{self, ContainerError, Cursor, Limits, Passed};
 use crate::picture::{Fault, MemoryBudget, Reserved};
-use crate::source::{Listed, Listing};
+use crate::source::{Listed, Listing, Stored};
 use fetch::Fetcher;
-use origin::Stored;
 
 /// Pictures that the stream is ahead at most.
 pub(crate) const AHEAD: usize = 256;
@@ -190,7 +189,10 @@ impl Way<'_> {
                 true => start,
                 false => Place { unit, ..Place::default() },
             };
-            self.archive(listed, from)?;
+            match listed.list() {
+                Some(form) => self.list(listed, form, from, &mut fetcher)?,
+                None => self.archive(listed, from)?,
+            }
             self.done += listed.weight();
         }
         Ok(())
@@ -290,6 +292,64 @@ impl Way<'_> {
             }))?;
         }
         self.passed.merge(members.passed());
+        Ok(())
+    }
+
+    /// Sends the pictures whose addresses are in a list.
+    fn list(
+        &mut self,
+        listed: &Listed,
+        form: &Form,
+        from: Place,
+        fetcher: &mut Fetcher<'_, '_>,
+    ) -> Sent {
+        let Feed { storage, listing, room, limits } = *self.feed;
+        let at = listing.address(listed);
+        let list = listing.name(listed);
+        let origin = Stored { storage: storage.clone(), at: at.clone(), bytes: listed.bytes };
+        let cursor = Cursor { members: from.members, offset: from.offset, skip: from.skip };
+        let entries = match addresses::open(form, Arc::new(origin), cursor, limits) {
+            Ok(entries) => entries,
+            Err(error) => return self.archive_fault(listed, &at, from.unit, error),
+        };
+        for entry in entries {
+            let Entry { rows, name, at: picture, label, next, read } = match entry {
+                Ok(entry) => entry,
+                Err(error) => return self.archive_fault(listed, &at, from.unit, error),
+            };
+            let here = |fault, bytes| Body::Here { body: Err(fault), bytes, taken: None };
+            let body = match (picture, self.class_fault(label.as_deref())) {
+                (Err(fault), _) | (Ok(_), Some(fault)) => here(fault, 0),
+                (Ok(picture), None) => match picture.local() {
+                    Some(path) => {
+                        let bytes = path.metadata().map_or(0, |about| about.len());
+                        let taken =
+                            if bytes > limits.member_bytes { None } else { take(room, bytes) };
+                        Body::File { path: path.to_owned(), root: at.clone(), bytes, taken }
+                    }
+                    None => {
+                        let taken = take(room, 1 << 20);
+                        Body::Coming { body: fetcher.fetch(picture), bytes: 0, taken }
+                    }
+                },
+            };
+            self.send(Ok(Item {
+                name: name.unwrap_or_else(|| match rows.end - rows.start {
+                    1 => format!("{list}/row {}", rows.start),
+                    _ => format!("{list}/rows {} to {}", rows.start, rows.end - 1),
+                }),
+                label,
+                body,
+                passed: Passed::default(),
+                after: Place {
+                    unit: from.unit,
+                    members: next.members,
+                    offset: next.offset,
+                    skip: next.skip,
+                },
+                done: self.done + listed.weight_of(read),
+            }))?;
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod classes;
 mod codebook;
 mod failing;
 mod killed;
+mod lists;
 mod mended;
 // It reads the memory of a process where Linux shows it.
 #[cfg(target_os = "linux")]

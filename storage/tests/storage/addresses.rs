@@ -48,6 +48,22 @@ fn secrets_of_a_web_address_are_not_shown() {
 }
 
 #[test]
+fn a_web_address_is_published_with_its_query_unless_that_is_signed() {
+    let published = |text: &str| address(text).published();
+    assert_eq!(
+        published("HTTPS://user:hidden@Host/a.php?id=7&w=64#x"),
+        "https://host/a.php?id=7&w=64"
+    );
+    assert_eq!(published("https://host/a.jpg"), "https://host/a.jpg");
+    for signed in
+        ["X-Amz-Date=1&X-Amz-Signature=hidden", "se=1&sig=hidden", "alt=media&token=hidden"]
+    {
+        assert_eq!(published(&format!("https://host/a.jpg?{signed}")), "https://host/a.jpg");
+    }
+    assert_eq!(published("s3://bucket/a?b"), "s3://bucket/a?b");
+}
+
+#[test]
 fn what_is_no_address_is_refused_with_a_way_out() {
     for (text, word) in [
         ("", "empty"),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ingest::container::Limits;
 use ingest::source::{self, Request};
 use ingest::terminal::counted;
 use ingest::view::{Crop, Cutter};
@@ -154,6 +155,7 @@ fn ingest_pictures(
             out: &Address::from(cache),
             seed: 0,
             follow_links: true,
+            limits: &Limits::default(),
         },
     )?;
     let mut settings = central(network);

@@ -4,6 +4,7 @@ use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::schema::types::ColumnDescriptor;
 use serde_json::Value as Json;
 
+use super::super::addresses::LABELS;
 use super::super::{ContainerError, sniff};
 use super::{File, Value};
 use crate::caught::caught;
@@ -11,7 +12,6 @@ use crate::caught::caught;
 /// Columns of pictures by convention: img2dataset's, Hugging Face's, and the plainest names.
 const IMAGES: [&str; 9] =
     ["jpg", "jpeg", "png", "webp", "image.bytes", "image", "img.bytes", "img", "image_bytes"];
-const LABELS: [&str; 3] = ["label", "cls", "class"];
 const NAMES: [&str; 6] = ["__key__", "key", "path", "file_name", "filename", "url"];
 /// Rows that are looked at to find the column of pictures by its content.
 const LOOK: u64 = 16;
@@ -54,11 +54,11 @@ impl Columns {
     }
 }
 
-fn descriptors(file: &File) -> &[parquet::schema::types::ColumnDescPtr] {
+pub(super) fn descriptors(file: &File) -> &[parquet::schema::types::ColumnDescPtr] {
     file.metadata.file_metadata().schema_descr().columns()
 }
 
-fn path(file: &File, column: usize) -> String {
+pub(super) fn path(file: &File, column: usize) -> String {
     descriptors(file)[column].path().string()
 }
 
@@ -72,7 +72,11 @@ fn find(file: &File, name: &str, fits: fn(&ColumnDescriptor) -> bool) -> Option<
 }
 
 /// The first of these names that a column has, as it is written here or in other cases.
-fn find_any(file: &File, names: &[&str], fits: fn(&ColumnDescriptor) -> bool) -> Option<usize> {
+pub(super) fn find_any(
+    file: &File,
+    names: &[&str],
+    fits: fn(&ColumnDescriptor) -> bool,
+) -> Option<usize> {
     let in_any_case = |name: &&str| {
         descriptors(file)
             .iter()
@@ -87,7 +91,7 @@ fn is_flat(column: &ColumnDescriptor) -> bool {
     column.max_rep_level() == 0
 }
 
-fn is_bytes(column: &ColumnDescriptor) -> bool {
+pub(super) fn is_bytes(column: &ColumnDescriptor) -> bool {
     is_flat(column) && column.physical_type() == Type::BYTE_ARRAY
 }
 
@@ -99,7 +103,7 @@ fn is_binary(column: &ColumnDescriptor) -> bool {
 }
 
 /// Floats too: they are what pandas makes of whole numbers in a column with gaps.
-fn is_label(column: &ColumnDescriptor) -> bool {
+pub(super) fn is_label(column: &ColumnDescriptor) -> bool {
     use Type::{BOOLEAN, DOUBLE, FLOAT, INT32, INT64};
     let is_number = matches!(column.physical_type(), INT32 | INT64 | BOOLEAN | FLOAT | DOUBLE);
     is_flat(column) && is_number && !is_decimal(column) || is_bytes(column)
@@ -133,7 +137,7 @@ fn named_image(file: &File, name: &str) -> Result<usize, ContainerError> {
     })
 }
 
-fn found_image(file: &File) -> Result<usize, ContainerError> {
+pub(super) fn found_image(file: &File) -> Result<usize, ContainerError> {
     if let Some(column) = find_any(file, &IMAGES, is_binary) {
         return Ok(column);
     }
@@ -187,7 +191,7 @@ fn begins_with_a_picture(file: &File, column: usize) -> Result<bool, ContainerEr
 }
 
 /// The names that Hugging Face's metadata gives to the whole numbers of a column.
-fn class_names(file: &File, column: usize) -> Vec<String> {
+pub(super) fn class_names(file: &File, column: usize) -> Vec<String> {
     let names = || {
         let pairs = file.metadata.file_metadata().key_value_metadata()?;
         let pair = pairs.iter().find(|pair| pair.key == "huggingface")?;

@@ -1,4 +1,4 @@
-//! An archive at an address.
+//! A file at an address, to be read in part.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -8,8 +8,8 @@ use storage::{Address, Storage};
 
 use crate::container::Origin;
 
-/// An archive that lies in a storage.
-pub(super) struct Stored {
+/// A file that lies in a storage.
+pub(crate) struct Stored {
     pub storage: Storage,
     pub at: Address,
     /// Its size when it was listed.
