@@ -97,6 +97,16 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
             "  {unlabelled:>6} of the set have no class, beside {labelled} that have one"
         )?;
     }
+    if summary.beside > 0 {
+        writeln!(
+            out,
+            "  {:>6} files that tell of the picture beside them (.json, .cls, .txt, …)",
+            summary.beside
+        )?;
+    }
+    if summary.metadata > 0 {
+        writeln!(out, "  {:>6} files of metadata beside shards passed over", summary.metadata)?;
+    }
     if !summary.passed.is_empty() {
         let kinds = summary.passed.kinds();
         let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();

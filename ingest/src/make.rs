@@ -116,8 +116,7 @@ impl<'a> Maker<'a> {
             let (steps, to_write) = bounded(1);
             let (ended, finished) = crossbeam_channel::unbounded();
             let writer = scope.spawn(move || self.write(&to_write, &ended, finish));
-            let most = limits.member_bytes;
-            let worked = self.work(start, (&items, most), known, names, (&steps, &finished));
+            let worked = self.work(start, (&items, limits), known, names, (&steps, &finished));
             // The writer ends when nothing more comes; the stream when nobody takes from it.
             drop((items, steps));
             let written = writer.join().unwrap_or(Err(IngestError::Threads(
@@ -167,7 +166,7 @@ impl<'a> Maker<'a> {
     fn work(
         &self,
         start: Start,
-        (items, most): (&Receiver<Result<Item, IngestError>>, u64),
+        (items, limits): (&Receiver<Result<Item, IngestError>>, &Limits),
         known: &mut Known,
         names: &mut Names<'_>,
         (steps, finished): (&Sender<Step>, &Receiver<ShardEntry>),
@@ -186,7 +185,7 @@ impl<'a> Maker<'a> {
             let mut ended = false;
             while state.pictures < a_shard && !ended {
                 let want = a_block.min((a_shard - state.pictures) as usize);
-                let block = self.look(items, want, most, &idle)?;
+                let block = self.look(items, want, limits, &idle)?;
                 ended = block.len() < want;
                 let Some(newest) = block.last() else { break };
                 (place, state.pictures) = (newest.after, state.pictures + block.len() as u64);
@@ -216,7 +215,7 @@ impl<'a> Maker<'a> {
         &'s self,
         items: &Receiver<Result<Item, IngestError>>,
         want: usize,
-        most: u64,
+        limits: &Limits,
         idle: &Idle<'s>,
     ) -> Result<Vec<Looked>, IngestError> {
         let mut block: Vec<_> = self.threads.install(|| {
@@ -226,10 +225,13 @@ impl<'a> Maker<'a> {
                 .enumerate()
                 .par_bridge()
                 .map(|(index, item)| {
-                    let Item { name, label, body, passed, after, done } = item?;
+                    let mut item = item?;
+                    let (passed, after, done) =
+                        (std::mem::take(&mut item.passed), item.after, item.done);
+                    let (name, label, body) = item.labelled(limits.classes.as_ref())?;
                     let mut looker = pop(&idle.lookers)
                         .unwrap_or_else(|| Looker::new(self.settings, &self.decoding));
-                    let seen = looker.look(name, label, body, most);
+                    let seen = looker.look(name, label, body, limits.member_bytes);
                     push(&idle.lookers, looker);
                     Ok((index, Looked { seen: seen?, passed, after, done }))
                 })

@@ -30,6 +30,10 @@ pub struct Summary {
     pub part: Part,
     /// How many of its pictures were rejected, by reason.
     pub rejects: BTreeMap<Reason, u64>,
+    /// Files that lie beside a picture, and tell of it alone.
+    pub beside: u64,
+    /// Files of metadata beside shards that were passed over.
+    pub metadata: u64,
     /// What archives passed over, by kind.
     pub passed: Passed,
     /// Hidden files and folders that were passed over.
@@ -77,6 +81,8 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
         rejects: manifest.parts[part].rejected.clone(),
         passed: manifest.parts[part].passed.clone().into(),
         manifest,
+        beside: listing.beside,
+        metadata: listing.metadata,
         hidden: listing.hidden,
         irregular: listing.irregular,
         not_tried: listing.not_tried.clone().unwrap_or_default(),

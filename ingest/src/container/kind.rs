@@ -49,8 +49,18 @@ const UNREAD: [(&[u8], &str); 5] = [
 ];
 
 /// Endings by which these are looked into in folders.
-const UNREAD_ENDINGS: [&str; 8] =
-    [".rar", ".7z", ".tar.lz4", ".tar.z", ".taz", ".arc", ".arc.gz", ".warc.lz4"];
+const UNREAD_ENDINGS: [&str; 10] = [
+    ".rar",
+    ".7z",
+    ".tar.lz4",
+    ".tar.z",
+    ".taz",
+    ".arc",
+    ".arc.gz",
+    ".warc.lz4",
+    ".tfrecord",
+    ".tfrecords",
+];
 
 impl Kind {
     /// Bytes of the head that [`Kind::of`] wants; fewer do if the file has no more.
@@ -101,6 +111,8 @@ impl Kind {
             Some(Self::Zip)
         } else if tar::is_header(head) {
             Some(Self::Tar(Packing::Plain))
+        } else if sniff::is_records(head) {
+            Some(Self::Unread("a file of TensorFlow's records"))
         } else {
             let mut unread = UNREAD.iter();
             unread.find(|(begin, _)| head.starts_with(begin)).map(|&(_, what)| Self::Unread(what))

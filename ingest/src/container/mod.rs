@@ -7,7 +7,7 @@
 //! | | members | name | label |
 //! | --- | --- | --- | --- |
 //! | tar, ZIP | files that are pictures by name or content, and lone files that are nothing known | path | `.cls`, else `label`, `class` or `cls` of the `.json`, else the folder |
-//! | Parquet | rows of the column with the bytes | a key, path or address column, else `row N` | a label column |
+//! | Parquet | values of the column with the bytes | a key, path or address column, else `row N`; in lists with `/0`, `/1`, … | a label column |
 //! | WARC | responses with a status of success, `resource` and `conversion` records that are a picture by content or say so | target URI | none |
 //!
 //! Whatever an archive claims, no more is held than [`Limits`] allow: sizes are checked before
@@ -37,7 +37,9 @@ use serde::{Deserialize, Serialize};
 pub use error::ContainerError;
 pub use kind::Kind;
 pub use packed::Packing;
+pub(crate) use parquet::is_metadata;
 pub use passed::Passed;
+pub(crate) use samples::{COMPANION, Companion, companion};
 
 use crate::classes::Classes;
 use crate::picture::Fault;
@@ -47,7 +49,8 @@ use stream::Stream;
 /// One picture of an archive, still encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Path in the tar, target URI in the WARC, key column or `row N` in the Parquet file.
+    /// Path in the tar, target URI in the WARC, key column or `row N` in the Parquet file, and behind
+    /// it `/0`, `/1`, … in lists of pictures.
     pub name: String,
     /// The class, where the archive tells one.
     pub label: Option<String>,
@@ -65,8 +68,8 @@ pub struct Cursor {
     /// A byte offset into the archive at which reading can begin; a row of a Parquet file, a sample
     /// of a ZIP.
     pub offset: u64,
-    /// Members to pass over from `offset` on: those of the same WebDataset sample, and in a packed
-    /// archive all since the last place at which unpacking can begin.
+    /// Members to pass over from `offset` on: those of the same WebDataset sample, or of the same
+    /// row, and in a packed archive all since the last place at which unpacking can begin.
     #[serde(default)]
     pub skip: u64,
 }

@@ -1,25 +1,30 @@
 //! Parquet with a column of encoded pictures → its rows.
 //!
 //! Rows are read one at a time from the columns' pages, so that what is held is a page of each
-//! column and one picture, whatever the row groups' size.
+//! column and the pictures of one row, whatever the row groups' size.
 
 pub(super) mod addresses;
-mod chunk;
 mod columns;
+mod delta;
+mod footer;
+mod inflate;
+mod names;
 mod page;
+mod pages;
+mod thrift;
+mod values;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::vec;
 
 use bytes::Bytes;
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
-use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::serialized_reader::SerializedPageReader;
 
-use self::chunk::{Chunk, Footer};
-use self::columns::{Columns, Label, is_unsigned};
+use self::columns::{Columns, Label};
+use self::footer::Footer;
+use self::values::{Value, Values};
 use super::{ContainerError, Cursor, Limits, Member, Origin, Reader, fault, text, too_large};
 use crate::caught::caught;
 use crate::picture::Fault;
@@ -56,11 +61,13 @@ pub(super) fn members(
     from: Cursor,
     limits: &Limits,
 ) -> Result<impl Reader + use<>, ContainerError> {
-    let (mut file, rows) = File::open(origin, limits)?;
+    let file = File::open(origin, limits)?;
+    let rows = file.rows()?;
     if from.offset > rows {
         return Err(ContainerError::Cursor { offset: from.offset, bytes: file.origin.bytes() });
     }
-    let columns = if rows == 0 { None } else { Some(Columns::find(&mut file)?) };
+
+    let columns = if rows == 0 { None } else { Some(Columns::find(&file)?) };
     let (mut group, mut first) = (0, 0);
     while let Some(rows) = file.rows_of(group)
         && first + rows <= from.offset
@@ -68,70 +75,83 @@ pub(super) fn members(
         first += rows;
         group += 1;
     }
-    let row = from.offset;
-    Ok(Rows { file, columns, group, first, row, members: from.members, open: None, ended: false })
+    Ok(Rows {
+        file,
+        columns,
+        group,
+        first,
+        row: from.offset,
+        members: from.members - from.skip,
+        skip: from.skip,
+        open: None,
+        pictures: None,
+        ended: false,
+    })
+}
+
+/// Whether a Parquet file has addresses of pictures and what became of them, but no column that
+/// could hold a picture: what img2dataset leaves beside a shard.
+pub(crate) fn is_metadata(origin: Arc<dyn Origin>) -> Result<bool, ContainerError> {
+    match File::open(origin, &Limits::default()) {
+        Ok(file) => Ok(columns::are_metadata(&file)),
+        Err(error @ ContainerError::Io { .. }) => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 /// An open file.
 struct File {
     origin: Arc<dyn Origin>,
     metadata: ParquetMetaData,
+    /// Whether some of its columns can't be read without a key.
+    encrypted: bool,
     limits: Limits,
     troubles: Troubles,
 }
 
 impl File {
-    /// Opens a file; how many rows it has.
-    fn open(origin: Arc<dyn Origin>, limits: &Limits) -> Result<(Self, u64), ContainerError> {
+    fn open(origin: Arc<dyn Origin>, limits: &Limits) -> Result<Self, ContainerError> {
         let bytes = origin.bytes();
-        let damaged = |problem: String| ContainerError::Damaged { offset: bytes, problem };
+        let damaged = |problem| ContainerError::Damaged { offset: bytes, problem };
         let troubles = Troubles::default();
-        let footer = Footer { origin: Arc::clone(&origin), troubles: Arc::clone(&troubles) };
+        let footer = Footer::new(Arc::clone(&origin), Arc::clone(&troubles));
         let metadata = caught(|| ParquetMetaDataReader::new().parse_and_finish(&footer))
             .map_err(|panic| damaged(format!("its metadata can't be read: {panic}")))?;
-        let metadata = match (metadata, noted(&troubles)) {
-            (Ok(metadata), _) => metadata,
-            (Err(_), Some(Trouble::Io(source))) => {
-                return Err(ContainerError::Io { offset: bytes, source });
+        match (metadata, noted(&troubles)) {
+            (Ok(metadata), _) => {
+                let (encrypted, limits) = (footer.is_encrypted(), limits.clone());
+                Ok(Self { origin, metadata, encrypted, limits, troubles })
             }
-            (Err(error), _) => return Err(damaged(format!("its metadata can't be read: {error}"))),
-        };
+            (Err(_), Some(Trouble::Io(source))) => {
+                Err(ContainerError::Io { offset: bytes, source })
+            }
+            (Err(_), None) if footer.is_encrypted() => Err(ContainerError::Columns(
+                "the file is encrypted, which is not read; write it without encryption".to_owned(),
+            )),
+            (Err(error), _) => Err(damaged(format!("its metadata can't be read: {error}"))),
+        }
+    }
 
+    /// The rows of all row groups.
+    fn rows(&self) -> Result<u64, ContainerError> {
+        let bytes = self.origin.bytes();
         let mut rows: u64 = 0;
-        for group in metadata.row_groups() {
+        for group in self.metadata.row_groups() {
             let more = u64::try_from(group.num_rows()).ok();
             rows = more.and_then(|more| rows.checked_add(more)).unwrap_or(u64::MAX);
         }
         // A row that holds anything, an address say, takes a byte.
         if rows > bytes {
-            return Err(damaged(format!("it claims {rows} rows in {bytes} bytes")));
+            let problem = format!("it claims {rows} rows in {bytes} bytes");
+            return Err(ContainerError::Damaged { offset: bytes, problem });
         }
-        Ok((File { origin, metadata, limits: limits.clone(), troubles }, rows))
+        Ok(rows)
     }
 
     /// The rows of a row group; none behind the last.
     fn rows_of(&self, group: usize) -> Option<u64> {
         let group = self.metadata.row_groups().get(group)?;
         Some(u64::try_from(group.num_rows()).unwrap_or(0))
-    }
-
-    /// A reader of a column in a row group, which stands at `row` of it.
-    fn column(&self, group: usize, column: usize, row: u64) -> Result<Values, ParquetError> {
-        let missing = || ParquetError::General("a row group lacks a column".to_owned());
-        let rows = usize::try_from(self.rows_of(group).unwrap_or(0))?;
-        let group = self.metadata.row_groups().get(group).ok_or_else(missing)?;
-        let meta = group.columns().get(column).ok_or_else(missing)?;
-        let chunk = Chunk::open(self, meta)?;
-        let pages = SerializedPageReader::new(Arc::new(chunk), meta, rows, None)?;
-        let descr = self.metadata.file_metadata().schema_descr().column(column);
-        let unsigned = is_unsigned(&descr);
-        let mut values = Values { reader: get_column_reader(descr, Box::new(pages)), unsigned };
-        // By reading, for the library's way to skip looks at pages in another order: it finds damage
-        // where who reads row by row does not, or not yet.
-        for _ in 0..row {
-            values.next()?;
-        }
-        Ok(values)
     }
 
     /// What an error in reading pages, or a panic, was.
@@ -146,72 +166,24 @@ impl File {
             (Ok(error), Some(Trouble::Unsupported)) => {
                 fault(Reason::Unsupported, error.to_string())
             }
+            (Ok(error), None) if self.encrypted => fault(
+                Reason::Unsupported,
+                format!("columns of the file are encrypted, which is not read: {error}"),
+            ),
             (Ok(error), None) => fault(Reason::Corrupt, error.to_string()),
-        })
-    }
-}
-
-/// A value of a column that is not nested in lists.
-#[derive(Debug)]
-enum Value {
-    Bytes(ByteArray),
-    Number(i128),
-    Float(f64),
-}
-
-/// A column, read row by row.
-struct Values {
-    reader: ColumnReader,
-    /// Whether whole numbers have no sign.
-    unsigned: bool,
-}
-
-impl Values {
-    /// The next row's value; inside, none if it is null.
-    fn next(&mut self) -> Result<Option<Value>, ParquetError> {
-        fn one<T: DataType>(
-            reader: &mut ColumnReaderImpl<T>,
-        ) -> Result<Option<T::T>, ParquetError> {
-            let (mut levels, mut values) = (Vec::new(), Vec::new());
-            let (rows, ..) = reader.read_records(1, Some(&mut levels), None, &mut values)?;
-            if rows == 0 {
-                return Err(ParquetError::EOF("a column ends before its row group".to_owned()));
-            }
-            Ok(values.pop())
-        }
-        let unsigned = self.unsigned;
-        let whole = |value: i64, mask: i128| {
-            Value::Number(if unsigned { i128::from(value) & mask } else { value.into() })
-        };
-        Ok(match &mut self.reader {
-            ColumnReader::ByteArrayColumnReader(reader) => one(reader)?.map(Value::Bytes),
-            ColumnReader::Int32ColumnReader(reader) => {
-                one(reader)?.map(|value| whole(value.into(), u32::MAX.into()))
-            }
-            ColumnReader::Int64ColumnReader(reader) => {
-                one(reader)?.map(|value| whole(value, u64::MAX.into()))
-            }
-            ColumnReader::BoolColumnReader(reader) => {
-                one(reader)?.map(|value| Value::Number(value.into()))
-            }
-            ColumnReader::FloatColumnReader(reader) => {
-                one(reader)?.map(|value| Value::Float(value.into()))
-            }
-            ColumnReader::DoubleColumnReader(reader) => one(reader)?.map(Value::Float),
-            _ => return Err(ParquetError::General("a column of an unread type".to_owned())),
         })
     }
 }
 
 /// The columns of a row group, all at the same row.
 struct Open {
-    image: Values,
+    pictures: Values,
     label: Option<Values>,
     name: Option<Values>,
 }
 
 struct Row {
-    image: Option<ByteArray>,
+    pictures: Vec<Option<Value>>,
     label: Option<Value>,
     name: Option<Value>,
 }
@@ -219,10 +191,10 @@ struct Row {
 impl Open {
     fn new(file: &File, columns: &Columns, group: usize, row: u64) -> Result<Self, ParquetError> {
         let optional = |column: Option<usize>| {
-            column.map(|column| file.column(group, column, row)).transpose()
+            column.map(|column| Values::open(file, group, column, row)).transpose()
         };
         Ok(Self {
-            image: file.column(group, columns.image, row)?,
+            pictures: Values::open(file, group, columns.image, row)?,
             label: optional(columns.label.as_ref().map(|label| label.column))?,
             name: optional(columns.name)?,
         })
@@ -233,11 +205,67 @@ impl Open {
             Some(values) => values.next(),
             None => Ok(None),
         };
-        let image = match self.image.next()? {
-            Some(Value::Bytes(bytes)) => Some(bytes),
-            _ => None,
+        let pictures = self.pictures.row()?;
+        Ok(Row { pictures, label: optional(&mut self.label)?, name: optional(&mut self.name)? })
+    }
+}
+
+/// The pictures of one row, or the reject for rows that are lost.
+struct Pictures {
+    /// The row, and the one behind it, or behind those that are lost.
+    row: u64,
+    after: u64,
+    /// The row's name; pictures of a list are told apart by their number in it.
+    name: String,
+    listed: bool,
+    label: Option<String>,
+    /// The next one's number, from 0.
+    number: u64,
+    left: vec::IntoIter<Result<Option<Value>, Fault>>,
+}
+
+impl Pictures {
+    fn of(row: u64, columns: &Columns, found: Row) -> Self {
+        let name = found.name.and_then(|name| name_of(&name));
+        let label = columns.label.as_ref().zip(found.label);
+        let pictures: Vec<_> = found.pictures.into_iter().map(Ok).collect();
+        Self {
+            row,
+            after: row + 1,
+            name: name.unwrap_or_else(|| format!("row {row}")),
+            listed: columns.listed,
+            label: label.and_then(|(column, value)| label_of(column, &value)),
+            number: 0,
+            left: pictures.into_iter(),
+        }
+    }
+
+    /// Pages can't be left out one by one, as columns differ in where theirs begin: what is left of
+    /// the row group is one reject, and the next row group is sound again.
+    fn lost(row: u64, after: u64, fault: Fault) -> Self {
+        let name = match after - row {
+            1 => format!("row {row}"),
+            _ => format!("rows {row} to {}", after - 1),
         };
-        Ok(Row { image, label: optional(&mut self.label)?, name: optional(&mut self.name)? })
+        let left = vec![Err(fault)].into_iter();
+        Self { row, after, name, listed: false, label: None, number: 0, left }
+    }
+
+    /// The next one; `members` are those before it.
+    fn next(&mut self, members: u64, limits: &Limits) -> Option<Member> {
+        let picture = self.left.next()?;
+        let name = match self.listed {
+            true => format!("{}/{}", self.name, self.number),
+            false => self.name.clone(),
+        };
+        self.number += 1;
+        let (offset, skip) = match self.left.len() {
+            0 => (self.after, 0),
+            _ => (self.row, self.number),
+        };
+        let next = Cursor { members: members + 1, offset, skip };
+        let body = picture.and_then(|picture| body_of(picture, limits));
+        Some(Member { name, label: self.label.clone(), body, next })
     }
 }
 
@@ -250,7 +278,11 @@ struct Rows {
     first: u64,
     row: u64,
     members: u64,
+    /// Pictures of the next row that the caller has already.
+    skip: u64,
     open: Option<Open>,
+    /// What was read last, as far as it is still to be given.
+    pictures: Option<Pictures>,
     ended: bool,
 }
 
@@ -260,12 +292,40 @@ impl Iterator for Rows {
     type Item = Result<Member, ContainerError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
+        while !self.ended {
+            let pictures = self.pictures.as_mut();
+            match pictures.and_then(|left| left.next(self.members, &self.file.limits)) {
+                Some(member) => {
+                    self.members += 1;
+                    if self.skip == 0 {
+                        return Some(Ok(member));
+                    }
+                    self.skip -= 1;
+                }
+                None => match self.read() {
+                    Ok(Some(pictures)) => {
+                        self.row = pictures.after;
+                        self.pictures = Some(pictures);
+                    }
+                    Ok(None) => self.ended = true,
+                    Err(error) => {
+                        self.ended = true;
+                        return Some(Err(error));
+                    }
+                },
+            }
         }
-        let columns = self.columns.as_ref()?;
+        None
+    }
+}
+
+impl Rows {
+    /// The pictures of the next row, which may have none; nothing behind the last row.
+    fn read(&mut self) -> Result<Option<Pictures>, ContainerError> {
+        let Some(columns) = &self.columns else { return Ok(None) };
         let end = loop {
-            let end = self.first + self.file.rows_of(self.group)?;
+            let Some(rows) = self.file.rows_of(self.group) else { return Ok(None) };
+            let end = self.first + rows;
             if self.row < end {
                 break end;
             }
@@ -281,39 +341,14 @@ impl Iterator for Rows {
             };
             open.next()
         });
-        let found = match read {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Err(file.trouble(Ok(error))),
-            Err(panic) => Err(file.trouble(Err(panic))),
+        let trouble = match read {
+            Ok(Ok(found)) => return Ok(Some(Pictures::of(row, columns, found))),
+            Ok(Err(error)) => file.trouble(Ok(error)),
+            Err(panic) => file.trouble(Err(panic)),
         };
-        self.members += 1;
-        let (name, label, body, next) = match found {
-            Ok(found) => {
-                let name = found.name.and_then(|name| name_of(&name));
-                let name = name.unwrap_or_else(|| format!("row {row}"));
-                let label = columns.label.as_ref().zip(found.label);
-                let label = label.and_then(|(column, value)| label_of(column, &value));
-                (name, label, body_of(found.image.as_ref(), &file.limits), row + 1)
-            }
-            // Pages can't be left out one by one, as columns differ in where theirs begin: what
-            // is left of the row group is one reject, and the next row group is sound again.
-            Err(Ok(fault)) => {
-                let name = if row + 1 == end {
-                    format!("row {row}")
-                } else {
-                    format!("rows {row} to {}", end - 1)
-                };
-                self.open = None;
-                (name, None, Err(fault), end)
-            }
-            Err(Err(source)) => {
-                self.ended = true;
-                return Some(Err(ContainerError::Io { offset: row, source }));
-            }
-        };
-        self.row = next;
-        let next = Cursor { members: self.members, offset: next, skip: 0 };
-        Some(Ok(Member { name, label, body, next }))
+        let fault = trouble.map_err(|source| ContainerError::Io { offset: row, source })?;
+        self.open = None;
+        Ok(Some(Pictures::lost(row, end, fault)))
     }
 }
 
@@ -344,13 +379,13 @@ fn label_of(column: &Label, value: &Value) -> Option<String> {
     }
 }
 
-fn body_of(image: Option<&ByteArray>, limits: &Limits) -> Result<Bytes, Fault> {
-    let Some(bytes) = image.map(ByteArray::data) else {
+fn body_of(picture: Option<Value>, limits: &Limits) -> Result<Bytes, Fault> {
+    let Some(Value::Bytes(bytes)) = picture else {
         return Err(fault(Reason::Empty, "the row has no bytes (null)"));
     };
     if bytes.len() as u64 > limits.member_bytes {
         return Err(too_large(bytes.len() as u64, limits));
     }
     // A copy, so that a picture in work does not keep its whole page.
-    Ok(Bytes::copy_from_slice(bytes))
+    Ok(Bytes::copy_from_slice(bytes.data()))
 }

@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use self::sample::{Companion, Sample};
+use self::sample::Sample;
 use super::{ContainerError, Cursor, Limits, Member, Reader, sniff, too_large};
 use crate::picture::Fault;
 
 pub(super) use sample::key;
+pub(crate) use sample::{Companion, companion};
 
 /// A regular file or a link of an archive.
 pub(super) struct File {
@@ -51,7 +52,7 @@ pub(super) trait Files {
 }
 
 /// Companions with a label are not longer than this; a longer one is passed over.
-const COMPANION: u64 = 1 << 20;
+pub(crate) const COMPANION: u64 = 1 << 20;
 
 /// The members of an archive of files, of which the first lies at `from`.
 pub(super) fn members<F: Files + Send>(files: F, from: Cursor, limits: &Limits) -> Samples<F> {
@@ -147,7 +148,7 @@ impl<F: Files> Samples<F> {
 
     fn load(&mut self, file: &File) -> Result<Found, ContainerError> {
         let named = sample::is_picture_name(&file.name);
-        let companion = sample::companion(&file.name);
+        let companion = companion(&file.name);
         let body = if let Some(fault) = &file.fault {
             self.files.skip_body(file)?;
             if file.is_link && !named {

@@ -1,6 +1,6 @@
 //! Sources → what lies in them: a walk of local folders, listings of remote ones, lines of lists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,15 +10,17 @@ use rayon::prelude::*;
 use storage::{Address, Storage};
 use walkdir::{DirEntry, WalkDir};
 
+use super::beside::Beside;
+use super::shards::{self, Place};
 use super::{Input, Listed, Request, Source, Stored, What, list};
 use crate::container::addresses::{self, Form, Survey};
-use crate::container::{ContainerError, Kind, Origin};
+use crate::container::{self, ContainerError, Kind, Origin};
 use crate::{IngestError, set};
 
 /// Bytes of a file's beginning by which it is told what it is.
 const HEAD: u64 = 4096;
-/// Remote archives that are looked at at once.
-const LOOKS: usize = 16;
+/// Archives that are looked at at once.
+pub(super) const LOOKS: usize = 16;
 /// How the names of pictures end; a file so named is never taken for a list.
 const PICTURE_ENDINGS: [&str; 12] = [
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff",
@@ -27,13 +29,19 @@ const PICTURE_ENDINGS: [&str; 12] = [
 
 /// What was found so far.
 pub(super) struct Found<'a> {
-    storage: &'a Storage,
+    pub(super) storage: &'a Storage,
     request: &'a Request<'a>,
     /// The output, links resolved, if it is a local folder that is there.
     out: Option<PathBuf>,
     pub inputs: Vec<Input>,
     pub loose: Vec<Listed>,
     pub archives: Vec<Listed>,
+    /// Files of folders that are no pictures by name, but may lie beside one.
+    pub companions: Vec<Listed>,
+    /// Folders that are called by a number.
+    pub folders: HashSet<Place>,
+    /// Files of metadata beside shards that were passed over.
+    pub metadata: u64,
     pub hidden: u64,
     pub irregular: u64,
     pub not_tried: Option<BTreeMap<String, u64>>,
@@ -56,6 +64,9 @@ impl<'a> Found<'a> {
             inputs: vec![],
             loose: vec![],
             archives: vec![],
+            companions: vec![],
+            folders: HashSet::new(),
+            metadata: 0,
             hidden: 0,
             irregular: 0,
             not_tried: None,
@@ -150,7 +161,13 @@ impl<'a> Found<'a> {
 
     fn file(&mut self, input: Input, bytes: u64, what: What) {
         let input = self.input(input);
-        self.add(Listed { input, relative: PathBuf::new(), bytes, what });
+        self.add(Listed {
+            input,
+            beside: Beside::default(),
+            relative: PathBuf::new(),
+            bytes,
+            what,
+        });
     }
 
     fn input(&mut self, input: Input) -> u32 {
@@ -159,9 +176,11 @@ impl<'a> Found<'a> {
     }
 
     fn add(&mut self, listed: Listed) {
+        let name = listed.relative.file_name().unwrap_or_default().to_string_lossy();
         match listed.what {
-            What::Loose | What::Fault(_) => self.loose.push(listed),
             What::Archive(_) | What::List(_) => self.archives.push(listed),
+            What::Loose if container::companion(&name).is_some() => self.companions.push(listed),
+            What::Loose | What::Fault(_) => self.loose.push(listed),
         }
     }
 
@@ -190,7 +209,7 @@ impl<'a> Found<'a> {
                     let path = error.path().unwrap_or(&entered);
                     let relative = path.strip_prefix(&entered).unwrap_or(path).to_owned();
                     let what = What::Fault(error.to_string().into());
-                    self.add(Listed { input, relative, bytes: 0, what });
+                    self.add(Listed { input, beside: Beside::default(), relative, bytes: 0, what });
                     continue;
                 }
             };
@@ -200,6 +219,9 @@ impl<'a> Found<'a> {
             } else if entry.file_type().is_dir() {
                 if self.out.as_deref() == Some(entry.path()) {
                     skip(&mut walk, &entry);
+                } else if shards::is_number(entry.file_name().as_encoded_bytes()) {
+                    let relative = entry.path().strip_prefix(&entered).unwrap_or(entry.path());
+                    self.folders.insert((input, relative.to_owned()));
                 }
             } else if entry.file_type().is_file() {
                 self.add(local_file(&entry, &entered, input));
@@ -219,6 +241,7 @@ impl<'a> Found<'a> {
 
         let mut archives = Vec::new();
         for storage::Listed { relative, bytes, .. } in self.storage.list(at)? {
+            let beside = Beside::default();
             if relative.split('/').any(|part| part.starts_with('.')) {
                 self.hidden += 1;
             } else if out.as_ref().is_some_and(|out| relative.starts_with(out)) {
@@ -226,13 +249,16 @@ impl<'a> Found<'a> {
             } else if Kind::is_name(&relative) {
                 archives.push((relative, bytes));
             } else {
-                self.add(Listed { input, relative: relative.into(), bytes, what: What::Loose });
+                if let Some(place) = shards::folder(input, &relative)
+                    && !self.folders.contains(&place)
+                {
+                    self.folders.insert(place);
+                }
+                let (relative, what) = (relative.into(), What::Loose);
+                self.add(Listed { input, beside, relative, bytes, what });
             }
         }
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(LOOKS)
-            .build()
-            .map_err(|error| IngestError::Threads(error.to_string()))?;
+        let threads = threads(LOOKS)?;
         let storage = self.storage;
         let told: Vec<_> = threads.install(|| {
             archives
@@ -240,7 +266,8 @@ impl<'a> Found<'a> {
                 .map(|(relative, bytes)| {
                     let head = remote_head(storage, &at.join(&relative), bytes)?;
                     let what = Kind::of(&head, &relative).map_or(What::Loose, What::Archive);
-                    Ok(Listed { input, relative: relative.into(), bytes, what })
+                    let (relative, beside) = (relative.into(), Beside::default());
+                    Ok(Listed { input, beside, relative, bytes, what })
                 })
                 .collect::<Result<_, IngestError>>()
         })?;
@@ -311,6 +338,12 @@ pub(crate) fn is_in_archive(source: &str) -> bool {
     parts.any(|part| Kind::is_name(part))
 }
 
+/// A pool of its own for what waits for a store.
+pub(super) fn threads(number: usize) -> Result<rayon::ThreadPool, IngestError> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(number).build();
+    threads.map_err(|error| IngestError::Threads(error.to_string()))
+}
+
 /// Whether opening a local file may wait for ever, or give other bytes each time.
 fn is_irregular(at: &Address) -> Result<bool, IngestError> {
     let Some(path) = at.local() else { return Ok(false) };
@@ -324,11 +357,12 @@ fn skip(walk: &mut walkdir::IntoIter, entry: &DirEntry) {
 }
 
 fn local_file(entry: &DirEntry, root: &Path, input: u32) -> Listed {
+    let beside = Beside::default();
     let relative = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
     let fault = |error: &dyn std::fmt::Display| What::Fault(error.to_string().into());
     let bytes = match entry.metadata() {
         Ok(metadata) => metadata.len(),
-        Err(error) => return Listed { input, relative, bytes: 0, what: fault(&error) },
+        Err(error) => return Listed { input, beside, relative, bytes: 0, what: fault(&error) },
     };
     let name = entry.file_name().to_string_lossy();
     let what = if Kind::is_name(&name) {
@@ -339,7 +373,7 @@ fn local_file(entry: &DirEntry, root: &Path, input: u32) -> Listed {
     } else {
         What::Loose
     };
-    Listed { input, relative, bytes, what }
+    Listed { input, beside, relative, bytes, what }
 }
 
 fn local_head(path: &Path) -> io::Result<Vec<u8>> {

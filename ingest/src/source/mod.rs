@@ -5,11 +5,14 @@
 //! stand among the archives; in a folder a file is never taken for one, for it may be no more than
 //! what is known of the pictures beside it. What a file is, is told by its content where that costs one look at it: for
 //! files named on the command line or in a list, and in folders for those whose names end like an
-//! archive's. Everything else in a folder is taken for a picture, until it is read.
+//! archive's. Everything else in a folder is taken for a picture, until it is read, but for files that
+//! only say something of a picture beside them, and of a shard.
 
+mod beside;
 mod find;
 mod list;
 mod origin;
+mod shards;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +21,9 @@ use storage::{Address, Storage};
 
 use crate::IngestError;
 use crate::container::addresses::Form;
-use crate::container::{self, Kind, Limits};
+use crate::container::{self, Companion, Kind, Limits};
+use beside::{Beside, Companions};
+use shards::Place;
 
 pub(crate) use find::is_in_archive;
 pub(crate) use origin::Stored;
@@ -76,6 +81,8 @@ pub(crate) struct Input {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     input: u32,
+    /// The files beside it that tell its class.
+    beside: Beside,
     /// Where it lies below its input; empty if it is the input.
     relative: PathBuf,
     /// Its size in bytes when it was listed; 0 for a remote picture that a list names.
@@ -101,8 +108,14 @@ pub struct Listing {
     pub loose: Vec<Listed>,
     /// The archives, which come after them, in the order in which shards take their pictures.
     pub archives: Vec<Listed>,
-    /// BLAKE3 of names and sizes in that order.
+    /// BLAKE3 of names and sizes in that order, and of what else tells classes.
     pub hash: blake3::Hash,
+    /// Folders that are called by the number of a shard, which is no class, in their order.
+    shards: Vec<Place>,
+    /// Files that lie beside a picture, and tell of it alone.
+    pub beside: u64,
+    /// Files of metadata beside shards that were passed over.
+    pub metadata: u64,
     /// Hidden files and folders that were passed over.
     pub hidden: u64,
     /// Symbolic links that were not followed, sockets, pipes and devices.
@@ -126,20 +139,44 @@ pub fn list(storage: &Storage, request: &Request<'_>) -> Result<Listing, IngestE
     for source in request.sources {
         found.source(source)?;
     }
-    let find::Found { inputs, mut loose, mut archives, hidden, irregular, not_tried, .. } = found;
+    found.pass_metadata()?;
+    let find::Found { inputs, mut loose, mut archives, companions, folders, .. } = found;
+    let mut companions = Companions::new(companions);
+    loose.iter_mut().for_each(|picture| companions.tell(picture));
+    loose.extend(companions.take_strays());
+
     let name = |listed: &Listed| inputs[listed.input as usize].name(&listed.relative);
     loose.sort_by_cached_key(|listed| order(request.seed, &name(listed)));
     archives.sort_by_cached_key(|listed| order(request.seed, &name(listed)));
+    let mut shards: Vec<_> = folders.into_iter().collect();
+    shards.sort_unstable();
 
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(loose.len() as u64).to_le_bytes());
-    for listed in loose.iter().chain(&archives) {
-        let name = name(listed);
+    let mut add = |name: &str, bytes: u64| {
         hasher.update(&(name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());
-        hasher.update(&listed.bytes.to_le_bytes());
+        hasher.update(&bytes.to_le_bytes());
+    };
+    for listed in loose.iter().chain(&archives) {
+        add(&name(listed), listed.bytes);
+        companions.sizes(listed).for_each(|(form, bytes)| add(&format!("\0{form}"), bytes));
     }
-    Ok(Listing { inputs, loose, archives, hash: hasher.finalize(), hidden, irregular, not_tried })
+    for (input, folder) in &shards {
+        add(&format!("\0{}", inputs[*input as usize].name(folder)), 0);
+    }
+    Ok(Listing {
+        hash: hasher.finalize(),
+        beside: companions.used(),
+        metadata: found.metadata,
+        hidden: found.hidden,
+        irregular: found.irregular,
+        not_tried: found.not_tried,
+        inputs,
+        loose,
+        archives,
+        shards,
+    })
 }
 
 /// Paths of the loose pictures in a local folder, in the order of the seed.
@@ -169,12 +206,13 @@ impl Listing {
 
     /// Where a listed file lies.
     pub fn address(&self, listed: &Listed) -> Address {
-        let at = &self.inputs[listed.input as usize].at;
-        match at.local() {
-            _ if listed.relative.as_os_str().is_empty() => at.clone(),
-            Some(folder) => Address::from(folder.join(&listed.relative)),
-            None => at.join(&text(&listed.relative)),
-        }
+        address(&self.inputs, listed.input, &listed.relative)
+    }
+
+    /// The files beside it that tell its class, in the order in which they are asked.
+    pub(crate) fn beside(&self, listed: &Listed) -> Vec<(Companion, Address)> {
+        let files = listed.beside.files(&listed.relative);
+        files.map(|(kind, path)| (kind, address(&self.inputs, listed.input, &path))).collect()
     }
 
     /// The source in which a listed file lies.
@@ -182,13 +220,17 @@ impl Listing {
         &self.inputs[listed.input as usize].at
     }
 
-    /// Its class: the folder in which it lies; none in the root of a source.
+    /// Its class, where no file beside it tells one: the folder in which it lies; none in the root of
+    /// a source, and in a shard.
     pub fn label(&self, listed: &Listed) -> Option<String> {
         if listed.relative.as_os_str().is_empty() {
             return self.inputs[listed.input as usize].label.clone();
         }
-        let folder = listed.relative.parent()?.file_name()?;
-        Some(container::text(folder.as_encoded_bytes()))
+        let folder = listed.relative.parent()?;
+        let name = folder.file_name()?.as_encoded_bytes();
+        let at = |(input, shard): &Place| (*input, shard.as_path()).cmp(&(listed.input, folder));
+        let is_shard = shards::is_number(name) && self.shards.binary_search_by(at).is_ok();
+        (!is_shard).then(|| container::text(name))
     }
 
     /// The sum of all [`Listed::weight`]s.
@@ -259,6 +301,16 @@ impl Input {
             Some(prefix) => format!("{prefix}/{}", text(relative)),
             None => text(relative),
         }
+    }
+}
+
+/// Where a path of an input lies.
+fn address(inputs: &[Input], input: u32, relative: &Path) -> Address {
+    let at = &inputs[input as usize].at;
+    match at.local() {
+        _ if relative.as_os_str().is_empty() => at.clone(),
+        Some(folder) => Address::from(folder.join(relative)),
+        None => at.join(&text(relative)),
     }
 }
 

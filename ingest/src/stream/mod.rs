@@ -6,6 +6,7 @@
 //! of pictures, and of bytes.
 
 mod fetch;
+mod label;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,11 +19,13 @@ use schemas::{Place, Reason};
 use storage::{Address, Storage};
 
 use crate::IngestError;
+use crate::classes::Classes;
 use crate::container::addresses::{self, Entry, Form};
-use crate::container::{self, ContainerError, Cursor, Limits, Passed};
+use crate::container::{self, COMPANION, ContainerError, Cursor, Limits, Passed};
 use crate::picture::{Fault, MemoryBudget, Reserved};
 use crate::source::{Listed, Listing, Stored};
 use fetch::Fetcher;
+use label::Label;
 
 /// Pictures that the stream is ahead at most.
 pub(crate) const AHEAD: usize = 256;
@@ -33,7 +36,7 @@ pub(crate) struct Item {
     /// The text of the `source` column.
     pub name: String,
     /// The class, if the source tells one.
-    pub label: Option<String>,
+    pub label: Label,
     pub body: Body,
     /// What archives passed over between the picture before and this one.
     pub passed: Passed,
@@ -41,6 +44,40 @@ pub(crate) struct Item {
     pub after: Place,
     /// How much of the listing, in [`Listed::weight`]s, lies before that place.
     pub done: u64,
+}
+
+impl Item {
+    /// Its name, its class, and its body, which is a fault where there can be no picture of that
+    /// class; waits for the class if need be.
+    ///
+    /// # Errors
+    /// [`IngestError`] where it is not this picture that is at fault, but its source.
+    pub fn labelled(
+        self,
+        classes: Option<&Classes>,
+    ) -> Result<(String, Option<String>, Body), IngestError> {
+        let Self { name, label, body, .. } = self;
+        let (label, fault) = match label.load()? {
+            Ok(label) => {
+                let fault = class_fault(classes, label.as_deref());
+                (label, fault)
+            }
+            Err(fault) => (None, Some(fault)),
+        };
+        let body = match fault {
+            Some(fault) => Body::Here { bytes: body.bytes(), body: Err(fault), taken: None },
+            None => body,
+        };
+        Ok((name, label, body))
+    }
+}
+
+/// Why there can be no picture of this class.
+fn class_fault(classes: Option<&Classes>, label: Option<&str>) -> Option<Fault> {
+    let classes = classes?;
+    let label = label.filter(|label| !classes.has(label))?;
+    let message = format!("class `{label}` is none of --classes");
+    Some(Fault { reason: Reason::UnknownClass, message })
 }
 
 /// How the bytes of a picture are had.
@@ -203,7 +240,8 @@ impl Way<'_> {
             item.passed = std::mem::take(&mut self.passed);
         }
         if let Ok(item) = &mut item
-            && let Some(fault) = self.class_fault(item.label.as_deref())
+            && let Label::Known(label) = &item.label
+            && let Some(fault) = self.class_fault(label.as_deref())
         {
             let bytes = item.body.bytes();
             item.body = Body::Here { body: Err(fault), bytes, taken: None };
@@ -213,10 +251,7 @@ impl Way<'_> {
 
     /// Why there can be no picture of this class.
     fn class_fault(&self, label: Option<&str>) -> Option<Fault> {
-        let classes = self.feed.limits.classes.as_ref()?;
-        let label = label.filter(|label| !classes.has(label))?;
-        let message = format!("class `{label}` is none of --classes");
-        Some(Fault { reason: Reason::UnknownClass, message })
+        class_fault(self.feed.limits.classes.as_ref(), label)
     }
 
     fn loose(&mut self, unit: u64, listed: &Listed, fetcher: &mut Fetcher<'_, '_>) -> Sent {
@@ -226,9 +261,12 @@ impl Way<'_> {
         let bytes = listed.bytes;
         let here = |fault| Body::Here { body: Err(fault), bytes, taken: None };
         let label = listing.label(listed);
+        let beside = listing.beside(listed);
         let body = if let Some(message) = listed.fault() {
             here(Fault { reason: Reason::Unreadable, message: message.to_owned() })
-        } else if let Some(fault) = self.class_fault(label.as_deref()) {
+        } else if let Some(fault) = self.class_fault(label.as_deref())
+            && beside.is_empty()
+        {
             // It need not be fetched.
             here(fault)
         } else if let Some(path) = at.local() {
@@ -240,8 +278,13 @@ impl Way<'_> {
             here(too_large(bytes, most))
         } else {
             // One whose size is not known takes what most pictures need.
-            let taken = take(room, if bytes == 0 { 1 << 20 } else { bytes });
+            let bytes_coming = if bytes == 0 { 1 << 20 } else { bytes };
+            let taken = take(room, bytes_coming + beside.len() as u64 * COMPANION);
             Body::Coming { body: fetcher.fetch(at), bytes, taken }
+        };
+        let label = match beside.is_empty() || matches!(body, Body::Here { .. }) {
+            true => Label::Known(label),
+            false => Label::beside(beside, label, listing.root(listed), fetcher),
         };
         self.send(Ok(Item {
             name: listing.name(listed),
@@ -279,7 +322,7 @@ impl Way<'_> {
             let taken = take(self.feed.room, bytes);
             self.send(Ok(Item {
                 name: format!("{archive}/{name}"),
-                label,
+                label: Label::Known(label),
                 body: Body::Here { body, bytes, taken },
                 passed: Passed::default(),
                 after: Place {
@@ -338,7 +381,7 @@ impl Way<'_> {
                     1 => format!("{list}/row {}", rows.start),
                     _ => format!("{list}/rows {} to {}", rows.start, rows.end - 1),
                 }),
-                label,
+                label: Label::Known(label),
                 body,
                 passed: Passed::default(),
                 after: Place {
@@ -377,7 +420,7 @@ impl Way<'_> {
         let fault = Fault { reason: Reason::UnreadArchive, message: error.to_string() };
         self.send(Ok(Item {
             name: self.feed.listing.name(listed),
-            label: None,
+            label: Label::Known(None),
             body: Body::Here { body: Err(fault), bytes: listed.bytes, taken: None },
             passed: Passed::default(),
             after: Place { unit: unit + 1, ..Place::default() },

@@ -7,13 +7,15 @@ pub mod zip;
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, BinaryArray, BinaryBuilder, Int64Array, ListBuilder, RecordBatch, StringArray,
+};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use ingest::container::{Kind, Packing};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression as Codec;
+use parquet::basic::{Compression as Codec, Encoding};
 use parquet::file::properties::WriterProperties;
 
 /// Bytes that begin like a picture and differ from one another.
@@ -172,6 +174,26 @@ pub fn small_parquet(codec: Codec) -> Vec<u8> {
     )
 }
 
+/// Lists of pictures, some of them empty, whose values are stored by lengths and prefixes.
+pub fn small_lists() -> Vec<u8> {
+    let properties = WriterProperties::builder()
+        .set_compression(Codec::SNAPPY)
+        .set_dictionary_enabled(false)
+        .set_encoding(Encoding::DELTA_BYTE_ARRAY)
+        .set_max_row_group_row_count(Some(3))
+        .build();
+    let mut images = ListBuilder::new(BinaryBuilder::new());
+    for row in 0..5 {
+        for number in 0..row % 3 {
+            images.values().append_value(picture(3 * row + number));
+        }
+        images.append(row != 3);
+    }
+    let labels = StringArray::from_iter_values((0..5).map(|row| format!("class {row}")));
+    let images: ArrayRef = Arc::new(images.finish());
+    columns(vec![("images", images), ("label", Arc::new(labels))], properties)
+}
+
 /// A ZIP with the files of [`small_tar`], but for one whose label lies elsewhere in it.
 pub fn small_zip() -> Vec<u8> {
     use zip::{Method, Zip};
@@ -207,6 +229,9 @@ pub fn all() -> Vec<(Kind, Bytes)> {
         (Kind::Parquet, small_parquet(Codec::SNAPPY)),
         (Kind::Parquet, small_parquet(Codec::GZIP(Default::default()))),
         (Kind::Parquet, small_parquet(Codec::ZSTD(Default::default()))),
+        (Kind::Parquet, small_parquet(Codec::BROTLI(Default::default()))),
+        (Kind::Parquet, small_parquet(Codec::LZ4)),
+        (Kind::Parquet, small_lists()),
         (Kind::Tar(Packing::Zstd), halves(Packing::Zstd)),
         (Kind::Tar(Packing::Xz), halves(Packing::Xz)),
         (Kind::Tar(Packing::Bzip2), halves(Packing::Bzip2)),

@@ -8,6 +8,7 @@ mod append;
 #[allow(dead_code)]
 #[path = "../archives/mod.rs"]
 mod archives;
+mod beside;
 mod case;
 mod classes;
 mod codebook;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::columns::{
-    Label, class_names, descriptors, find_any, found_image, is_bytes, is_label, path,
-};
+use super::columns::{All, Label, class_names, is_bytes, is_flat, is_label};
 use super::{File, Value, Values, label_of};
 use crate::caught::caught;
 use crate::container::addresses::{
@@ -23,17 +21,18 @@ pub(in super::super) fn are_in(
     limits: &Limits,
 ) -> Result<bool, ContainerError> {
     // What is damaged is told where it is read.
-    let (file, rows) = match File::open(origin, limits) {
+    let file = match File::open(origin, limits) {
         Err(error @ ContainerError::Io { .. }) => return Err(error),
         Err(_) => return Ok(false),
-        Ok(open) => open,
+        Ok(file) => file,
     };
-    if rows == 0 {
+    if !file.rows().is_ok_and(|rows| rows > 0) {
         return Ok(false);
     }
+    let all = All::of(&file);
     let image = match limits.image_column.as_deref() {
-        Some(name) => find_any(&file, &[name], is_bytes),
-        None => match found_image(&file) {
+        Some(name) => all.find_any(&[name], is_bytes),
+        None => match all.found_image(&file) {
             Ok(column) => Some(column),
             Err(ContainerError::Columns(_)) => None,
             Err(error) => return Err(error),
@@ -41,6 +40,8 @@ pub(in super::super) fn are_in(
     };
     let seen = match image {
         None => None,
+        // A list of pictures a row.
+        Some(column) if !all.fitting(is_flat).any(|flat| flat == column) => Some(Seen::Other),
         Some(column) => Some(seen(&file, column)?),
     };
     // Some writers do not say of a text that it is one.
@@ -58,10 +59,10 @@ pub(in super::super) fn are_in(
 /// The columns that may hold addresses, and their places in the file.
 fn choice(file: &File) -> Result<(Choice, Vec<usize>), ContainerError> {
     let mut choice = Choice::default();
-    let columns: Vec<_> =
-        (0..descriptors(file).len()).filter(|&at| is_bytes(&descriptors(file)[at])).collect();
+    let all = All::of(file);
+    let columns: Vec<_> = all.fitting(|column| is_flat(column) && is_bytes(column)).collect();
     for &column in &columns {
-        choice.add(&path(file, column), seen(file, column)?);
+        choice.add(all.names.path(column), seen(file, column)?);
     }
     Ok((choice, columns))
 }
@@ -70,7 +71,7 @@ fn choice(file: &File) -> Result<(Choice, Vec<usize>), ContainerError> {
 fn seen(file: &File, column: usize) -> Result<Seen, ContainerError> {
     let group = (0..).map_while(|at| file.rows_of(at)).position(|rows| rows > 0).unwrap_or(0);
     let look = || {
-        let mut values = file.column(group, column, 0)?;
+        let mut values = Values::open(file, group, column, 0)?;
         let mut seen = Seen::Nothing;
         for _ in 0..file.rows_of(group).unwrap_or(0).min(LOOK) {
             match values.next()? {
@@ -102,6 +103,7 @@ struct Columns {
 impl Columns {
     fn find(file: &File) -> Result<Self, ContainerError> {
         let (choice, columns) = choice(file)?;
+        let all = All::of(file);
         let named = file.limits.url_column.as_deref();
         let address = match named {
             Some(name) => choice.named(name),
@@ -110,10 +112,10 @@ impl Columns {
         let address = columns[address.ok_or_else(|| choice.none(named))?];
         let label = match &file.limits.label_column {
             Some(name) => {
-                let column = find_any(file, &[name], is_label);
+                let column = all.find_any(&[name], is_label);
                 Some(column.ok_or_else(|| choice.no_label(name))?)
             }
-            None => find_any(file, &LABELS, is_label),
+            None => all.find_any(&LABELS, is_label),
         };
         let label = label.map(|column| Label { column, names: class_names(file, column) });
         Ok(Self { address, label })
@@ -126,7 +128,8 @@ pub(in super::super) fn entries(
     from: Cursor,
     limits: &Limits,
 ) -> Result<Entries, ContainerError> {
-    let (file, rows) = File::open(origin, limits)?;
+    let file = File::open(origin, limits)?;
+    let rows = file.rows()?;
     if from.offset > rows {
         return Err(ContainerError::Cursor { offset: from.offset, bytes: file.origin.bytes() });
     }
@@ -170,7 +173,7 @@ impl Addresses {
             let open = match open {
                 Some(open) => open,
                 None => {
-                    let at = |column| file.column(self.group, column, row - self.first);
+                    let at = |column| Values::open(file, self.group, column, row - self.first);
                     let label = columns.label.as_ref().map(|label| at(label.column)).transpose()?;
                     open.insert(Open { address: at(columns.address)?, label })
                 }

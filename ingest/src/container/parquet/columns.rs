@@ -6,12 +6,24 @@ use serde_json::Value as Json;
 
 use super::super::addresses::LABELS;
 use super::super::{ContainerError, sniff};
-use super::{File, Value};
+use super::names::Names;
+use super::{File, Value, Values};
 use crate::caught::caught;
 
 /// Columns of pictures by convention: img2dataset's, Hugging Face's, and the plainest names.
-const IMAGES: [&str; 9] =
-    ["jpg", "jpeg", "png", "webp", "image.bytes", "image", "img.bytes", "img", "image_bytes"];
+const IMAGES: [&str; 11] = [
+    "jpg",
+    "jpeg",
+    "png",
+    "webp",
+    "image.bytes",
+    "image",
+    "img.bytes",
+    "img",
+    "image_bytes",
+    "images.bytes",
+    "images",
+];
 const NAMES: [&str; 6] = ["__key__", "key", "path", "file_name", "filename", "url"];
 /// Rows that are looked at to find the column of pictures by its content.
 const LOOK: u64 = 16;
@@ -19,6 +31,8 @@ const LOOK: u64 = 16;
 /// The columns that are read, by their place in the file.
 pub(super) struct Columns {
     pub(super) image: usize,
+    /// Whether a row may have several pictures, or none.
+    pub(super) listed: bool,
     pub(super) label: Option<Label>,
     pub(super) name: Option<usize>,
 }
@@ -31,82 +45,166 @@ pub(super) struct Label {
 }
 
 impl Columns {
-    pub(super) fn find(file: &mut File) -> Result<Self, ContainerError> {
+    pub(super) fn find(file: &File) -> Result<Self, ContainerError> {
+        let all = All::of(file);
         let image = match &file.limits.image_column {
-            Some(name) => named_image(file, name)?,
-            None => found_image(file)?,
+            Some(name) => all.named_image(name)?,
+            None => all.found_image(file)?,
         };
         let label = match &file.limits.label_column {
-            Some(name) => Some(find(file, name, is_label).ok_or_else(|| {
+            Some(name) => Some(all.find(name, is_label).ok_or_else(|| {
                 ContainerError::Columns(format!(
                     "no column `{name}` of texts or whole numbers for the label; there are {}",
-                    all(file)
+                    all.that(is_label)
                 ))
             })?),
-            None => find_any(file, &LABELS, is_label),
+            None => all.find_any(&LABELS, is_label),
         };
         let label = label.map(|column| Label { column, names: class_names(file, column) });
         // Hugging Face keeps the file's name beside the bytes.
-        let beside = path(file, image).strip_suffix(".bytes").map(|image| format!("{image}.path"));
-        let name = find_any(file, &NAMES, is_name);
-        let name = name.or_else(|| beside.and_then(|beside| find(file, &beside, is_name)));
-        Ok(Self { image, label, name })
+        let beside =
+            all.names.plain(image).strip_suffix(".bytes").map(|image| format!("{image}.path"));
+        let name = all.find_any(&NAMES, is_name);
+        let name = name.or_else(|| beside.and_then(|beside| all.find(&beside, is_name)));
+        let listed = !is_flat(&descriptors(file)[image]);
+        Ok(Self { image, listed, label, name })
     }
 }
 
-pub(super) fn descriptors(file: &File) -> &[parquet::schema::types::ColumnDescPtr] {
+/// Whether they are of addresses and what became of them, and none could hold a picture.
+pub(super) fn are_metadata(file: &File) -> bool {
+    let all = All::of(file);
+    let has = |name: &str| all.find(name, is_flat).is_some();
+    has("url") && (has("status") || has("key")) && all.fitting(is_binary).next().is_none()
+}
+
+fn descriptors(file: &File) -> &[parquet::schema::types::ColumnDescPtr] {
     file.metadata.file_metadata().schema_descr().columns()
 }
 
-pub(super) fn path(file: &File, column: usize) -> String {
-    descriptors(file)[column].path().string()
+type Fits = fn(&ColumnDescriptor) -> bool;
+
+/// All columns of a file, with their names.
+pub(super) struct All<'a> {
+    columns: &'a [parquet::schema::types::ColumnDescPtr],
+    pub(super) names: Names,
 }
 
-fn all(file: &File) -> String {
-    let names: Vec<_> = descriptors(file).iter().map(|column| column.path().string()).collect();
-    names.join(", ")
-}
+impl<'a> All<'a> {
+    pub(super) fn of(file: &'a File) -> Self {
+        let schema = file.metadata.file_metadata().schema_descr();
+        Self { columns: schema.columns(), names: Names::of(schema) }
+    }
 
-fn find(file: &File, name: &str, fits: fn(&ColumnDescriptor) -> bool) -> Option<usize> {
-    descriptors(file).iter().position(|column| column.path().string() == name && fits(column))
-}
+    pub(super) fn fitting(&self, fits: Fits) -> impl Iterator<Item = usize> {
+        (0..self.columns.len()).filter(move |&column| fits(&self.columns[column]))
+    }
 
-/// The first of these names that a column has, as it is written here or in other cases.
-pub(super) fn find_any(
-    file: &File,
-    names: &[&str],
-    fits: fn(&ColumnDescriptor) -> bool,
-) -> Option<usize> {
-    let in_any_case = |name: &&str| {
-        descriptors(file)
-            .iter()
-            .position(|column| column.path().string().eq_ignore_ascii_case(name) && fits(column))
-    };
-    let exact = names.iter().find_map(|name| find(file, name, fits));
-    exact.or_else(|| names.iter().find_map(in_any_case))
+    /// The names of the columns that fit; of all, if none does.
+    fn that(&self, fits: Fits) -> String {
+        let names = |fits: Fits| {
+            let names: Vec<_> = self.fitting(fits).map(|column| self.names.shown(column)).collect();
+            names.join(", ")
+        };
+        Some(names(fits)).filter(|names| !names.is_empty()).unwrap_or_else(|| names(|_| true))
+    }
+
+    fn find(&self, name: &str, fits: Fits) -> Option<usize> {
+        let exact = self.fitting(fits).find(|&column| self.names.path(column) == name);
+        exact.or_else(|| self.fitting(fits).find(|&column| self.names.plain(column) == name))
+    }
+
+    /// The first of these names that a column has, as it is written here or in other cases.
+    pub(super) fn find_any(&self, names: &[&str], fits: Fits) -> Option<usize> {
+        let in_any_case = |name: &&str| {
+            self.fitting(fits).find(|&column| self.names.plain(column).eq_ignore_ascii_case(name))
+        };
+        let exact = names.iter().find_map(|name| self.find(name, fits));
+        exact.or_else(|| names.iter().find_map(in_any_case))
+    }
+
+    /// The column that the user named, or the bytes in a group of that name.
+    fn named_image(&self, name: &str) -> Result<usize, ContainerError> {
+        let within = || {
+            let group = format!("{name}.");
+            let is_within = |&column: &usize| self.names.plain(column).starts_with(&group);
+            let mut within = self.fitting(is_binary).filter(is_within);
+            within.next().filter(|_| within.next().is_none())
+        };
+        let column = self.find(name, is_bytes);
+        let column = column.or_else(|| self.find(&format!("{name}.bytes"), is_bytes));
+        column.or_else(within).ok_or_else(|| {
+            ContainerError::Columns(format!(
+                "no column `{name}` of bytes for the pictures; there are {}",
+                self.that(is_bytes)
+            ))
+        })
+    }
+
+    /// The column of pictures, by name or content; one with a picture a row before one of lists.
+    pub(super) fn found_image(&self, file: &File) -> Result<usize, ContainerError> {
+        let flat: Fits = |column| is_flat(column) && is_binary(column);
+        let listed: Fits = |column| !is_flat(column) && is_binary(column);
+        for fits in [flat, listed] {
+            if let Some(column) = self.find_any(&IMAGES, fits) {
+                return Ok(column);
+            }
+            let mut pictures = Vec::new();
+            for column in self.fitting(fits) {
+                if begins_with_a_picture(file, column)? {
+                    pictures.push(column);
+                }
+            }
+            match pictures[..] {
+                [] => {}
+                [column] => return Ok(column),
+                _ => {
+                    let names: Vec<_> =
+                        pictures.into_iter().map(|column| self.names.shown(column)).collect();
+                    let names = names.join(", ");
+                    return Err(ContainerError::Columns(format!(
+                        "several columns hold pictures ({names}); name the one to take"
+                    )));
+                }
+            }
+        }
+        let encrypted =
+            if file.encrypted { " (some are encrypted, which is not read)" } else { "" };
+        Err(ContainerError::Columns(format!(
+            "no column holds pictures; name the one that does, out of {}{encrypted}",
+            self.that(is_bytes)
+        )))
+    }
 }
 
 /// One value a row at most, not a list of them.
-fn is_flat(column: &ColumnDescriptor) -> bool {
+pub(super) fn is_flat(column: &ColumnDescriptor) -> bool {
     column.max_rep_level() == 0
 }
 
+/// Bytes of any length, or of a fixed one that are nothing else.
 pub(super) fn is_bytes(column: &ColumnDescriptor) -> bool {
-    is_flat(column) && column.physical_type() == Type::BYTE_ARRAY
+    match column.physical_type() {
+        Type::BYTE_ARRAY => true,
+        Type::FIXED_LEN_BYTE_ARRAY => is_plain(column),
+        _ => false,
+    }
 }
 
 /// Bytes that are not said to be text or numbers.
 fn is_binary(column: &ColumnDescriptor) -> bool {
-    is_bytes(column)
-        && column.logical_type_ref().is_none()
-        && column.converted_type() == ConvertedType::NONE
+    is_bytes(column) && is_plain(column)
+}
+
+fn is_plain(column: &ColumnDescriptor) -> bool {
+    column.logical_type_ref().is_none() && column.converted_type() == ConvertedType::NONE
 }
 
 /// Floats too: they are what pandas makes of whole numbers in a column with gaps.
 pub(super) fn is_label(column: &ColumnDescriptor) -> bool {
     use Type::{BOOLEAN, DOUBLE, FLOAT, INT32, INT64};
     let is_number = matches!(column.physical_type(), INT32 | INT64 | BOOLEAN | FLOAT | DOUBLE);
-    is_flat(column) && is_number && !is_decimal(column) || is_bytes(column)
+    is_flat(column) && (is_number && !is_decimal(column) || is_bytes(column))
 }
 
 fn is_decimal(column: &ColumnDescriptor) -> bool {
@@ -123,45 +221,7 @@ pub(super) fn is_unsigned(column: &ColumnDescriptor) -> bool {
 
 fn is_name(column: &ColumnDescriptor) -> bool {
     let is_number = matches!(column.physical_type(), Type::INT32 | Type::INT64);
-    is_bytes(column) || is_flat(column) && is_number
-}
-
-/// The column that the user named, or the bytes in a group of that name.
-fn named_image(file: &File, name: &str) -> Result<usize, ContainerError> {
-    let column = find(file, name, is_bytes);
-    column.or_else(|| find(file, &format!("{name}.bytes"), is_bytes)).ok_or_else(|| {
-        ContainerError::Columns(format!(
-            "no column `{name}` of bytes for the pictures; there are {}",
-            all(file)
-        ))
-    })
-}
-
-pub(super) fn found_image(file: &File) -> Result<usize, ContainerError> {
-    if let Some(column) = find_any(file, &IMAGES, is_binary) {
-        return Ok(column);
-    }
-    let binary = (0..descriptors(file).len()).filter(|&at| is_binary(&descriptors(file)[at]));
-    let mut pictures = Vec::new();
-    for column in binary {
-        if begins_with_a_picture(file, column)? {
-            pictures.push(column);
-        }
-    }
-    match pictures[..] {
-        [column] => Ok(column),
-        [] => Err(ContainerError::Columns(format!(
-            "no column holds pictures; name the one that does, out of {}",
-            all(file)
-        ))),
-        _ => {
-            let names: Vec<_> = pictures.into_iter().map(|column| path(file, column)).collect();
-            let names = names.join(", ");
-            Err(ContainerError::Columns(format!(
-                "several columns hold pictures ({names}); name the one to take"
-            )))
-        }
-    }
+    is_flat(column) && (is_bytes(column) || is_number)
 }
 
 /// Whether the first value of a column that is not null is a picture.
@@ -170,9 +230,9 @@ fn begins_with_a_picture(file: &File, column: usize) -> Result<bool, ContainerEr
         return Ok(false);
     };
     let look = || {
-        let mut values = file.column(group, column, 0)?;
+        let mut values = Values::open(file, group, column, 0)?;
         for _ in 0..file.rows_of(group).unwrap_or(0).min(LOOK) {
-            if let Some(Value::Bytes(bytes)) = values.next()? {
+            if let Some(Value::Bytes(bytes)) = values.row()?.into_iter().flatten().next() {
                 return Ok(sniff::is_picture(bytes.data()));
             }
         }
@@ -196,7 +256,8 @@ pub(super) fn class_names(file: &File, column: usize) -> Vec<String> {
         let pairs = file.metadata.file_metadata().key_value_metadata()?;
         let pair = pairs.iter().find(|pair| pair.key == "huggingface")?;
         let json: Json = serde_json::from_str(pair.value.as_deref()?).ok()?;
-        let feature = json.get("info")?.get("features")?.get(path(file, column))?;
+        let feature =
+            json.get("info")?.get("features")?.get(descriptors(file)[column].path().string())?;
         let names = feature.get("names")?.as_array()?;
         Some(names.iter().map(|name| name.as_str().unwrap_or_default().to_owned()).collect())
     };

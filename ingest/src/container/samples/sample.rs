@@ -50,7 +50,7 @@ const COMPANIONS: [&str; 24] = [
 
 /// A file that lies beside a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Companion {
+pub(crate) enum Companion {
     /// `.cls`: the label as text.
     Class,
     /// `.json`: attributes, the label maybe among them.
@@ -59,8 +59,19 @@ pub(super) enum Companion {
     Other,
 }
 
+impl Companion {
+    /// The label that a companion of these bytes tells.
+    pub(crate) fn label(self, bytes: &[u8]) -> Option<String> {
+        match self {
+            Self::Class => label(&text(bytes)),
+            Self::Json => label_of_json(bytes),
+            Self::Other => None,
+        }
+    }
+}
+
 /// What companion a file is by its name, if it is one.
-pub(super) fn companion(name: &str) -> Option<Companion> {
+pub(crate) fn companion(name: &str) -> Option<Companion> {
     match &*extension(name)? {
         "cls" => Some(Companion::Class),
         "json" => Some(Companion::Json),
@@ -149,11 +160,8 @@ impl Sample {
     }
 
     pub(super) fn add_companion(&mut self, name: String, companion: Companion, bytes: &[u8]) {
-        let (is_json, label) = match companion {
-            Companion::Class => (false, label(&text(bytes))),
-            Companion::Json => (true, label_of_json(bytes)),
-            Companion::Other => (false, None),
-        };
+        let is_json = companion == Companion::Json;
+        let label = companion.label(bytes);
         self.told.extend(label.map(|label| Told { name, is_json, label }));
         self.files += 1;
     }
