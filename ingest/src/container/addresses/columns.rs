@@ -77,10 +77,12 @@ impl Choice {
             (0..self.columns.len()).filter(|&at| self.columns[at].1 == Seen::Address).collect();
         match full[..] {
             [column] => Ok(Some(column)),
-            // The first rows may just have none.
+            // The first rows may just have none, or none that can be fetched.
             [] => Ok(ADDRESSES.iter().find_map(|known| {
-                let is =
-                    |(name, what): &(String, Seen)| *what == Seen::Nothing && plain(name) == *known;
+                let is = |(name, what): &(String, Seen)| {
+                    let told = *what == Seen::Nothing || known.ends_with("url");
+                    told && plain(name) == *known
+                };
                 self.columns.iter().position(is)
             })),
             _ => {
@@ -147,6 +149,7 @@ mod tests {
         assert_eq!(found(&[("image", Other), ("where", Address)]), Some(1));
         assert_eq!(found(&[("image", Other), ("url", Nothing)]), Some(1));
         assert_eq!(found(&[("image", Other), ("where", Nothing)]), None);
+        assert_eq!(found(&[("text", Other), ("url", Other)]), Some(1), "rows of no use");
         let error = choice(&[("a", Address), ("b", Address)]).found().unwrap_err().to_string();
         assert!(error.contains("a, b") && error.contains("--url-column"), "{error}");
     }
