@@ -1,6 +1,7 @@
 //! The flags of `ingest`, and what they set.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingest::repair::Repair;
@@ -159,6 +160,8 @@ pub struct IngestArgs {
     pub url_column: Option<String>,
     #[command(flatten)]
     pub store: StoreArgs,
+    #[command(flatten)]
+    pub web: WebArgs,
 
     /// Pictures a shard [default: as many as make about 320 MiB before compression].
     #[arg(long, help_heading = "Shards")]
@@ -216,6 +219,77 @@ impl From<StoreArgs> for StorageOptions {
     fn from(args: StoreArgs) -> Self {
         let notice = Some(Notice::new(|sentence| tell(visible(sentence))));
         Self { endpoint: args.endpoint, notice, ..Self::default() }
+    }
+}
+
+/// A list is a stranger's text, and of its addresses some are always dead.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Web addresses in lists")]
+pub struct WebArgs {
+    /// Fetch addresses of private networks, too: loopback, link-local and the like, by number, by
+    /// name or by a redirect. Without it they are rejected as `private_address`, and the proxies of
+    /// the environment are not used, for behind one nobody can tell where a name leads.
+    #[arg(long)]
+    pub private_addresses: bool,
+    /// Keep pictures whose server forbids it (`X-Robots-Tag` with noai, noimageai, noindex,
+    /// noimageindex or none). Without it they are rejected as `disallowed`.
+    #[arg(long)]
+    pub ignore_robots_tag: bool,
+    /// What servers are told who asks: a name and a version, and where more can be learnt.
+    #[arg(long, value_name = "TEXT", default_value = ingest::USER_AGENT)]
+    pub user_agent: String,
+    /// Most downloads at once.
+    #[arg(long, value_name = "COUNT", default_value_t = web::Options::new("").at_once)]
+    pub downloads: usize,
+    /// Most downloads at once from one host.
+    #[arg(long, value_name = "COUNT", default_value_t = web::Options::new("").per_host)]
+    pub downloads_per_host: usize,
+    /// Longest time for a connection, the look-up of the name included.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    pub connect_timeout: Duration,
+    /// Longest time from then to the first bytes of the answer.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    pub answer_timeout: Duration,
+    /// Longest pause within an answer.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "5")]
+    pub stall_timeout: Duration,
+    /// Longest time for an answer, from the request to its last byte.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "60")]
+    pub download_timeout: Duration,
+    /// How often an address is tried again after a fault that may pass: a connection that broke
+    /// off, an answer of 408, 425, 429 or above 499. A try that ran out of time counts as two.
+    #[arg(long, value_name = "COUNT", default_value_t = web::Options::new("").retries)]
+    pub retries: u32,
+    /// Longest wait that a server may ask for before the next try (`Retry-After`); an address for
+    /// which it asks for more is given up.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "60")]
+    pub longest_wait: Duration,
+    /// Leave a host alone of which so many addresses in a row failed without any answer: if it
+    /// never answered they all fail with it, and if it did they wait once.
+    #[arg(long, value_name = "COUNT", default_value_t = web::Options::new("").host_failures)]
+    pub host_failures: u32,
+    /// For how long.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "30")]
+    pub host_rest: Duration,
+}
+
+impl From<WebArgs> for web::Options {
+    fn from(args: WebArgs) -> Self {
+        Self {
+            private_addresses: args.private_addresses,
+            ignore_robots_tag: args.ignore_robots_tag,
+            at_once: args.downloads,
+            per_host: args.downloads_per_host,
+            connect: args.connect_timeout,
+            answer: args.answer_timeout,
+            stall: args.stall_timeout,
+            whole: args.download_timeout,
+            retries: args.retries,
+            longest_wait: args.longest_wait,
+            host_failures: args.host_failures,
+            host_rest: args.host_rest,
+            ..Self::new(args.user_agent)
+        }
     }
 }
 
@@ -292,6 +366,8 @@ pub struct RepairArgs {
     #[command(flatten)]
     pub store: StoreArgs,
     #[command(flatten)]
+    pub web: WebArgs,
+    #[command(flatten)]
     pub machine: MachineArgs,
 }
 
@@ -327,6 +403,7 @@ impl IngestArgs {
             out: args.out?,
             append: args.append,
             storage: args.store.into(),
+            web: args.web.into(),
             threads: args.machine.threads,
             memory: args.machine.memory_limit,
             follow_links: args.follow_links,
@@ -366,8 +443,14 @@ impl RepairArgs {
     pub fn settings(self) -> (Repair, StorageOptions) {
         let MachineArgs { threads, memory_limit } = self.machine;
         let codebooks = Codebook::by_patch(self.codebook);
-        let repair =
-            Repair { out: self.shards, from: self.from, codebooks, threads, memory: memory_limit };
+        let repair = Repair {
+            out: self.shards,
+            from: self.from,
+            codebooks,
+            web: self.web.into(),
+            threads,
+            memory: memory_limit,
+        };
         (repair, self.store.into())
     }
 }
@@ -385,6 +468,15 @@ fn codebook(path: &str) -> Result<Codebook, String> {
 /// A whole number; whether it is in its range is told with all others.
 fn zstd_level(text: &str) -> Result<i32, String> {
     text.parse().map_err(|_| "it must be a whole number, such as -5 or 3".to_owned())
+}
+
+/// A number of seconds above 0.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    // More is no limit, and a moment so far away can't be told.
+    let time = time.map(|time| time.min(Duration::from_secs(366 * 24 * 3600)));
+    time.ok_or_else(|| format!("`{text}` is no time; write seconds, as in 5 or 0.5"))
 }
 
 /// Six hexadecimal digits, red first.
@@ -415,7 +507,7 @@ mod tests {
         let settings = cli.ingest.settings().unwrap();
         let defaults = Settings::new("a", "b");
         assert_eq!(settings.ingest, defaults.ingest);
-        assert_eq!(settings.memory, defaults.memory);
+        assert_eq!((settings.memory, settings.web), (defaults.memory, defaults.web));
         assert_eq!((settings.sources, settings.out), (defaults.sources, defaults.out));
     }
 
@@ -435,6 +527,16 @@ mod tests {
             assert!(error.contains("-50..=-1 or in 1..=22"), "{error}");
         }
         assert!(level("high").unwrap_err().to_string().contains("a whole number"));
+    }
+
+    #[test]
+    fn a_time_is_seconds_above_0() {
+        assert_eq!(seconds("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert!(seconds("1e300").is_ok());
+        for wrong in ["", "0", "-1", "nan", "5s"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -90,6 +90,14 @@ pub enum IngestError {
         /// What went wrong.
         source: io::Error,
     },
+    /// Nothing can be fetched from the web.
+    #[error("addresses of lists can't be fetched; check the certificates in SSL_CERT_FILE")]
+    Downloads(#[source] web::StartError),
+    /// This machine can't fetch any more, whatever the address.
+    #[error(
+        "can't go on fetching addresses: {0}; allow more open files (ulimit -n) or lower --downloads. The finished shards are kept, and the same command goes on from there"
+    )]
+    Machine(String),
     /// An archive could not be read on, though it may be sound.
     #[error(
         "can't go on reading {at}; the finished shards are kept, and the same command goes on from there"

@@ -51,7 +51,7 @@ pub use error::IngestError;
 pub use progress::{Bar, Progress, Silent};
 pub use run::{Summary, run};
 pub use set::is_of_a_set;
-pub use settings::{LEAST_MEMORY, Settings, default_pictures_per_shard};
+pub use settings::{LEAST_MEMORY, Settings, USER_AGENT, default_pictures_per_shard};
 pub use wide::DEFAULT_ZSTD_LEVEL;
 
 /// The program and its version, as shards and manifest name it.

@@ -25,7 +25,7 @@ use crate::row::{Cut, Looker, RowMaker, Seen};
 use crate::shard::{ClosedShard, Encoder, Group, ShardWriter};
 use crate::source::Listing;
 use crate::state::ShardState;
-use crate::stream::{AHEAD, Feed, Item};
+use crate::stream::{AHEAD_ON_THE_WEB, Feed, Item};
 use crate::{IngestError, Progress};
 
 /// Where making shards begins.
@@ -44,6 +44,7 @@ pub(crate) struct Start {
 /// Makes shards of streams.
 pub(crate) struct Maker<'a> {
     storage: &'a Storage,
+    web: &'a web::Options,
     settings: &'a IngestSettings,
     codebooks: &'a [Codebook],
     threads: &'a rayon::ThreadPool,
@@ -72,7 +73,7 @@ enum Step {
 impl<'a> Maker<'a> {
     /// A maker of shards in `out` that takes about `memory` bytes.
     pub fn new(
-        storage: &'a Storage,
+        (storage, web): (&'a Storage, &'a web::Options),
         out: &Address,
         (settings, codebooks): (&'a IngestSettings, &'a [Codebook]),
         memory: u64,
@@ -83,6 +84,7 @@ impl<'a> Maker<'a> {
         let enough = 4 * threads.current_num_threads();
         Ok(Self {
             storage,
+            web,
             settings,
             codebooks,
             threads,
@@ -108,10 +110,10 @@ impl<'a> Maker<'a> {
         finish: &mut Finish<'_>,
     ) -> Result<Passed, IngestError> {
         std::thread::scope(|scope| {
-            let (feeder, items) = bounded(AHEAD);
+            let (feeder, items) = bounded(AHEAD_ON_THE_WEB);
             let feed = scope.spawn(move || {
-                let Self { storage, room, .. } = self;
-                Feed { storage, listing, room, limits }.run(start.place, &feeder)
+                let Self { storage, web, room, .. } = self;
+                Feed { storage, web, listing, room, limits }.run(start.place, &feeder)
             });
             let (steps, to_write) = bounded(1);
             let (ended, finished) = crossbeam_channel::unbounded();

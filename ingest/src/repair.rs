@@ -43,6 +43,8 @@ pub struct Repair {
     pub from: Vec<Address>,
     /// The codebooks with which the set was made; needed where shards of such a set are damaged.
     pub codebooks: Vec<Codebook>,
+    /// How addresses of lists are fetched.
+    pub web: web::Options,
     /// Worker threads; 0 takes one a core.
     pub threads: usize,
     /// About how many bytes pictures and rows in work may take.
@@ -116,7 +118,14 @@ fn mend(
         refuse_other_codebooks(settings, &repair.codebooks, &shards[first].file)?;
     }
     let codebooks = &repair.codebooks;
-    let maker = Maker::new(storage, out, (settings, codebooks), repair.memory, &threads, &counted)?;
+    let maker = Maker::new(
+        (storage, &repair.web),
+        out,
+        (settings, codebooks),
+        repair.memory,
+        &threads,
+        &counted,
+    )?;
     let of_shards = damaged
         .iter()
         .map(|&index| part_index(&manifest, &shards[index]))
@@ -179,6 +188,7 @@ fn mend(
         }
         let remake = rejects::Remake {
             storage,
+            web: &repair.web,
             out,
             manifest: &manifest,
             codebooks,
@@ -395,6 +405,7 @@ fn number(entry: &ShardEntry) -> Result<u64, IngestError> {
 /// The listings of the parts that have damaged files.
 struct Sources<'a> {
     storage: &'a Storage,
+    private_addresses: bool,
     manifest: &'a Manifest,
     out: &'a Address,
     /// Where the sources of each part lie, by its place.
@@ -434,7 +445,14 @@ impl<'a> Sources<'a> {
             }
         }
         let listings = BTreeMap::new();
-        Ok(Self { storage, manifest, out: &repair.out, of_part, listings })
+        Ok(Self {
+            storage,
+            private_addresses: repair.web.private_addresses,
+            manifest,
+            out: &repair.out,
+            of_part,
+            listings,
+        })
     }
 
     /// A part, and its listing, for `file` to be made again. If it is not the listing from which the
@@ -454,6 +472,7 @@ impl<'a> Sources<'a> {
                 seed: self.manifest.settings.seed,
                 follow_links: part.follow_links,
                 limits: &limits_of(self.manifest, part),
+                private_addresses: self.private_addresses,
             };
             let listing = source::list(self.storage, &request).map_err(|error| match error {
                 IngestError::NoSource(at) => {

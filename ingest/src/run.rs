@@ -67,6 +67,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
             seed: settings.ingest.seed,
             follow_links: settings.follow_links,
             limits: &limits,
+            private_addresses: settings.web.private_addresses,
         },
     )?;
     if listing.is_empty() {
@@ -192,7 +193,7 @@ fn make_shards(
     let mut names = Names::new(storage, &settings.out, views, finished);
 
     let maker = Maker::new(
-        storage,
+        (storage, &settings.web),
         &settings.out,
         (&settings.ingest, &settings.codebooks),
         settings.memory,

@@ -15,6 +15,9 @@ use crate::wide::{DEFAULT_ZSTD_LEVEL, ZSTD_LEVELS};
 /// Bytes of a shard before compression at which the default number of pictures a shard aims.
 const SHARD_BYTES: usize = 320 << 20;
 
+/// What the web's servers are told who asks, unless it is set.
+pub const USER_AGENT: &str = concat!("localmim-ingest/", env!("CARGO_PKG_VERSION"));
+
 /// The least [`Settings::memory`].
 pub const LEAST_MEMORY: u64 = 256 << 20;
 
@@ -29,6 +32,8 @@ pub struct Settings {
     pub append: bool,
     /// How remote sources and outputs are reached.
     pub storage: StorageOptions,
+    /// How addresses of lists are fetched.
+    pub web: web::Options,
     /// Worker threads; 0 takes one a core. The bytes written do not depend on it.
     pub threads: usize,
     /// About how many bytes pictures and rows in work may take, at least
@@ -66,6 +71,7 @@ impl Settings {
             out: Address::from(out.into()),
             append: false,
             storage: StorageOptions::default(),
+            web: web::Options::new(USER_AGENT),
             threads: 0,
             memory: 4 << 30,
             follow_links: false,
@@ -191,6 +197,13 @@ impl Settings {
                 least.div_ceil(1 << 20)
             );
             return invalid("--memory-limit", problem);
+        }
+        if !web::Options::can_tell(&self.web.user_agent) {
+            let problem = "must be a name that can be told to servers: a line of printable text";
+            return invalid("--user-agent", problem.into());
+        }
+        if self.web.at_once == 0 || self.web.per_host == 0 {
+            return invalid("--downloads, --downloads-per-host", "must be at least 1".into());
         }
         if let Some(radius) = self.ingest.near_duplicates {
             if radius > MOST_RADIUS {

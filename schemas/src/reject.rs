@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub enum Reason {
     /// The file could not be read.
     Unreadable,
+    /// An address of a list that is one of a private network, or leads to one.
+    PrivateAddress,
+    /// The server forbids to collect it, by its field `X-Robots-Tag`.
+    Disallowed,
     /// The file has no bytes.
     Empty,
     /// The bytes are no picture of any known format (a web page saved as `.jpg`, say).
@@ -50,6 +54,8 @@ impl Reason {
     pub fn code(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
+            Self::PrivateAddress => "private_address",
+            Self::Disallowed => "disallowed",
             Self::Empty => "empty",
             Self::NotAPicture => "not_a_picture",
             Self::Unsupported => "unsupported",
@@ -100,6 +106,8 @@ mod tests {
     fn the_code_is_what_serde_writes() {
         for reason in [
             Reason::Unreadable,
+            Reason::PrivateAddress,
+            Reason::Disallowed,
             Reason::Empty,
             Reason::NotAPicture,
             Reason::Unsupported,

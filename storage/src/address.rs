@@ -30,7 +30,11 @@ pub(crate) enum Place {
         bucket: String,
         key: String,
     },
-    Web(Url),
+    /// A guarded one leads to no private address.
+    Web {
+        url: Url,
+        guarded: bool,
+    },
 }
 
 /// Whose bucket it is.
@@ -99,7 +103,17 @@ impl Address {
 
     fn web(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| error.to_string())?;
-        Ok(Self { text: shown(&url), place: Place::Web(url) })
+        Ok(Self { text: shown(&url), place: Place::Web { url, guarded: false } })
+    }
+
+    /// The same address as a stranger gave it: if it is an http address, nothing is read from it if
+    /// it is one of a private network, or leads to one.
+    #[must_use]
+    pub fn guarded(mut self) -> Self {
+        if let Place::Web { guarded, .. } = &mut self.place {
+            *guarded = true;
+        }
+        self
     }
 
     /// The address of `name` below this one; `name` may be several parts with `/` between them.
@@ -118,12 +132,12 @@ impl Address {
                 let place = Place::Bucket { store: *store, bucket: bucket.clone(), key };
                 Self { text, place }
             }
-            Place::Web(url) => {
+            Place::Web { url, guarded } => {
                 let mut url = url.clone();
                 if let Ok(mut parts) = url.path_segments_mut() {
                     parts.pop_if_empty().extend(name.split('/'));
                 }
-                Self { text: shown(&url), place: Place::Web(url) }
+                Self { text: shown(&url), place: Place::Web { url, guarded: *guarded } }
             }
         }
     }
@@ -139,14 +153,23 @@ impl Address {
     pub fn local(&self) -> Option<&Path> {
         match &self.place {
             Place::Local(path) => Some(path),
-            Place::Bucket { .. } | Place::Web(_) => None,
+            Place::Bucket { .. } | Place::Web { .. } => None,
         }
     }
 
     /// Whether it is an http address, which can only be read.
     #[must_use]
     pub fn is_web(&self) -> bool {
-        matches!(self.place, Place::Web(_))
+        self.url().is_some()
+    }
+
+    /// The whole URL, secrets among it, if it is an http address.
+    #[must_use]
+    pub fn url(&self) -> Option<&Url> {
+        match &self.place {
+            Place::Web { url, .. } => Some(url),
+            Place::Local(_) | Place::Bucket { .. } => None,
+        }
     }
 
     /// The address as a list for everybody may have it, by which it can be found again: an http
@@ -154,7 +177,7 @@ impl Address {
     #[must_use]
     pub fn published(&self) -> String {
         match &self.place {
-            Place::Web(url) if url.query().is_some() && !is_signed(url) => {
+            Place::Web { url, .. } if url.query().is_some() && !is_signed(url) => {
                 let query = url.query().unwrap_or_default();
                 format!("{}?{query}", self.text)
             }

@@ -78,6 +78,16 @@ pub enum StorageError {
         /// What is wrong with it.
         source: Cause,
     },
+    /// A stranger's address is one of a private network, or leads to one.
+    #[error("can't {action} {address}: it leads to {source}")]
+    Private {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        address: String,
+        /// What kind of address it is.
+        source: web::Private,
+    },
     /// It was tried again and again, and time is up.
     #[error(
         "can't {action} {address}: gave up after {attempts} {} in {:.1} s{}",

@@ -50,6 +50,7 @@ impl Trouble {
             Self::Store(error @ StoreError::Generic { .. }) => {
                 self.answer().is_none_or(Answer::passes)
                     && !is_untrusted(error)
+                    && web::Private::behind(error).is_none()
                     && !is_endless(error)
             }
             Self::Store(_) => false,
@@ -92,6 +93,9 @@ impl Trouble {
 
     fn into_error(self, action: &'static str, at: &Address) -> StorageError {
         let address = at.to_string();
+        if let Some(source) = web::Private::behind(&self) {
+            return StorageError::Private { action, address, source };
+        }
         match self {
             Self::Changed => StorageError::Changed { address },
             Self::Beyond { bytes, range } => StorageError::Beyond { address, bytes, range },

@@ -224,6 +224,12 @@ impl Storage {
     /// None for a local address.
     fn remote(&self, action: &'static str, at: &Address) -> Result<Option<Remote>, StorageError> {
         let Some((reach, path)) = reach(at.place()) else { return Ok(None) };
+        if let Reach::Web(url, true) = &reach {
+            web::check(url).map_err(|kind| {
+                let (address, source) = (at.to_string(), kind);
+                StorageError::Private { action, address, source }
+            })?;
+        }
         // Clients need the runtime, and what it sets up for them.
         let _runtime = runtime::handle(action, at)?.enter();
         let mut clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);

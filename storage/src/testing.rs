@@ -1,5 +1,5 @@
-//! Servers for tests: one for each kind of store, a web server, a proxy that spoils their answers
-//! and one that speaks TLS. All listen on the loopback interface alone and end when they are
+//! Servers for tests: one for each kind of store, a web server, one that answers as it is told, a
+//! proxy that spoils their answers and one that speaks TLS. All listen on the loopback interface alone and end when they are
 //! dropped.
 //!
 //! ```
@@ -26,6 +26,7 @@ mod bucket;
 mod gs;
 mod proxy;
 mod s3;
+mod scripted;
 mod store;
 mod tls;
 mod web;
@@ -43,6 +44,7 @@ pub use az::AzureServer;
 pub use gs::GcsServer;
 pub use proxy::{Fault, FaultProxy, Request};
 pub use s3::S3Server;
+pub use scripted::{Asked, ScriptedServer, send, wait_for_close};
 pub use store::{Access, StoreServer};
 pub use tls::TlsProxy;
 pub use web::{WebServer, WebServerOptions};

@@ -92,7 +92,13 @@ pub(super) fn decoded(body: Bytes, fields: &Fields, limits: &Limits) -> Result<B
     if !sniff::is_picture(&body) && (says("transfer-encoding", "chunked") || in_chunks()) {
         body = without_chunks(&body).unwrap_or(body);
     }
-    let codings = fields.get("content-encoding").unwrap_or_default().to_ascii_lowercase();
+    undone(body, fields.get("content-encoding").unwrap_or_default(), limits)
+}
+
+/// Undoes the codings of a `Content-Encoding`.
+pub(crate) fn undone(body: Bytes, codings: &str, limits: &Limits) -> Result<Bytes, Fault> {
+    let mut body = body;
+    let codings = codings.to_ascii_lowercase();
     // The last coding is the outermost. More than two are a trap.
     for coding in codings.rsplit(',').map(str::trim).take(2) {
         if sniff::is_picture(&body) {

@@ -35,6 +35,7 @@ use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
 
 pub use error::ContainerError;
+pub(crate) use http::undone;
 pub use kind::Kind;
 pub use packed::Packing;
 pub(crate) use parquet::is_metadata;

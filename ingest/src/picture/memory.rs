@@ -105,6 +105,19 @@ impl Reserved {
         self.bytes
     }
 
+    /// Makes `bytes` of it, if as many more are free now. It goes before those who wait: who has
+    /// some comes before who has none.
+    pub fn try_grow(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let mut state = self.shared.lock();
+        let is_free = self.shared.limit - state.used >= more;
+        if is_free {
+            state.used += more;
+            self.bytes += more;
+        }
+        is_free
+    }
+
     /// Gives back all but `bytes`.
     pub fn shrink(&mut self, bytes: u64) {
         let spare = self.bytes.saturating_sub(bytes);
@@ -146,6 +159,18 @@ mod tests {
             }
         });
         assert!(most.into_inner() <= 100);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_is_taken_grows_only_by_what_is_free() {
+        let budget = MemoryBudget::new(100);
+        let (mut one, mut other) = (budget.acquire(10).unwrap(), budget.acquire(20).unwrap());
+        assert!(one.try_grow(80) && one.try_grow(5) && !other.try_grow(21));
+        assert_eq!((one.bytes(), other.bytes(), budget.used()), (80, 20, 100));
+        drop(one);
+        assert!(other.try_grow(100) && !other.try_grow(101));
+        drop(other);
         assert_eq!(budget.used(), 0);
     }
 

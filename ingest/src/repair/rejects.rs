@@ -22,6 +22,7 @@ use crate::{IngestError, Progress};
 /// What makes lists of rejects again.
 pub(super) struct Remake<'a> {
     pub storage: &'a Storage,
+    pub web: &'a web::Options,
     pub out: &'a Address,
     pub manifest: &'a Manifest,
     pub codebooks: &'a [Codebook],
@@ -32,7 +33,7 @@ pub(super) struct Remake<'a> {
 impl Remake<'_> {
     /// Publishes the list of the part at `index`, if it has the bytes that it had.
     pub fn list(&self, index: usize, listing: &Listing, memory: u64) -> Result<(), IngestError> {
-        let Self { storage, out, manifest, codebooks, threads, progress } = *self;
+        let Self { storage, web, out, manifest, codebooks, threads, progress } = *self;
         let (part, settings) = (&manifest.parts[index], &manifest.settings);
         let (before, shards): (Vec<_>, Vec<_>) = manifest
             .shards_of(index as u32 + 1)
@@ -49,7 +50,7 @@ impl Remake<'_> {
         };
         let aside = scratch.as_ref().map(|folder| Address::from(folder.path()));
         let maker = Maker::new(
-            storage,
+            (storage, web),
             aside.as_ref().unwrap_or(out),
             (settings, codebooks),
             memory,

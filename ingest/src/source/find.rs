@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use storage::{Address, Storage};
+use storage::{Address, Storage, StorageError};
 use walkdir::{DirEntry, WalkDir};
 
 use super::beside::Beside;
@@ -97,7 +97,10 @@ impl<'a> Found<'a> {
             Told::Archive(kind) => self.file(input, stat.bytes, What::Archive(kind)),
             Told::Addresses(form) => self.addresses(input, stat.bytes, form)?,
             Told::List => {
-                for line in list::read(self.storage, &source.at, stat.bytes)? {
+                for mut line in list::read(self.storage, &source.at, stat.bytes)? {
+                    if !self.request.private_addresses {
+                        line.at = line.at.guarded();
+                    }
                     self.line(&source.at, line)?;
                 }
             }
@@ -109,16 +112,26 @@ impl<'a> Found<'a> {
     /// very many.
     fn line(&mut self, list: &Address, line: list::Line) -> Result<(), IngestError> {
         let list::Line { number, text, at, label } = line;
-        let is_folder = text.ends_with('/') || at.to_string().ends_with('/');
+        // The web has no folders.
+        let ends_like_one = text.ends_with('/') || at.to_string().ends_with('/');
+        let is_folder = ends_like_one && !at.is_web();
         let input = Input { at: at.clone(), prefix: Some(text), label };
         let is_named = Kind::is_name(at.name()) || addresses::is_named(at.name());
         if at.local().is_none() && !is_folder && !is_named {
             self.file(input, 0, What::Loose);
             return Ok(());
         }
-        let Some(stat) = self.storage.stat(&at)? else {
-            self.file(input, 0, What::Fault("there is nothing at this line of the list".into()));
-            return Ok(());
+        let stat = match self.storage.stat(&at) {
+            Ok(Some(stat)) => stat,
+            Ok(None) => {
+                self.file(input, 0, What::unreadable("there is nothing at this line of the list"));
+                return Ok(());
+            }
+            Err(StorageError::Private { source, .. }) => {
+                self.file(input, 0, What::Fault(super::private(source).into()));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
         };
         if stat.folder {
             return self.folder(input);
@@ -180,7 +193,7 @@ impl<'a> Found<'a> {
         match listed.what {
             What::Archive(_) | What::List(_) => self.archives.push(listed),
             What::Loose if container::companion(&name).is_some() => self.companions.push(listed),
-            What::Loose | What::Fault(_) => self.loose.push(listed),
+            What::Loose | What::Fault(..) => self.loose.push(listed),
         }
     }
 
@@ -208,7 +221,7 @@ impl<'a> Found<'a> {
                 Err(error) => {
                     let path = error.path().unwrap_or(&entered);
                     let relative = path.strip_prefix(&entered).unwrap_or(path).to_owned();
-                    let what = What::Fault(error.to_string().into());
+                    let what = What::unreadable(error);
                     self.add(Listed { input, beside: Beside::default(), relative, bytes: 0, what });
                     continue;
                 }
@@ -359,16 +372,18 @@ fn skip(walk: &mut walkdir::IntoIter, entry: &DirEntry) {
 fn local_file(entry: &DirEntry, root: &Path, input: u32) -> Listed {
     let beside = Beside::default();
     let relative = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
-    let fault = |error: &dyn std::fmt::Display| What::Fault(error.to_string().into());
     let bytes = match entry.metadata() {
         Ok(metadata) => metadata.len(),
-        Err(error) => return Listed { input, beside, relative, bytes: 0, what: fault(&error) },
+        Err(error) => {
+            let what = What::unreadable(error);
+            return Listed { input, beside, relative, bytes: 0, what };
+        }
     };
     let name = entry.file_name().to_string_lossy();
     let what = if Kind::is_name(&name) {
         match local_head(entry.path()) {
             Ok(head) => Kind::of(&head, &name).map_or(What::Loose, What::Archive),
-            Err(error) => fault(&error),
+            Err(error) => What::unreadable(error),
         }
     } else {
         What::Loose

@@ -17,11 +17,13 @@ mod shards;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemas::Reason;
 use storage::{Address, Storage};
 
 use crate::IngestError;
 use crate::container::addresses::Form;
 use crate::container::{self, Companion, Kind, Limits};
+use crate::picture::Fault;
 use beside::{Beside, Companions};
 use shards::Place;
 
@@ -65,6 +67,8 @@ pub struct Request<'a> {
     pub follow_links: bool,
     /// Which columns hold pictures and addresses of them.
     pub limits: &'a Limits,
+    /// Lists may name addresses of private networks.
+    pub private_addresses: bool,
 }
 
 /// A folder or a file that a source names; a list names many.
@@ -94,7 +98,7 @@ pub struct Listed {
 enum What {
     Loose,
     /// It can't be read, which was found on listing it.
-    Fault(Box<str>),
+    Fault(Box<Fault>),
     Archive(Kind),
     /// A list of addresses.
     List(Form),
@@ -191,6 +195,7 @@ pub fn pictures(folder: &Path, seed: u64) -> Result<Vec<PathBuf>, IngestError> {
         seed,
         follow_links: false,
         limits: &Limits::default(),
+        private_addresses: false,
     };
     let listing = list(&Storage::local(), &request)?;
     let paths = listing.loose.iter().map(|listed| listing.address(listed));
@@ -270,9 +275,9 @@ impl Listed {
     }
 
     /// Why it can't be read, if that was found on listing it.
-    pub(crate) fn fault(&self) -> Option<&str> {
+    pub(crate) fn fault(&self) -> Option<&Fault> {
         match &self.what {
-            What::Fault(message) => Some(message),
+            What::Fault(fault) => Some(fault),
             What::Loose | What::Archive(_) | What::List(_) => None,
         }
     }
@@ -281,7 +286,7 @@ impl Listed {
     pub(crate) fn kind(&self) -> Option<Kind> {
         match self.what {
             What::Archive(kind) => Some(kind),
-            What::Loose | What::Fault(_) | What::List(_) => None,
+            What::Loose | What::Fault(..) | What::List(_) => None,
         }
     }
 
@@ -289,8 +294,14 @@ impl Listed {
     pub(crate) fn list(&self) -> Option<&Form> {
         match &self.what {
             What::List(form) => Some(form),
-            What::Loose | What::Fault(_) | What::Archive(_) => None,
+            What::Loose | What::Fault(..) | What::Archive(_) => None,
         }
+    }
+}
+
+impl What {
+    fn unreadable(message: impl ToString) -> Self {
+        Self::Fault(Fault { reason: Reason::Unreadable, message: message.to_string() }.into())
     }
 }
 
@@ -312,6 +323,12 @@ fn address(inputs: &[Input], input: u32, relative: &Path) -> Address {
         Some(folder) => Address::from(folder.join(relative)),
         None => at.join(&text(relative)),
     }
+}
+
+/// That a list leads to a private network.
+pub(crate) fn private(kind: web::Private) -> Fault {
+    let message = format!("it leads to {kind} (--private-addresses allows it)");
+    Fault { reason: Reason::PrivateAddress, message }
 }
 
 /// Where a name stands in the listing.
@@ -370,6 +387,7 @@ mod tests {
                 seed: self.seed,
                 follow_links: self.follow_links,
                 limits: &Limits::default(),
+                private_addresses: false,
             };
             list(&Storage::local(), &request)
         }

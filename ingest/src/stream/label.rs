@@ -9,7 +9,7 @@ use crossbeam_channel::Receiver;
 use schemas::Reason;
 use storage::Address;
 
-use super::fetch::Fetcher;
+use super::fetch::{Fetched, Fetcher};
 use crate::IngestError;
 use crate::container::{COMPANION, Companion};
 use crate::picture::Fault;
@@ -32,7 +32,7 @@ pub(crate) enum Label {
 #[derive(Debug)]
 pub(crate) enum Told {
     File(Address),
-    Coming(Receiver<Result<Result<Bytes, Fault>, IngestError>>),
+    Coming(Receiver<Fetched>),
 }
 
 impl Label {
@@ -45,7 +45,7 @@ impl Label {
     ) -> Self {
         let mut told = |at: Address| match at.local() {
             Some(_) => Told::File(at),
-            None => Told::Coming(fetcher.fetch(at)),
+            None => Told::Coming(fetcher.beside(at)),
         };
         let files = files.into_iter().map(|(kind, at)| (kind, told(at))).collect();
         Self::Beside { files, otherwise, root: root.clone() }

@@ -14,21 +14,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use schemas::{Place, Reason};
-use storage::{Address, Storage};
+use storage::{Address, Storage, StorageError};
 
 use crate::IngestError;
 use crate::classes::Classes;
 use crate::container::addresses::{self, Entry, Form};
-use crate::container::{self, COMPANION, ContainerError, Cursor, Limits, Passed};
+use crate::container::{self, ContainerError, Cursor, Limits, Passed};
 use crate::picture::{Fault, MemoryBudget, Reserved};
-use crate::source::{Listed, Listing, Stored};
-use fetch::Fetcher;
+use crate::source::{self, Listed, Listing, Stored};
+use fetch::{Coming, Fetcher};
 use label::Label;
 
 /// Pictures that the stream is ahead at most.
-pub(crate) const AHEAD: usize = 256;
+const AHEAD: u64 = 256;
+/// The same with those that are fetched from the web, of which some take long to come, or not to.
+pub(crate) const AHEAD_ON_THE_WEB: usize = 4096;
 
 /// One picture of the stream.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub(crate) struct Item {
     pub after: Place,
     /// How much of the listing, in [`Listed::weight`]s, lies before that place.
     pub done: u64,
+    /// Its part of [`AHEAD`], for as long as nobody took it from the stream.
+    pub _turn: Option<Reserved>,
 }
 
 impl Item {
@@ -88,11 +92,7 @@ pub(crate) enum Body {
     /// They are here, or can't be had; `bytes` is the size of what they come from.
     Here { body: Result<Bytes, Fault>, bytes: u64, taken: Option<Reserved> },
     /// They are on their way.
-    Coming {
-        body: Receiver<Result<Result<Bytes, Fault>, IngestError>>,
-        bytes: u64,
-        taken: Option<Reserved>,
-    },
+    Coming { body: Coming, bytes: u64 },
 }
 
 /// The bytes of a picture, or why there are none.
@@ -135,8 +135,8 @@ impl Body {
                 Ok(Loaded { body, bytes, taken })
             }
             Self::Here { body, bytes, taken } => Ok(Loaded { body, bytes, taken }),
-            Self::Coming { body, bytes, taken } => {
-                let body = body.recv().unwrap_or(Err(IngestError::Stopped))?;
+            Self::Coming { body, bytes } => {
+                let (body, taken) = body.wait(most)?;
                 let bytes = body.as_ref().map_or(bytes, |body| body.len() as u64);
                 Ok(Loaded { body, bytes, taken })
             }
@@ -167,6 +167,13 @@ fn too_large(bytes: u64, most: u64) -> Fault {
     Fault { reason: Reason::TooLarge, message }
 }
 
+fn private(error: &io::Error) -> Option<web::Private> {
+    match error.get_ref()?.downcast_ref()? {
+        StorageError::Private { source, .. } => Some(*source),
+        _ => None,
+    }
+}
+
 /// Room for so many bytes; what asks for more than there is in all has it to itself.
 fn take(room: &MemoryBudget, bytes: u64) -> Option<Reserved> {
     room.acquire(bytes.min(room.limit()))
@@ -175,6 +182,7 @@ fn take(room: &MemoryBudget, bytes: u64) -> Option<Reserved> {
 /// What a stream is made from.
 pub(crate) struct Feed<'a> {
     pub storage: &'a Storage,
+    pub web: &'a web::Options,
     pub listing: &'a Listing,
     /// Bounds the bytes that are held for pictures not yet taken.
     pub room: &'a MemoryBudget,
@@ -191,9 +199,10 @@ impl Feed<'_> {
     /// any more. What archives passed over behind the last picture is given back.
     pub fn run(&self, start: Place, items: &Sender<Result<Item, IngestError>>) -> Passed {
         std::thread::scope(|scope| {
-            let fetcher = Fetcher::new(scope, self.storage, self.limits.member_bytes);
+            let fetcher = Fetcher::new(scope, self);
+            let turns = MemoryBudget::new(AHEAD);
             let done = self.listing.weight_before(start.unit);
-            let mut way = Way { feed: self, items, done, passed: Passed::default() };
+            let mut way = Way { feed: self, items, turns, done, passed: Passed::default() };
             // Whoever took is gone: there is nobody to tell.
             let _ = way.go(start, fetcher);
             way.passed
@@ -205,6 +214,8 @@ impl Feed<'_> {
 struct Way<'a> {
     feed: &'a Feed<'a>,
     items: &'a Sender<Result<Item, IngestError>>,
+    /// How many pictures that are not fetched from the web may be ahead.
+    turns: MemoryBudget,
     /// How much of the listing lies before this unit.
     done: u64,
     /// What archives passed over since the last picture.
@@ -246,6 +257,11 @@ impl Way<'_> {
             let bytes = item.body.bytes();
             item.body = Body::Here { body: Err(fault), bytes, taken: None };
         }
+        if let Ok(item) = &mut item
+            && !matches!(item.body, Body::Coming { body: Coming::Web(_), .. })
+        {
+            item._turn = take(&self.turns, 1);
+        }
         self.items.send(item).map_err(|_| Gone)
     }
 
@@ -262,8 +278,8 @@ impl Way<'_> {
         let here = |fault| Body::Here { body: Err(fault), bytes, taken: None };
         let label = listing.label(listed);
         let beside = listing.beside(listed);
-        let body = if let Some(message) = listed.fault() {
-            here(Fault { reason: Reason::Unreadable, message: message.to_owned() })
+        let body = if let Some(fault) = listed.fault() {
+            here(fault.clone())
         } else if let Some(fault) = self.class_fault(label.as_deref())
             && beside.is_empty()
         {
@@ -277,10 +293,10 @@ impl Way<'_> {
         } else if bytes > most {
             here(too_large(bytes, most))
         } else {
-            // One whose size is not known takes what most pictures need.
-            let bytes_coming = if bytes == 0 { 1 << 20 } else { bytes };
-            let taken = take(room, bytes_coming + beside.len() as u64 * COMPANION);
-            Body::Coming { body: fetcher.fetch(at), bytes, taken }
+            match fetcher.fetch(at, bytes, beside.len()) {
+                Ok(body) => Body::Coming { body, bytes },
+                Err(error) => return self.send(Err(error)),
+            }
         };
         let label = match beside.is_empty() || matches!(body, Body::Here { .. }) {
             true => Label::Known(label),
@@ -293,6 +309,7 @@ impl Way<'_> {
             passed: Passed::default(),
             after: Place { unit: unit + 1, ..Place::default() },
             done: self.done,
+            _turn: None,
         }))
     }
 
@@ -332,6 +349,7 @@ impl Way<'_> {
                     skip: next.skip,
                 },
                 done: self.done + read.max(offset).min(listed.bytes),
+                _turn: None,
             }))?;
         }
         self.passed.merge(members.passed());
@@ -346,7 +364,7 @@ impl Way<'_> {
         from: Place,
         fetcher: &mut Fetcher<'_, '_>,
     ) -> Sent {
-        let Feed { storage, listing, room, limits } = *self.feed;
+        let Feed { storage, listing, room, limits, .. } = *self.feed;
         let at = listing.address(listed);
         let list = listing.name(listed);
         let origin = Stored { storage: storage.clone(), at: at.clone(), bytes: listed.bytes };
@@ -370,10 +388,10 @@ impl Way<'_> {
                             if bytes > limits.member_bytes { None } else { take(room, bytes) };
                         Body::File { path: path.to_owned(), root: at.clone(), bytes, taken }
                     }
-                    None => {
-                        let taken = take(room, 1 << 20);
-                        Body::Coming { body: fetcher.fetch(picture), bytes: 0, taken }
-                    }
+                    None => match fetcher.fetch(picture, 0, 0) {
+                        Ok(body) => Body::Coming { body, bytes: 0 },
+                        Err(error) => return self.send(Err(error)),
+                    },
                 },
             };
             self.send(Ok(Item {
@@ -391,6 +409,7 @@ impl Way<'_> {
                     skip: next.skip,
                 },
                 done: self.done + listed.weight_of(read),
+                _turn: None,
             }))?;
         }
         Ok(())
@@ -405,7 +424,12 @@ impl Way<'_> {
         unit: u64,
         error: ContainerError,
     ) -> Sent {
+        let mut fault = Fault { reason: Reason::UnreadArchive, message: error.to_string() };
         match &error {
+            // Its name led elsewhere when it was listed.
+            ContainerError::Io { source, .. } if let Some(kind) = private(source) => {
+                fault = source::private(kind);
+            }
             ContainerError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 let lost = at.to_string();
                 let at = self.feed.listing.root(listed).clone();
@@ -417,7 +441,6 @@ impl Way<'_> {
             }
             _ => {}
         }
-        let fault = Fault { reason: Reason::UnreadArchive, message: error.to_string() };
         self.send(Ok(Item {
             name: self.feed.listing.name(listed),
             label: Label::Known(None),
@@ -425,6 +448,7 @@ impl Way<'_> {
             passed: Passed::default(),
             after: Place { unit: unit + 1, ..Place::default() },
             done: self.done + listed.weight(),
+            _turn: None,
         }))
     }
 }

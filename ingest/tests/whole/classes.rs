@@ -75,6 +75,7 @@ fn a_set_stays_with_its_classes_when_it_grows_and_when_it_is_repaired() {
         out: case.path("out").into(),
         from: vec![],
         codebooks: vec![],
+        web: web::Options::new(ingest::USER_AGENT),
         threads: 2,
         memory: LEAST_MEMORY,
     };

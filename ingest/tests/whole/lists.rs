@@ -11,8 +11,8 @@ use ingest::verify::verify;
 use ingest::{IngestError, LEAST_MEMORY, Progress, Settings, Silent, Summary, run};
 use parquet::arrow::ArrowWriter;
 use schemas::{Reason, Reject};
-use storage::Storage;
 use storage::testing::{WebServer, WebServerOptions};
+use storage::{Address, Storage};
 
 use crate::case::{Case, gzip, members, picture, tar, warc};
 
@@ -54,7 +54,20 @@ impl Web {
     }
 
     fn settings(&self, sources: &[&str], out: &str) -> Settings {
-        self.case.settings(sources, out)
+        let mut settings = self.case.settings(sources, out);
+        settings.web.private_addresses = true;
+        settings
+    }
+
+    fn mend(&self, out: Address) -> Repair {
+        Repair {
+            out,
+            from: vec![],
+            codebooks: vec![],
+            web: self.settings(&[], "").web,
+            threads: 2,
+            memory: LEAST_MEMORY,
+        }
     }
 
     fn run(&self, sources: &[&str], out: &str) -> Summary {
@@ -191,8 +204,7 @@ fn a_run_goes_on_in_the_middle_of_a_list_and_a_shard_of_it_is_mended() {
             web.case.put(&format!("{parts}/{name}"), "damaged");
         }
         let (storage, out) = (Storage::local(), web.case.path(&parts).into());
-        let mend =
-            Repair { out, from: vec![], codebooks: vec![], threads: 2, memory: LEAST_MEMORY };
+        let mend = web.mend(out);
         let mended = repair(&storage, &mend, &Silent).unwrap();
         assert_eq!((mended.shards.len(), mended.files.len()), (1, 1));
         assert!(web.case.files(&whole) == web.case.files(&parts), "{list}");
@@ -269,7 +281,7 @@ fn what_could_not_be_had_is_tried_anew_from_the_list_of_rejects() {
 
     let (storage, out) = (Storage::local(), web.case.path("out").into());
     web.case.put("out/rejects-00002.jsonl", "damaged");
-    let mend = Repair { out, from: vec![], codebooks: vec![], threads: 2, memory: LEAST_MEMORY };
+    let mend = web.mend(out);
     repair(&storage, &mend, &Silent).unwrap();
     assert!(after == web.case.files("out"));
     assert_eq!(verify(&storage, &mend.out, &again.manifest, &Silent).unwrap(), []);

@@ -22,3 +22,4 @@ mod memory;
 mod remote;
 mod sources;
 mod told;
+mod web;

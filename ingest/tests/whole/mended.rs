@@ -35,6 +35,7 @@ fn settings(case: &Case, from: &[&str]) -> Repair {
         out: case.path("out").into(),
         from: from.iter().map(|name| Address::from(case.path(name))).collect(),
         codebooks: vec![],
+        web: web::Options::new(ingest::USER_AGENT),
         threads: 2,
         memory: LEAST_MEMORY,
     }

@@ -122,6 +122,7 @@ fn run_between(from: &dyn StoreServer, to: &dyn StoreServer) {
         out: settings.out.clone(),
         from: vec![],
         codebooks: vec![],
+        web: web::Options::new(ingest::USER_AGENT),
         threads: 2,
         memory: LEAST_MEMORY,
     };

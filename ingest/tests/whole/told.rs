@@ -81,13 +81,12 @@ fn an_output_on_the_web_is_refused() {
 }
 
 #[test]
-fn a_web_address_that_does_not_answer_is_told_while_it_is_tried_again() {
+fn a_web_source_that_does_not_answer_is_told_while_it_is_tried_again() {
     let case = Case::empty();
-    case.put("list.txt", "http://127.0.0.1:1/a.jpg\n");
-    let args = [&["list.txt", "--out", "out"], &Case::FLAGS[..]].concat();
+    let args = [&["http://127.0.0.1:1/a.tar", "--out", "out"], &Case::FLAGS[..]].concat();
     let mut program = case.command(&args).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(program.stderr.take().unwrap()).lines();
-    let told = lines.map_while(Result::ok).find(|line| line.contains("127.0.0.1:1/a.jpg yet"));
+    let told = lines.map_while(Result::ok).find(|line| line.contains("127.0.0.1:1/a.tar yet"));
     program.kill().unwrap();
     program.wait().unwrap();
     assert!(told.is_some_and(|line| line.contains("trying for another")));

@@ -8,12 +8,13 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use http::header::{CONTENT_LENGTH, RANGE};
 use http::{Method, StatusCode};
-use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
     ReqwestConnector,
 };
+use object_store::{ClientOptions, Error as StoreError};
 
+use super::connect::CONNECT;
 use crate::error::chain;
 
 /// An answer that is an error.
@@ -99,11 +100,23 @@ impl Answer {
 
 /// Connects as `object_store` does, and looks at the answers.
 #[derive(Debug)]
-pub(crate) struct Connector;
+pub(crate) struct Connector {
+    /// Nothing is read from private networks.
+    pub guarded: bool,
+}
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = ReqwestConnector::default().connect(options)?;
+        let client = if self.guarded {
+            let client = reqwest::Client::builder().http1_only().connect_timeout(CONNECT);
+            let client = web::guard(client).build();
+            HttpClient::new(client.map_err(|source| StoreError::Generic {
+                store: "HTTP client",
+                source: Box::new(source),
+            })?)
+        } else {
+            ReqwestConnector::default().connect(options)?
+        };
         Ok(HttpClient::new(Watched { client }))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -20,8 +21,8 @@ use crate::address::{Place, Store};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reach {
     Bucket(Store, String),
-    /// A URL without its path, which the client adds again.
-    Web(Url),
+    /// A URL without its path, which the client adds again, and whether it is a stranger's.
+    Web(Url, bool),
 }
 
 /// Both faces of a client.
@@ -41,12 +42,12 @@ pub(crate) fn reach(place: &Place) -> Option<(Reach, Path)> {
             // An address holds no key that is no path.
             Some((Reach::Bucket(*store, bucket.clone()), Path::parse(key).unwrap_or_default()))
         }
-        Place::Web(url) => {
+        Place::Web { url, guarded } => {
             let mut root = url.clone();
             root.set_path("");
             root.set_fragment(None);
             let path = Path::from_url_path(url.path()).unwrap_or_default();
-            Some((Reach::Web(root), path))
+            Some((Reach::Web(root, *guarded), path))
         }
     }
 }
@@ -57,7 +58,7 @@ pub(crate) fn connect(reach: &Reach, options: &StorageOptions) -> object_store::
         Reach::Bucket(Store::S3, bucket) => s3(bucket, options),
         Reach::Bucket(Store::Google, bucket) => google(bucket, options),
         Reach::Bucket(Store::Azure, container) => azure(container, options),
-        Reach::Web(root) => {
+        Reach::Web(root, guarded) => {
             let mut builder = HttpBuilder::new().with_url(root.as_str());
             for (key, value) in client_settings() {
                 builder = builder.with_config(key, value);
@@ -65,7 +66,7 @@ pub(crate) fn connect(reach: &Reach, options: &StorageOptions) -> object_store::
             let store = builder
                 .with_config(ClientConfigKey::AllowHttp, "true")
                 .with_retry(no_retries())
-                .with_http_connector(Connector)
+                .with_http_connector(Connector { guarded: *guarded })
                 .build()?;
             Ok(client(Arc::new(store), None))
         }
@@ -97,7 +98,7 @@ fn s3(bucket: &str, options: &StorageOptions) -> object_store::Result<Client> {
         .with_disable_bulk_delete(true)
         .with_bucket_name(bucket)
         .with_retry(no_retries())
-        .with_http_connector(Connector)
+        .with_http_connector(Connector { guarded: false })
         .build()?;
     Ok(both(store))
 }
@@ -118,7 +119,7 @@ fn google(bucket: &str, options: &StorageOptions) -> object_store::Result<Client
     let store = builder
         .with_bucket_name(bucket)
         .with_retry(no_retries())
-        .with_http_connector(Connector)
+        .with_http_connector(Connector { guarded: false })
         .build()?;
     Ok(both(store))
 }
@@ -147,7 +148,7 @@ fn azure(container: &str, options: &StorageOptions) -> object_store::Result<Clie
     let store = builder
         .with_container_name(container)
         .with_retry(no_retries())
-        .with_http_connector(Connector)
+        .with_http_connector(Connector { guarded: false })
         .build()?;
     Ok(both(store))
 }
@@ -165,6 +166,9 @@ fn client(objects: Arc<dyn ObjectStore>, uploads: Option<Arc<dyn MultipartStore>
 fn client_settings() -> [(ClientConfigKey, &'static str); 2] {
     [(ClientConfigKey::ConnectTimeout, "10 seconds"), (ClientConfigKey::Timeout, "1 day")]
 }
+
+/// The limit of [`client_settings`].
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, ..RetryConfig::default() }

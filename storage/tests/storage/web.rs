@@ -120,6 +120,30 @@ fn a_body_without_ranges_is_exact_in_spite_of_faults() {
 }
 
 #[test]
+fn a_guarded_address_is_read_from_no_private_network() {
+    let web = Web::new(WebServerOptions::default());
+    let at = web.object("file", b"bytes");
+    assert!(web.storage.read(&at).is_ok());
+    let port = web.server.endpoint().rsplit(':').next().unwrap().to_owned();
+    for host in ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"] {
+        let at = Address::parse(&format!("http://{host}:{port}/file")).unwrap().guarded();
+        let errors = [
+            web.storage.stat(&at).unwrap_err(),
+            web.storage.read(&at).unwrap_err(),
+            web.storage.read_range(&at.join("below"), 0..1).unwrap_err(),
+            web.storage.reader(&at, 0).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, StorageError::Private { .. }), "{host}: {error:?}");
+            assert!(error.to_string().contains("a loopback address"), "{error}");
+        }
+    }
+    // Of other addresses it says nothing.
+    let local = Address::from(web.folder.path()).guarded();
+    assert!(web.storage.read(&local.join("file")).is_ok());
+}
+
+#[test]
 fn writing_and_listing_are_refused_with_a_way_out() {
     let web = Web::new(WebServerOptions::default());
     let at = web.address("file");

@@ -156,6 +156,7 @@ fn ingest_pictures(
             seed: 0,
             follow_links: true,
             limits: &Limits::default(),
+            private_addresses: false,
         },
     )?;
     let mut settings = central(network);
