@@ -31,12 +31,13 @@ pub(in super::super) fn are_in(
     }
     let all = All::of(&file);
     let image = match limits.image_column.as_deref() {
-        Some(name) => all.find_any(&[name], is_bytes),
-        None => match all.found_image(&file) {
-            Ok(column) => Some(column),
-            Err(ContainerError::Columns(_)) => None,
-            Err(error) => return Err(error),
-        },
+        Some(name) => all.named_image(name),
+        None => all.found_image(&file),
+    };
+    let image = match image {
+        Ok(column) => Some(column),
+        Err(ContainerError::Columns(_)) => None,
+        Err(error) => return Err(error),
     };
     let seen = match image {
         None => None,

@@ -124,7 +124,7 @@ impl<'a> All<'a> {
     }
 
     /// The column that the user named, or the bytes in a group of that name.
-    fn named_image(&self, name: &str) -> Result<usize, ContainerError> {
+    pub(super) fn named_image(&self, name: &str) -> Result<usize, ContainerError> {
         let within = || {
             let group = format!("{name}.");
             let is_within = |&column: &usize| self.names.plain(column).starts_with(&group);
