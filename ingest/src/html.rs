@@ -58,7 +58,7 @@ img.preview { min-width: 44rem; }
 .neighbours .trained h3 { color: var(--trained); }
 .neighbours h3 span { font-weight: 400; margin-left: 0.6rem; color: #555; }
 .neighbours ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 0.5rem;
-                 grid-template-columns: repeat(auto-fill, minmax(4.9rem, 1fr)); }
+                 grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
 .neighbours li { min-width: 0; font-size: 0.75rem; line-height: 1.3; }
 .neighbours li img { width: 100%; aspect-ratio: 1; border-radius: 4px; display: block;
                      box-sizing: border-box; border: 3px solid transparent; }
@@ -67,7 +67,8 @@ img.preview { min-width: 44rem; }
 .neighbours .cosine { font-variant-numeric: tabular-nums; color: #1c1c1c; margin-top: 0.15rem; }
 .neighbours .class { color: #777; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 @media (max-width: 40rem) {
-  .neighbours article { grid-template-columns: 1fr; gap: 0.8rem; }
+  .neighbours article { grid-template-columns: minmax(0, 1fr); gap: 0.8rem; }
+  .neighbours ol { grid-template-columns: repeat(auto-fill, minmax(4.7rem, 1fr)); }
   .neighbours .asked { display: grid; grid-template-columns: 6.5rem 1fr; gap: 0.8rem;
                        align-items: end; }
 }

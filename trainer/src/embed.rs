@@ -122,7 +122,7 @@ pub fn run(
     console: &Console,
 ) -> Result<Embedded, EmbedError> {
     let (path, checkpoint) = find_encoder(&request.checkpoint, console)?;
-    if request.storage.stat(&request.out).is_ok_and(|stat| stat.is_some_and(|stat| stat.folder)) {
+    if request.out.local().is_some_and(Path::is_dir) {
         return Err(EmbedError::Folder(request.out.clone()));
     }
     let network = &checkpoint.header.network;

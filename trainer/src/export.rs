@@ -17,6 +17,9 @@ use crate::progress::Console;
 /// The key of the [`Header`], as JSON, in an exported file's metadata.
 const HEADER_KEY: &str = "localmim.header";
 
+/// The format's own bound on the bytes that tell a file's tensors and metadata.
+const MOST_START: u64 = 100_000_000;
+
 /// An encoder that can't be exported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -90,13 +93,18 @@ pub fn find_encoder(path: &Path, console: &Console) -> Result<(PathBuf, Checkpoi
 
 /// The header that an exported file has in its metadata; none of any other file.
 fn exported_header(path: &Path) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Start {
+        #[serde(rename = "__metadata__")]
+        metadata: HashMap<String, String>,
+    }
     let mut file = std::fs::File::open(path).ok()?;
-    let mut start = vec![0; 8];
-    file.read_exact(&mut start).ok()?;
-    let length = u64::from_le_bytes(*start.first_chunk()?);
-    file.take(length).read_to_end(&mut start).ok()?;
-    let (_, metadata) = SafeTensors::read_metadata(&start).ok()?;
-    metadata.metadata().as_ref()?.get(HEADER_KEY).cloned()
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let mut start = vec![];
+    let most = u64::from_le_bytes(length).min(MOST_START);
+    file.take(most).read_to_end(&mut start).ok()?;
+    serde_json::from_slice::<Start>(&start).ok()?.metadata.remove(HEADER_KEY)
 }
 
 /// The encoder of an exported file with this header.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use ingest::terminal::counted;
 use storage::Address;
 use trainer::device::{self, DeviceChoice};
 use trainer::eval::finetune::FinetuneSettings;
@@ -102,18 +103,18 @@ fn say(done: &Evaluated) -> anyhow::Result<()> {
     let top5 = record.score.top5.map_or(String::new(), |top5| format!(", top-5 {}", percent(top5)));
     let chance = match &record.score.chance {
         None => String::new(),
-        Some(chance) if chance.above => format!(", chance {}", percent(chance.top1)),
-        Some(chance) => format!(", no better than chance ({})", percent(chance.top1)),
+        Some(chance) if chance.above => format!(" (chance {})", percent(chance.top1)),
+        Some(chance) => format!(" (no better than chance, {})", percent(chance.top1)),
     };
     writeln!(
         stdout(),
-        "{} of step {}: top-1 {}{chance}{top5}; {} test rows, {} train rows, {} classes; {}",
+        "{} of step {}: top-1 {}{chance}{top5}; {}, {}, {}; {}",
         record.method.name(),
         record.step,
         percent(record.score.top1),
-        record.test.rows,
-        record.train.rows,
-        record.score.classes.len(),
+        counted(record.test.rows, "test row"),
+        counted(record.train.rows, "train row"),
+        counted(record.score.classes.len() as u64, "class"),
         done.page.display()
     )?;
     for warning in record.score.warnings() {

@@ -22,12 +22,8 @@ pub struct EncoderArgs {
     /// `eval finetune` wrote
     #[arg(long, value_name = "RUN_OR_FILE")]
     checkpoint: PathBuf,
-    /// Folders, archives, lists and pictures, at any address; each picture gives one central view
-    #[arg(long, num_args = 1.., required_unless_present = "shards", value_name = "SOURCE")]
-    pictures: Vec<Address>,
-    /// Shards at any address, instead
-    #[arg(long, conflicts_with = "pictures")]
-    shards: Option<Address>,
+    #[command(flatten)]
+    given: GivenArgs,
     /// auto, cuda:N or cpu
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -36,11 +32,22 @@ pub struct EncoderArgs {
     endpoint: Option<String>,
 }
 
-impl EncoderArgs {
-    fn given(&self) -> Given {
-        match &self.shards {
-            Some(at) => Given::Shards(at.clone()),
-            None => Given::Pictures(self.pictures.clone()),
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct GivenArgs {
+    /// Folders, archives, lists and pictures, at any address; each picture gives one central view
+    #[arg(long, num_args = 1.., value_name = "SOURCE")]
+    pictures: Vec<Address>,
+    /// Shards, at any address
+    #[arg(long)]
+    shards: Option<Address>,
+}
+
+impl From<GivenArgs> for Given {
+    fn from(args: GivenArgs) -> Self {
+        match args.shards {
+            Some(at) => Self::Shards(at),
+            None => Self::Pictures(args.pictures),
         }
     }
 }
@@ -79,7 +86,7 @@ pub fn embed(args: EmbedArgs) -> anyhow::Result<ExitCode> {
     let (device, line) = device::choose(args.encoder.device)?;
     super::tell(line);
     let request = embed::Request {
-        given: args.encoder.given(),
+        given: args.encoder.given.into(),
         checkpoint: args.encoder.checkpoint,
         storage: super::storage(args.encoder.endpoint)?,
         out: args.out,
@@ -103,7 +110,7 @@ pub fn neighbours(args: NeighboursArgs) -> anyhow::Result<ExitCode> {
     let (device, line) = device::choose(args.encoder.device)?;
     super::tell(line);
     let request = neighbours::Request {
-        given: args.encoder.given(),
+        given: args.encoder.given.into(),
         checkpoint: args.encoder.checkpoint,
         storage: super::storage(args.encoder.endpoint)?,
         queries: args.query,

@@ -314,14 +314,15 @@ fn search(
     .collect()
 }
 
-/// How often the neighbours of labelled pictures of the sample, the first ones, are of their class.
+/// How often the neighbours of labelled pictures, spread over the sample, are of their class.
 fn agreement(sample: &Sample, k: usize) -> Option<Agreement> {
     let labelled = sample.labelled();
     let counts = labelled.class_counts();
     if counts.len() < 2 {
         return None;
     }
-    let judged: Vec<Query> = labelled.queries().take(JUDGED).collect();
+    let every = labelled.pictures.len().div_ceil(JUDGED);
+    let judged: Vec<Query> = labelled.queries().step_by(every).collect();
     let label = |place: usize| labelled.pictures[place].label.as_ref();
     let shares = others(&labelled, &judged, k).map(|found| {
         let pairs = found.iter().zip(&judged);

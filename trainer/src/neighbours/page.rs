@@ -35,7 +35,7 @@ pub fn section(found: &Found) -> String {
                 "it, and by those that the same encoder took for so before it was trained. Below "
                 "each is the cosine of both features"
                 @if found.agreement.is_some() {
-                    "; a " span.mark { "✓" } " and a frame mark the picture's own class"
+                    "; a " span.mark { "✓" } " and a frame mark the picture’s own class"
                 }
                 "."
             }
@@ -101,6 +101,9 @@ fn query(row: &Row) -> Markup {
 }
 
 fn strip(name: &str, neighbours: &[Neighbour]) -> Markup {
+    // Where all are alike, it takes more digits to tell which is nearest.
+    let least = neighbours.iter().map(|neighbour| neighbour.similarity).fold(1.0, f32::min);
+    let digits = if least > 0.99 { 4 } else { 3 };
     let known = neighbours.iter().filter_map(|neighbour| neighbour.same_class);
     let (known, same) = known.fold((0, 0), |(all, same), is| (all + 1, same + usize::from(is)));
     html! {
@@ -109,12 +112,12 @@ fn strip(name: &str, neighbours: &[Neighbour]) -> Markup {
                 (name)
                 @if known > 0 { span { (same) " of " (known) " of its class" } }
             }
-            ol {
+            ol style=(format!("--columns:{}", columns(neighbours.len()))) {
                 @for Neighbour { shown, similarity, same_class } in neighbours {
                     li.same[*same_class == Some(true)] title=(shown.key) {
                         (picture(shown))
                         span.cosine {
-                            (format!("{similarity:.3}"))
+                            (format!("{similarity:.digits$}"))
                             @if *same_class == Some(true) { " " span.mark { "✓" } }
                         }
                         @if let Some(label) = &shown.label { span.class { (label) } }
@@ -123,6 +126,11 @@ fn strip(name: &str, neighbours: &[Neighbour]) -> Markup {
             }
         }
     }
+}
+
+/// Columns of a strip: as many as are readable, and none left empty but in the last row.
+fn columns(neighbours: usize) -> usize {
+    neighbours.div_ceil(neighbours.div_ceil(10).max(1)).max(1)
 }
 
 fn picture(shown: &Shown) -> Markup {
@@ -142,11 +150,12 @@ fn facts(found: &Found) -> Markup {
                 td {
                     (counted(found.sampled as u64, "different picture"))
                     @if found.is_whole {
-                        ", all"
+                        ": all that the "
                     } @else {
-                        ", drawn by seed " (drawn)
+                        ", drawn by seed " (drawn) " from the "
                     }
-                    " of the " (counted(rows, "row")) " of " (found.given)
+                    (counted(rows, "row")) " of " (found.given)
+                    @if found.is_whole { " hold" }
                     ". A copy or another view of a picture is never its neighbour."
                 }
             }
