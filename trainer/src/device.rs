@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cudarc::driver::result as cuda;
+use ingest::terminal::counted;
 
 /// What `--device` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +100,7 @@ fn cuda_name(index: usize) -> Result<String, String> {
     cuda::init().map_err(failed)?;
     let count = cuda::device::get_count().map_err(failed)?;
     if i32::try_from(index).map_or(true, |index| index >= count) {
-        return Err(format!("CUDA has {count} devices"));
+        return Err(format!("CUDA has {}", counted(count.max(0) as u64, "device")));
     }
     let device = cuda::device::get(index as i32).map_err(failed)?;
     cuda::device::get_name(device).map_err(failed)

@@ -122,6 +122,11 @@ pub fn import(
             continue;
         }
         if !is_of_a_head(&name, network.taps.len().saturating_sub(1)) {
+            if file.file_name().is_some_and(|name| name.to_string_lossy().contains("-of-")) {
+                return Err(fail(format!(
+                    "has no `{name}`: it is one of several files that hold a network together; load them with PyTorch and save all their parameters in one"
+                )));
+            }
             let source = StateError::Missing(name);
             return Err(ImportError::Parameter { path: file.to_owned(), source });
         }
@@ -183,13 +188,14 @@ fn parameters(
         path: path(),
         reason: format!("`{name}` {reason}"),
     };
-    let timm = names::merges_first(listing.keys());
+    let merges_first = names::merges_first(listing.keys());
+    let in_columns = names::merges_in_columns(listing.keys());
     let mut out = State::new();
     for (name, stored) in listing {
         if names::is_fixed(&name) {
             continue;
         }
-        let renamed = names::renamed(&name, network, timm);
+        let renamed = names::renamed(&name, network, merges_first);
         if names::is_positions(&name) && !expected.contains_key(&renamed) {
             check_positions(&name, &stored, file)?;
             continue;
@@ -217,7 +223,7 @@ fn parameters(
             };
             tensor = names::by_cell(tensor, channels);
         }
-        if timm && name.contains(".downsample.") {
+        if in_columns && name.contains(".downsample.") {
             tensor = export::column_by_column(&tensor);
         }
         out.insert(renamed, tensor);

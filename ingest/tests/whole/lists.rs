@@ -266,7 +266,7 @@ fn what_could_not_be_had_is_tried_anew_from_the_list_of_rejects() {
     web.case.put("here/cat/50.png", picture(50));
     let again = web.append(&["out/rejects.jsonl"], "out").unwrap();
     assert_eq!((again.part.accepted, again.rejects[&Reason::Unreadable]), (2, 2));
-    let passed: Vec<_> = again.passed.iter().map(|(code, count)| (&**code, *count)).collect();
+    let passed: Vec<_> = again.not_tried.iter().map(|(code, count)| (&**code, *count)).collect();
     assert_eq!(passed, [("no_address", 2), ("not_a_picture", 1)]);
     let rows = web.case.rows("out");
     let row = |source: &str| rows.iter().find(|row| row.source == source).unwrap();

@@ -20,6 +20,7 @@ mod mended;
 #[cfg(target_os = "linux")]
 mod memory;
 mod remote;
+mod report;
 mod sources;
 mod told;
 mod web;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use pytorch_reader::{DType, PytorchReader};
+use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader};
 use safetensors::{Dtype, SafeTensors};
 
 /// A tensor of a file.
@@ -43,7 +43,10 @@ impl Stored {
     /// Why they can't be had, or are no numbers.
     pub fn read(&self) -> Result<Vec<f32>, String> {
         let Values::Floats(read) = &self.values else {
-            return Err(format!("is {}; save it as float32", self.dtype));
+            return Err(format!(
+                "is {}, as weights are that were quantised; save it as float32",
+                self.dtype
+            ));
         };
         let values = read()?;
         match values.iter().all(|value| value.is_finite()) {
@@ -119,6 +122,14 @@ fn safetensors(path: &Path) -> Result<Listing, String> {
 fn pytorch(path: &Path) -> Result<Listing, String> {
     let reader = PytorchReader::new(path).map_err(|error| {
         let path = path.display();
+        if matches!(error, PytorchError::Zip(_) | PytorchError::Io(_)) {
+            return format!("can't be read ({error}); download the file anew");
+        }
+        if let PytorchError::Pickle(PickleError::UnsupportedType(what)) = &error {
+            return format!(
+                "holds a {what}, which is no tensor of plain numbers: save all parameters with PyTorch as dense float32, as .dequantize() and .to_dense() make them"
+            );
+        }
         format!(
             "can't be read as PyTorch's or safetensors ({error}); save the parameters alone, as in torch.save({{'model': torch.load('{path}', weights_only=False)['model']}}, 'weights.pth'), if you trust the file"
         )

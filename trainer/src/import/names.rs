@@ -31,7 +31,9 @@ pub fn roots<'a>(names: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
             _ => root,
         })
         .collect();
-    roots.sort_by_key(|root| (root.len(), *root));
+    // Data parallelism makes a name no other.
+    let bare = |root: &str| root.replace("module.", "");
+    roots.sort_by_key(|root| (bare(root).len(), bare(root), root.len()));
     roots.dedup();
     roots
 }
@@ -60,6 +62,12 @@ pub fn merges_first<'a>(names: impl Iterator<Item = &'a String>) -> bool {
         stage != "0"
     });
     any && none_in_the_first
+}
+
+/// Whether a Swin's merging takes its four tokens in columns, as all do but LocalMIM's code for
+/// pre-training, which is told by its numbered norms.
+pub fn merges_in_columns<'a>(mut names: impl Iterator<Item = &'a String>) -> bool {
+    names.any(|name| name.strip_prefix("encoder.").unwrap_or(name) == "norm.weight")
 }
 
 /// The name here of a published parameter of `network`, whose names begin at their root;
@@ -153,6 +161,8 @@ mod tests {
         assert_eq!(found(&["patch_embed.proj.weight", "norm.weight"]), [""]);
         assert_eq!(found(&["module._orig_mod.patch_embed.proj.weight"]), [""]);
         assert_eq!(found(&["_orig_mod.module.encoder.patch_embed.proj.weight"]), [""]);
+        let both = ["teacher.patch_embed.proj.weight", "student.module.patch_embed.proj.weight"];
+        assert_eq!(found(&both), ["student.module.", "teacher."]);
         let both = ["model_ema.patch_embed.proj.weight", "model.patch_embed.proj.weight"];
         assert_eq!(found(&both), ["model.", "model_ema."]);
         assert_eq!(
