@@ -18,7 +18,7 @@ fn a_set_is_told_on_one_page_that_stands_alone() {
     // Too small for the set, but not to be shown.
     case.put("raw/small.png", scene(3, 12));
     case.put("raw/none.jpg", "no picture");
-    case.run(&["raw"], "out");
+    let summary = case.run(&["raw"], "out");
     let page = page(&case, Scope { views: 4, ..Scope::default() });
 
     assert!(page.contains("9 accepted, 2 rejected"), "{page}");
@@ -28,7 +28,8 @@ fn a_set_is_told_on_one_page_that_stands_alone() {
     }
     let small = page.split("small.png").count() - 1;
     assert!(small >= 2, "the small picture is named and shown");
-    assert_eq!(page.matches("cells of ").count() - 1, 2 * 4, "a star for each of four scales");
+    let scales = summary.manifest.settings.layout.cells.len();
+    assert_eq!(page.matches("<svg").count(), scales, "a star for each scale");
     for link in ["http://", "https://", "src=\"/", "href="] {
         assert!(!page.contains(link), "the page should stand alone, but has {link}");
     }
@@ -54,13 +55,4 @@ fn pictures_that_look_alike_are_shown_together_and_rows_are_looked_at_up_to_a_bo
     assert!(all.contains("copy.bmp") && all.contains("0.png"));
     let part = page(&case, Scope { rows: 3, ..Scope::default() });
     assert!(part.contains("4 pictures of 2 shards"), "{part}");
-}
-
-#[test]
-fn a_set_of_rejects_alone_has_a_page() {
-    let case = Case::empty();
-    case.put("raw/none.jpg", "no picture");
-    case.run(&["raw"], "out");
-    let page = page(&case, Scope::default());
-    assert!(page.contains("0 accepted, 1 rejected") && page.contains("none.jpg"));
 }
