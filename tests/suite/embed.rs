@@ -203,7 +203,8 @@ fn exported_and_fine_tuned_encoders_are_taken_too() {
     export::export(&checkpoint, &exported).unwrap();
     assert_eq!(with(exported).values, of_run.values);
 
-    let tune = FinetuneSettings { epochs: 1, batch_size: 12, ..fine_tuning(&[]) };
+    let tune =
+        FinetuneSettings { epochs: 2, warmup_epochs: 0.0, batch_size: 12, ..fine_tuning(&[]) };
     let tuned = judge(&case, Method::Finetune(tune), case.shards(), None).unwrap();
     let of_tuned = with(tuned.weights.unwrap());
     assert_eq!(of_tuned.told("step"), "4");

@@ -1,7 +1,7 @@
 //! Which pictures an encoder takes for alike, beside what the same encoder did before training.
 //!
-//! In the order in which data flows: [`sample`] (a set → pictures drawn from it, with features),
-//! [`query`] (which of them, or others, are asked for), the search here, [`page`] (what is shown).
+//! In the order in which data flows: `sample` (a set → pictures drawn from it, with features),
+//! `query` (which of them, or others, are asked for), the search here, `page` (what is shown).
 
 mod page;
 mod query;
