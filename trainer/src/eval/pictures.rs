@@ -74,7 +74,7 @@ pub fn open(
     console: &Console,
 ) -> Result<Dataset, EvalError> {
     let dataset = if holds_pictures(at) {
-        let folder = ingest_pictures(storage, &[at.clone()], network, cache, console)?;
+        let folder = ingest_pictures(storage, std::slice::from_ref(at), network, cache, console)?;
         Dataset::open(ShardSource::local(folder))?
     } else {
         Dataset::open(ShardSource::new(storage.clone(), at.clone(), None))?
