@@ -472,10 +472,10 @@ fn zstd_level(text: &str) -> Result<i32, String> {
 
 /// A number of seconds above 0.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
-    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     // More is no limit, and a moment so far away can't be told.
-    let time = time.map(|time| time.min(Duration::from_secs(366 * 24 * 3600)));
+    const MOST: f64 = 366.0 * 24.0 * 3600.0;
+    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.min(MOST)).ok());
     time.ok_or_else(|| format!("`{text}` is no time; write seconds, as in 5 or 0.5"))
 }
 
