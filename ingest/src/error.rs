@@ -180,12 +180,14 @@ pub enum IngestError {
     )]
     NothingAnew(u64, String),
     /// Not one picture became a row.
-    #[error("none of the {rejected} pictures could be used; {rejects} says why for each")]
+    #[error("{}", nothing_accepted(*rejected, rejects, passed))]
     NothingAccepted {
         /// How many were rejected.
         rejected: u64,
         /// The list of them.
         rejects: Address,
+        /// What archives passed over, by kind.
+        passed: Vec<(String, u64)>,
     },
     /// [`Progress::shard`](crate::Progress::shard) asked to stop.
     #[error("stopped; the finished shards are kept, and the same command goes on from there")]
@@ -233,6 +235,20 @@ pub enum IngestError {
     /// The worker threads could not be started.
     #[error("can't start the worker threads: {0}")]
     Threads(String),
+}
+
+fn nothing_accepted(rejected: u64, rejects: &Address, passed: &[(String, u64)]) -> String {
+    let mut text = match rejected {
+        0 => "the sources hold no pictures".to_owned(),
+        1 => format!("the one picture could not be used; {rejects} says why"),
+        _ => format!("none of the {rejected} pictures could be used; {rejects} says why for each"),
+    };
+    if !passed.is_empty() {
+        let passed: Vec<_> = passed.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        text +=
+            &format!("; responses that are no pictures were passed over: {}", passed.join(", "));
+    }
+    text
 }
 
 impl IngestError {

@@ -10,6 +10,7 @@
 //! depends on its own run and on what is known before it, but not on threads or memory.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -109,18 +110,23 @@ impl<'a> Maker<'a> {
         (known, names): (&mut Known, &mut Names<'_>),
         finish: &mut Finish<'_>,
     ) -> Result<Passed, IngestError> {
+        let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let (feeder, items) = bounded(AHEAD_ON_THE_WEB);
+            let over = &over;
             let feed = scope.spawn(move || {
                 let Self { storage, web, room, .. } = self;
-                Feed { storage, web, listing, room, limits }.run(start.place, &feeder)
+                Feed { storage, web, listing, room, limits, over }.run(start.place, &feeder)
             });
             let (steps, to_write) = bounded(1);
             let (ended, finished) = crossbeam_channel::unbounded();
             let writer = scope.spawn(move || self.write(&to_write, &ended, finish));
             let worked = self.work(start, (&items, limits), known, names, (&steps, &finished));
-            // The writer ends when nothing more comes; the stream when nobody takes from it.
-            drop((items, steps));
+            // The writer ends when nothing more comes. The stream ends at its next picture, for which
+            // it may wait until those that it sent give back their room.
+            drop(steps);
+            over.store(true, Ordering::Relaxed);
+            items.into_iter().for_each(drop);
             let written = writer.join().unwrap_or(Err(IngestError::Threads(
                 "the thread that writes shards panicked".into(),
             )));

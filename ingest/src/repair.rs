@@ -290,7 +290,7 @@ fn publish(
         let for_memory = state.rejects.iter().find(|reject| picture::is_for_memory(reject));
         let cause = match for_memory {
             Some(reject) => want_of_memory(reject),
-            None => "its pictures are not what they were when it was made, or this is another release of ingest".to_owned(),
+            None => "its pictures are not what they were when it was made, or --memory-limit or --private-addresses are not, or this is another release of ingest".to_owned(),
         };
         Err(IngestError::Repair {
             file: entry.file.clone(),

@@ -29,7 +29,7 @@ pub struct Lock(Kind);
 #[derive(Debug)]
 enum Kind {
     /// Open for as long as the lock is to be held.
-    Local(#[expect(dead_code, reason = "held, not used")] File),
+    Local(File),
     Remote(RemoteLock),
 }
 
@@ -51,6 +51,16 @@ impl Lock {
         match &self.0 {
             Kind::Local(_) => Ok(()),
             Kind::Remote(lock) => lock.check(),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Kind::Local(file) = &self.0 {
+            // To close it is not enough: a program that was just started may hold a copy of the
+            // descriptor for a moment. What can't be unlocked is when the last one is closed.
+            let _ = file.unlock();
         }
     }
 }

@@ -149,7 +149,6 @@ pub struct Download<R> {
 
 impl<R> Download<R> {
     /// What came of it, and the room that it takes.
-    #[must_use]
     pub fn wait(self) -> (Result<Page, Fault>, Option<R>) {
         self.wanted.store(true, Ordering::Relaxed);
         match self.result.recv() {

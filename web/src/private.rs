@@ -119,7 +119,6 @@ pub fn check(url: &Url) -> Result<(), Private> {
 /// A client that connects to no private address, whatever names and redirects lead to. It passes by
 /// the environment's proxies, for behind one nobody can tell where a name leads. The URL of the
 /// request itself is to be [checked](check) before.
-#[must_use]
 pub fn guard(client: ClientBuilder) -> ClientBuilder {
     let policy = Policy::custom(|attempt| match check(attempt.url()) {
         Err(private) => attempt.error(private),

@@ -123,7 +123,7 @@ fn compare(
 fn differs(list: &FileEntry, why: &str, for_memory: Option<&Reject>) -> IngestError {
     let cause = match for_memory {
         Some(reject) => want_of_memory(reject),
-        None => "they are not what they were, or this is another release of ingest".to_owned(),
+        None => "they are not what they were, or --memory-limit or --private-addresses are not, or this is another release of ingest".to_owned(),
     };
     IngestError::Repair { file: list.file.clone(), problem: format!("{why}: {cause}") }
 }

@@ -11,7 +11,7 @@ use schemas::{Manifest, Reason, code};
 use super::gather::{Cluster, Gathered, RADIUS, Rejected};
 use crate::html::document;
 use crate::read::StoredRow;
-use crate::terminal::{counted, size};
+use crate::terminal::{counted, name as plain, size};
 use crate::{IngestError, inspect};
 
 /// Bars of a chart, at most; the rest is added up.
@@ -98,7 +98,7 @@ fn facts(manifest: &Manifest, gathered: &Gathered) -> Markup {
             @for (version, part) in (1..).zip(&manifest.parts) {
                 tr {
                     th { "Version " (version) }
-                    td { (counted(part.pictures, "picture")) " of " (part.sources.join(", ")) }
+                    td { (counted(part.pictures, "picture")) " of " (plain(&part.sources.join(", "))) }
                 }
             }
             @if looked_at < manifest.accepted {
@@ -117,7 +117,7 @@ fn facts(manifest: &Manifest, gathered: &Gathered) -> Markup {
 
 fn thumbnail(jpeg: &[u8], name: &str) -> Markup {
     let data = STANDARD.encode(jpeg);
-    html! { img src=(format!("data:image/jpeg;base64,{data}")) alt=(name) title=(name); }
+    html! { img src=(format!("data:image/jpeg;base64,{data}")) alt=(plain(name)) title=(plain(name)); }
 }
 
 fn preview(manifest: &Manifest, gathered: &Gathered) -> Result<Markup, IngestError> {
@@ -193,7 +193,7 @@ fn chart(title: &str, bars: &Bars) -> Markup {
             h3 { (title) }
             dl.bars {
                 @for (name, count) in bars {
-                    dt title=(name) { (name) }
+                    dt title=(plain(name)) { (plain(name)) }
                     dd {
                         span.bar style=(format!("width:{:.1}%", 70.0 * *count as f64 / most as f64)) {}
                         span { (count) " · " (format!("{:.1} %", 100.0 * *count as f64 / all.max(1) as f64)) }
@@ -327,7 +327,7 @@ fn rejects(manifest: &Manifest, gathered: &Gathered) -> Markup {
             section.reason {
                 h3 { code { (reason.code()) } " " span.count { (count) } }
                 @if let Some(first) = first {
-                    p.example { (first.source) ": " (first.message) }
+                    p.example { (plain(&first.source)) ": " (plain(&first.message)) }
                 }
                 @if !shown.is_empty() {
                     div.grid { @for (reject, jpeg) in shown { (thumbnail(jpeg, &reject.source)) } }

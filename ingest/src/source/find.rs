@@ -348,7 +348,7 @@ fn of(at: &Address) -> impl FnOnce(ContainerError) -> IngestError {
 pub(crate) fn is_in_archive(source: &str) -> bool {
     let mut parts = source.split('/');
     parts.next_back();
-    parts.any(|part| Kind::is_name(part))
+    parts.any(Kind::is_name)
 }
 
 /// A pool of its own for what waits for a store.

@@ -331,6 +331,12 @@ pub(crate) fn private(kind: web::Private) -> Fault {
     Fault { reason: Reason::PrivateAddress, message }
 }
 
+/// That a stranger's list names an object of a bucket.
+pub(crate) fn of_a_bucket() -> Fault {
+    let message = "it is an object of a bucket, which this machine's credentials would be asked for (--private-addresses allows it)";
+    Fault { reason: Reason::PrivateAddress, message: message.to_owned() }
+}
+
 /// Where a name stands in the listing.
 fn order(seed: u64, name: &str) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key("ingest: order of the listing");

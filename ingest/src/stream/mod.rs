@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
@@ -174,6 +175,10 @@ fn private(error: &io::Error) -> Option<web::Private> {
     }
 }
 
+fn is_of_a_bucket(at: &Address) -> bool {
+    at.local().is_none() && !at.is_web()
+}
+
 /// Room for so many bytes; what asks for more than there is in all has it to itself.
 fn take(room: &MemoryBudget, bytes: u64) -> Option<Reserved> {
     room.acquire(bytes.min(room.limit()))
@@ -187,6 +192,8 @@ pub(crate) struct Feed<'a> {
     /// Bounds the bytes that are held for pictures not yet taken.
     pub room: &'a MemoryBudget,
     pub limits: &'a Limits,
+    /// Set when nobody wants more.
+    pub over: &'a AtomicBool,
 }
 
 /// Nobody takes from the stream any more.
@@ -261,6 +268,9 @@ impl Way<'_> {
             && !matches!(item.body, Body::Coming { body: Coming::Web(_), .. })
         {
             item._turn = take(&self.turns, 1);
+        }
+        if self.feed.over.load(Ordering::Relaxed) {
+            return Err(Gone);
         }
         self.items.send(item).map_err(|_| Gone)
     }
@@ -373,6 +383,8 @@ impl Way<'_> {
             Ok(entries) => entries,
             Err(error) => return self.archive_fault(listed, &at, from.unit, error),
         };
+        // What an earlier run rejected, its user had named.
+        let trusted = self.feed.web.private_addresses || matches!(form, Form::Rejects(..));
         for entry in entries {
             let Entry { rows, name, at: picture, label, next, read } = match entry {
                 Ok(entry) => entry,
@@ -381,6 +393,9 @@ impl Way<'_> {
             let here = |fault, bytes| Body::Here { body: Err(fault), bytes, taken: None };
             let body = match (picture, self.class_fault(label.as_deref())) {
                 (Err(fault), _) | (Ok(_), Some(fault)) => here(fault, 0),
+                (Ok(picture), None) if is_of_a_bucket(&picture) && !trusted => {
+                    here(source::of_a_bucket(), 0)
+                }
                 (Ok(picture), None) => match picture.local() {
                     Some(path) => {
                         let bytes = path.metadata().map_or(0, |about| about.len());

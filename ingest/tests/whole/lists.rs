@@ -325,3 +325,13 @@ fn a_local_picture_of_a_list_of_rejects_is_found_where_the_source_lay() {
     let nothing = run(&follow(&["only.jsonl"], true), &Silent);
     assert!(matches!(nothing, Err(IngestError::NothingAnew(1, _))), "{nothing:?}");
 }
+
+#[test]
+fn a_table_of_addresses_opens_no_bucket_unless_it_is_told_to() {
+    let case = Case::empty();
+    case.put("a.png", picture(1));
+    case.put("list.csv", "url\ns3://bucket/1.jpg\ngs://bucket/2.jpg\naz://bucket/3.jpg\n");
+    let summary = run(&case.settings(&["a.png", "list.csv"], "out"), &Silent).unwrap();
+    assert_eq!(summary.part.accepted, 1);
+    assert_eq!(summary.part.rejected[&Reason::PrivateAddress], 3);
+}

@@ -8,7 +8,7 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 use super::columns::{Choice, LABELS, Seen};
 use super::text::{LineEnd, Text, too_long};
-use super::{Entries, Entry, LOOK, Packing, address, is_address, up_to_an_error};
+use super::{Entries, Entry, LOOK, Packing, address, address_text, is_address, up_to_an_error};
 use crate::container::{ContainerError, Cursor, Kind, Limits, Origin, fault, text as shown};
 use schemas::Reason;
 
@@ -48,6 +48,10 @@ impl Fields {
 
     fn text(&self, field: usize) -> Option<String> {
         self.get(field).map(|bytes| shown(bytes).trim().to_owned())
+    }
+
+    fn address(&self, field: usize) -> Option<String> {
+        self.get(field).map(address_text)
     }
 
     fn all(&self) -> Vec<String> {
@@ -324,7 +328,7 @@ impl Delimited {
     fn entry(&self, record: &Record) -> Entry {
         let (name, at) = match record {
             Record::TooLong => (None, Err(fault(Reason::NoAddress, too_long()))),
-            Record::Read => address(self.fields.text(self.dialect.address).as_deref()),
+            Record::Read => address(self.fields.address(self.dialect.address).as_deref()),
         };
         let label = match record {
             Record::TooLong => None,

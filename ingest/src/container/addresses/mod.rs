@@ -233,6 +233,18 @@ pub(super) fn address(text: Option<&str>) -> (Option<String>, Result<Address, Fa
     }
 }
 
+/// The text of an address; bytes that are not UTF-8 are written as they would be sent.
+pub(super) fn address_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
 /// The beginning of a text that a stranger wrote, without what an address may hide.
 fn quoted(text: &str) -> String {
     let shown = text.split('?').next().unwrap_or_default();
@@ -245,6 +257,14 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_of_an_address_that_are_no_text_are_sent_as_they_are() {
+        let text = address_text(b"http://a/\xe9\xc3\xa9\\.jpg");
+        let (name, at) = address(Some(&text));
+        assert_eq!(at.unwrap().url().unwrap().as_str(), "http://a/%E9%C3%A9/.jpg");
+        assert!(name.unwrap().contains("%E9"));
+    }
 
     #[test]
     fn an_address_has_a_scheme_that_is_read() {

@@ -6,9 +6,9 @@ use super::columns::{All, Label, class_names, is_bytes, is_flat, is_label};
 use super::{File, Value, Values, label_of};
 use crate::caught::caught;
 use crate::container::addresses::{
-    Choice, Entries, Entry, LABELS, Seen, address, is_address, up_to_an_error,
+    Choice, Entries, Entry, LABELS, Seen, address, address_text, is_address, up_to_an_error,
 };
-use crate::container::{ContainerError, Cursor, Limits, Origin, text};
+use crate::container::{ContainerError, Cursor, Limits, Origin};
 use crate::picture::Fault;
 use parquet::errors::ParquetError;
 
@@ -193,7 +193,7 @@ impl Addresses {
                 let label = columns.label.as_ref().zip(label);
                 let label = label.and_then(|(column, value)| label_of(column, &value));
                 let found = match &found {
-                    Some(Value::Bytes(bytes)) => Some(text(bytes.data())),
+                    Some(Value::Bytes(bytes)) => Some(address_text(bytes.data())),
                     _ => None,
                 };
                 (row + 1, label, address(found.as_deref()))

@@ -37,7 +37,9 @@ impl Footer {
     pub(super) fn is_encrypted(&self) -> bool {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.iter().any(|bytes| bytes.ends_with(b"PARE"))
-            || read.last().and_then(|metadata| says_encrypted(metadata)).unwrap_or(false)
+            // Of a file that is cut short the end says nothing.
+            || read.iter().any(|bytes| bytes.ends_with(b"PAR1"))
+                && read.last().and_then(|metadata| says_encrypted(metadata)).unwrap_or(false)
     }
 }
 

@@ -222,6 +222,7 @@ fn label(text: &str) -> Option<String> {
 
 /// The first of `label`, `class` and `cls` that is text or a whole number.
 fn label_of_json(bytes: &[u8]) -> Option<String> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let Value::Object(fields) = serde_json::from_slice(bytes).ok()? else { return None };
     ["label", "class", "cls"].into_iter().find_map(|key| match fields.get(key)? {
         Value::String(text) => label(text),
@@ -242,6 +243,7 @@ mod tests {
     fn a_label_of_json_is_text_or_a_whole_number() {
         let label = |json: &str| label_of_json(json.as_bytes());
         assert_eq!(label(r#"{"label": "tench"}"#).as_deref(), Some("tench"));
+        assert_eq!(label("\u{feff}{\"label\": \"tench\"}").as_deref(), Some("tench"));
         assert_eq!(label(r#"{"cls": 7, "label": null}"#).as_deref(), Some("7"));
         assert_eq!(label(r#"{"class": " a b ", "cls": 7}"#).as_deref(), Some("a b"));
         assert_eq!(label(r#"{"class": 5.0}"#).as_deref(), Some("5"));

@@ -116,7 +116,7 @@ impl<'a> Plane<'a> {
         let near = |at: usize, pixels: usize, side: usize| {
             let near = at / pixels;
             let far = match smooth && pixels == 2 {
-                true if at % 2 == 0 => near.saturating_sub(1),
+                true if at.is_multiple_of(2) => near.saturating_sub(1),
                 true => (near + 1).min(side - 1),
                 false => near,
             };
