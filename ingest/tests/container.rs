@@ -1,5 +1,8 @@
 //! Archives of every kind, sound, cut, damaged and hostile.
 
+// The helpers unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
+
 mod addresses;
 mod archives;
 #[path = "container/crawls.rs"]

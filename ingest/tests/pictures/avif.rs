@@ -100,7 +100,7 @@ fn cells_lie_in_the_order_of_the_grid_and_are_cut_at_its_edge() {
         assert_eq!(found.dimensions(), size);
         for (x, y, pixel) in found.enumerate_pixels() {
             // Where chroma is halved, cells bleed into each other by a pixel.
-            let at_edge = |at: u32, side: u32| at % side == 0 || at % side == side - 1;
+            let at_edge = |at: u32, side: u32| at.is_multiple_of(side) || at % side == side - 1;
             let bleeds = data == HALVED && (at_edge(x, WIDTH) || at_edge(y, HEIGHT));
             assert!(bleeds || pixel == wanted.get_pixel(x, y), "{x}, {y} of {size:?}");
         }

@@ -315,9 +315,9 @@ pub fn drawing(width: usize, height: usize) -> Vec<Vec<bool>> {
     let pixel = |x: usize, y: usize| match y % 13 {
         0 => false,
         1 => true,
-        2..=4 => x % 7 == 0,
-        5 => (x + y) % 2 == 0,
-        _ => (x * x + y * y / 3) % 91 < 40 || x + 1 == width && y % 2 == 0,
+        2..=4 => x.is_multiple_of(7),
+        5 => (x + y).is_multiple_of(2),
+        _ => (x * x + y * y / 3) % 91 < 40 || x + 1 == width && y.is_multiple_of(2),
     };
     (0..height).map(|y| (0..width).map(|x| pixel(x, y)).collect()).collect()
 }

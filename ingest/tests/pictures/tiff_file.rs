@@ -240,7 +240,7 @@ pub fn file(pages: &[Page]) -> Vec<u8> {
 pub fn rows(form: Form, bits: usize, width: usize, samples: &[u64]) -> Vec<u8> {
     let mut out = Vec::new();
     for row in samples.chunks(width) {
-        if bits % 8 == 0 {
+        if bits.is_multiple_of(8) {
             out.extend(row.iter().flat_map(|&sample| form.number(sample, bits / 8)));
             continue;
         }

@@ -10,6 +10,9 @@ use half::{bf16, f16};
 use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader};
 use safetensors::{Dtype, SafeTensors};
 
+/// Makes values of a tensor's bytes.
+type Convert = fn(&[u8]) -> Vec<f32>;
+
 /// A tensor of a file.
 pub struct Stored {
     /// The sizes, outermost first.
@@ -103,7 +106,7 @@ fn safetensors(path: &Path) -> Result<Listing, String> {
         let (dtype, shape) = (view.dtype(), view.shape().to_vec());
         let first = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
         let range = first..first + view.data().len();
-        let convert: Option<fn(&[u8]) -> Vec<f32>> = match dtype {
+        let convert: Option<Convert> = match dtype {
             Dtype::F16 => Some(from_f16),
             Dtype::BF16 => Some(from_bf16),
             Dtype::F32 => Some(from_f32),
@@ -136,7 +139,7 @@ fn pytorch(path: &Path) -> Result<Listing, String> {
     })?;
     let listing = reader.into_tensors().into_iter().map(|(name, tensor)| {
         let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
-        let convert: Option<fn(&[u8]) -> Vec<f32>> = match dtype {
+        let convert: Option<Convert> = match dtype {
             DType::F16 => Some(from_f16),
             DType::BF16 => Some(from_bf16),
             DType::F32 => Some(from_f32),
