@@ -65,11 +65,14 @@ pub enum Kept {
     Norms,
 }
 
+/// What a parameter of the authors' is called here.
+type Here<'a> = &'a dyn Fn(&str) -> String;
+
 /// Trains on the batches of the file's steps and compares every step's loss, and the first one's
 /// loss of each tap, where the file has them, and gradients. `here` gives the names here of the
 /// file's parameters.
 pub fn check_steps(
-    (golden, kept, here): (&Golden, Kept, &dyn Fn(&str) -> String),
+    (golden, kept, here): (&Golden, Kept, Here<'_>),
     (mut model, config): (LocalMim<B>, &ModelConfig),
     settings: AdamWSettings,
     lr: f64,
