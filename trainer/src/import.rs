@@ -1,6 +1,6 @@
 //! Published weights → a checkpoint of this program.
 //!
-//! [`file`] lists the tensors of PyTorch's `.pth` or of safetensors, [`names`] tells what they are
+//! `file` lists the tensors of PyTorch's `.pth` or of safetensors, `names` tells what they are
 //! called here. A file may hold the parameters directly or under any name, beside whatever else:
 //! of several networks the one with the shortest name is taken. Every tensor is held against the
 //! network's sizes before its values are read.

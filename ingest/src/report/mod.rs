@@ -1,7 +1,7 @@
 //! A shard set as one self-contained HTML page.
 //!
-//! In the order in which data flows: [`gather`] (a set → some of its pictures, rows and rejects),
-//! [`page`] (what is shown of them).
+//! In the order in which data flows: `gather` (a set → some of its pictures, rows and rejects),
+//! `page` (what is shown of them).
 
 mod gather;
 mod page;
