@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use storage::{Address, StorageError};
 
+use crate::container::Passed;
 use crate::view::Crop;
 
 /// Why a run could not start or go on, with the way out. The causes that a system or a library
@@ -187,7 +188,7 @@ pub enum IngestError {
         /// The list of them.
         rejects: Address,
         /// What archives passed over, by kind.
-        passed: Vec<(String, u64)>,
+        passed: Passed,
     },
     /// [`Progress::shard`](crate::Progress::shard) asked to stop.
     #[error("stopped; the finished shards are kept, and the same command goes on from there")]
@@ -237,16 +238,14 @@ pub enum IngestError {
     Threads(String),
 }
 
-fn nothing_accepted(rejected: u64, rejects: &Address, passed: &[(String, u64)]) -> String {
+fn nothing_accepted(rejected: u64, rejects: &Address, passed: &Passed) -> String {
     let mut text = match rejected {
         0 => "the sources hold no pictures".to_owned(),
         1 => format!("the one picture could not be used; {rejects} says why"),
         _ => format!("none of the {rejected} pictures could be used; {rejects} says why for each"),
     };
     if !passed.is_empty() {
-        let passed: Vec<_> = passed.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        text +=
-            &format!("; responses that are no pictures were passed over: {}", passed.join(", "));
+        text += &format!("; responses that are no pictures were passed over: {passed}");
     }
     text
 }

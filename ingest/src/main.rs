@@ -108,13 +108,11 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
         writeln!(out, "  {:>6} files of metadata beside shards passed over", summary.metadata)?;
     }
     if !summary.passed.is_empty() {
-        let kinds = summary.passed.kinds();
-        let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         writeln!(
             out,
             "  {:>6} responses that are no pictures passed over: {}",
             summary.passed.total(),
-            kinds.join(", ")
+            summary.passed
         )?;
     }
     if !summary.not_tried.is_empty() {

@@ -102,7 +102,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
         return Err(IngestError::NothingAccepted {
             rejected: manifest.rejected,
             rejects: settings.out.join(&work.rejects_file()),
-            passed: manifest.parts.iter().flat_map(|part| part.passed.clone()).collect(),
+            passed: tally.passed,
         });
     }
     work.publish(CLASSES_FILE, manifest.classes_text())?;

@@ -40,6 +40,7 @@ pub use kind::Kind;
 pub use packed::Packing;
 pub(crate) use parquet::is_metadata;
 pub use passed::Passed;
+use samples::whole_number;
 pub(crate) use samples::{COMPANION, Companion, companion};
 
 use crate::classes::Classes;

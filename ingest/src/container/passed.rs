@@ -1,6 +1,7 @@
 //! What of an archive is no picture, by kind.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,14 @@ impl Passed {
         let mut kinds: Vec<_> = self.0.iter().map(|(kind, &count)| (&**kind, count)).collect();
         kinds.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
         kinds
+    }
+}
+
+impl fmt::Display for Passed {
+    /// The kinds and how many of each, as in `2 text/html, 1 revisits`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = self.kinds().into_iter().map(|(kind, count)| format!("{count} {kind}"));
+        f.write_str(&kinds.collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -10,8 +10,8 @@ use self::sample::Sample;
 use super::{ContainerError, Cursor, Limits, Member, Reader, sniff, too_large};
 use crate::picture::Fault;
 
-pub(super) use sample::key;
 pub(crate) use sample::{Companion, companion};
+pub(super) use sample::{key, whole_number};
 
 /// A regular file or a link of an archive.
 pub(super) struct File {

@@ -179,6 +179,16 @@ fn is_of_a_bucket(at: &Address) -> bool {
     at.local().is_none() && !at.is_web()
 }
 
+/// Where an archive or a list is read from.
+fn cursor(from: Place) -> Cursor {
+    Cursor { members: from.members, offset: from.offset, skip: from.skip }
+}
+
+/// A place in an archive or a list.
+fn place(unit: u64, next: Cursor) -> Place {
+    Place { unit, members: next.members, offset: next.offset, skip: next.skip }
+}
+
 /// Room for so many bytes; what asks for more than there is in all has it to itself.
 fn take(room: &MemoryBudget, bytes: u64) -> Option<Reserved> {
     room.acquire(bytes.min(room.limit()))
@@ -256,18 +266,15 @@ impl Way<'_> {
     fn send(&mut self, mut item: Result<Item, IngestError>) -> Sent {
         if let Ok(item) = &mut item {
             item.passed = std::mem::take(&mut self.passed);
-        }
-        if let Ok(item) = &mut item
-            && let Label::Known(label) = &item.label
-            && let Some(fault) = self.class_fault(label.as_deref())
-        {
-            let bytes = item.body.bytes();
-            item.body = Body::Here { body: Err(fault), bytes, taken: None };
-        }
-        if let Ok(item) = &mut item
-            && !matches!(item.body, Body::Coming { body: Coming::Web(_), .. })
-        {
-            item._turn = take(&self.turns, 1);
+            if let Label::Known(label) = &item.label
+                && let Some(fault) = self.class_fault(label.as_deref())
+            {
+                let bytes = item.body.bytes();
+                item.body = Body::Here { body: Err(fault), bytes, taken: None };
+            }
+            if !matches!(item.body, Body::Coming { body: Coming::Web(_), .. }) {
+                item._turn = take(&self.turns, 1);
+            }
         }
         if self.feed.over.load(Ordering::Relaxed) {
             return Err(Gone);
@@ -281,7 +288,7 @@ impl Way<'_> {
     }
 
     fn loose(&mut self, unit: u64, listed: &Listed, fetcher: &mut Fetcher<'_, '_>) -> Sent {
-        let Feed { listing, room, .. } = *self.feed;
+        let Feed { listing, .. } = *self.feed;
         let most = self.feed.limits.member_bytes;
         let at = listing.address(listed);
         let bytes = listed.bytes;
@@ -296,10 +303,7 @@ impl Way<'_> {
             // It need not be fetched.
             here(fault)
         } else if let Some(path) = at.local() {
-            // What is too large by its size is not read.
-            let taken = if bytes > most { None } else { take(room, bytes) };
-            let root = listing.root(listed).clone();
-            Body::File { path: path.to_owned(), root, bytes, taken }
+            self.file(path, listing.root(listed), bytes)
         } else if bytes > most {
             here(too_large(bytes, most))
         } else {
@@ -323,17 +327,24 @@ impl Way<'_> {
         }))
     }
 
+    /// A local file, which takes its room; what is too large by its size is not read.
+    fn file(&self, path: &Path, root: &Address, bytes: u64) -> Body {
+        let Feed { room, limits, .. } = *self.feed;
+        let taken = if bytes > limits.member_bytes { None } else { take(room, bytes) };
+        Body::File { path: path.to_owned(), root: root.clone(), bytes, taken }
+    }
+
     fn archive(&mut self, listed: &Listed, from: Place) -> Sent {
         let Feed { storage, listing, .. } = *self.feed;
         let Some(kind) = listed.kind() else { return Ok(()) };
         let at = listing.address(listed);
         let archive = listing.name(listed);
         let origin = Stored { storage: storage.clone(), at: at.clone(), bytes: listed.bytes };
-        let cursor = Cursor { members: from.members, offset: from.offset, skip: from.skip };
-        let mut members = match container::open(kind, Arc::new(origin), cursor, self.feed.limits) {
-            Ok(members) => members,
-            Err(error) => return self.archive_fault(listed, &at, from.unit, error),
-        };
+        let mut members =
+            match container::open(kind, Arc::new(origin), cursor(from), self.feed.limits) {
+                Ok(members) => members,
+                Err(error) => return self.archive_fault(listed, &at, from.unit, error),
+            };
         let mut read = 0;
         while let Some(member) = members.next() {
             self.passed.merge(members.passed());
@@ -352,12 +363,7 @@ impl Way<'_> {
                 label: Label::Known(label),
                 body: Body::Here { body, bytes, taken },
                 passed: Passed::default(),
-                after: Place {
-                    unit: from.unit,
-                    members: next.members,
-                    offset: next.offset,
-                    skip: next.skip,
-                },
+                after: place(from.unit, next),
                 done: self.done + read.max(offset).min(listed.bytes),
                 _turn: None,
             }))?;
@@ -374,12 +380,11 @@ impl Way<'_> {
         from: Place,
         fetcher: &mut Fetcher<'_, '_>,
     ) -> Sent {
-        let Feed { storage, listing, room, limits, .. } = *self.feed;
+        let Feed { storage, listing, limits, .. } = *self.feed;
         let at = listing.address(listed);
         let list = listing.name(listed);
         let origin = Stored { storage: storage.clone(), at: at.clone(), bytes: listed.bytes };
-        let cursor = Cursor { members: from.members, offset: from.offset, skip: from.skip };
-        let entries = match addresses::open(form, Arc::new(origin), cursor, limits) {
+        let entries = match addresses::open(form, Arc::new(origin), cursor(from), limits) {
             Ok(entries) => entries,
             Err(error) => return self.archive_fault(listed, &at, from.unit, error),
         };
@@ -399,9 +404,7 @@ impl Way<'_> {
                 (Ok(picture), None) => match picture.local() {
                     Some(path) => {
                         let bytes = path.metadata().map_or(0, |about| about.len());
-                        let taken =
-                            if bytes > limits.member_bytes { None } else { take(room, bytes) };
-                        Body::File { path: path.to_owned(), root: at.clone(), bytes, taken }
+                        self.file(path, &at, bytes)
                     }
                     None => match fetcher.fetch(picture, 0, 0) {
                         Ok(body) => Body::Coming { body, bytes: 0 },
@@ -417,12 +420,7 @@ impl Way<'_> {
                 label: Label::Known(label),
                 body,
                 passed: Passed::default(),
-                after: Place {
-                    unit: from.unit,
-                    members: next.members,
-                    offset: next.offset,
-                    skip: next.skip,
-                },
+                after: place(from.unit, next),
                 done: self.done + listed.weight_of(read),
                 _turn: None,
             }))?;

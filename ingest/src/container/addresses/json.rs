@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::columns::{Choice, LABELS, Seen};
 use super::text::{LineEnd, Text, too_long};
 use super::{Entries, Entry, LOOK, Packing, address, is_address, up_to_an_error};
-use crate::container::{ContainerError, Cursor, Limits, Origin, fault};
+use crate::container::{ContainerError, Cursor, Limits, Origin, fault, whole_number};
 use schemas::Reason;
 
 /// Bytes of the beginning that are looked at to find the fields.
@@ -167,11 +167,7 @@ pub(super) fn label(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         Value::Bool(is) => Some(u8::from(*is).to_string()),
-        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
-        // What pandas makes of whole numbers in a column with gaps.
-        Value::Number(number) => {
-            number.as_f64().filter(|number| number.fract() == 0.0).map(|number| number.to_string())
-        }
+        Value::Number(number) => whole_number(number),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! The files of one key → members with their label.
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use schemas::Reason;
 
@@ -220,17 +220,22 @@ fn label(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// A whole number as a label has it.
+pub(in super::super) fn whole_number(number: &Number) -> Option<String> {
+    if !number.is_f64() {
+        return Some(number.to_string());
+    }
+    // What pandas makes of whole numbers in a column with gaps.
+    number.as_f64().filter(|number| number.fract() == 0.0).map(|number| number.to_string())
+}
+
 /// The first of `label`, `class` and `cls` that is text or a whole number.
 fn label_of_json(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let Value::Object(fields) = serde_json::from_slice(bytes).ok()? else { return None };
     ["label", "class", "cls"].into_iter().find_map(|key| match fields.get(key)? {
         Value::String(text) => label(text),
-        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
-        // What pandas makes of whole numbers in a column with gaps.
-        Value::Number(number) => {
-            number.as_f64().filter(|number| number.fract() == 0.0).map(|number| number.to_string())
-        }
+        Value::Number(number) => whole_number(number),
         _ => None,
     })
 }
