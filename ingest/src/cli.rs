@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ingest::repair::Repair;
 use ingest::report::Scope;
-use ingest::terminal::{bytes, tell, visible};
 use ingest::{Classes, Codebook, Settings};
 use schemas::{IngestSettings, PictureFilter, ShardLayout};
 use storage::{Address, Notice, StorageOptions};
+use voice::terminal::{bytes, tell, visible};
 
 /// Turns pictures into Parquet shards for masked image modeling.
 ///

@@ -8,9 +8,9 @@ use rand_chacha::ChaCha8Rng;
 use schemas::{CodebookLayout, IngestSettings, Manifest, Reject, code};
 
 use crate::IngestError;
-use crate::draw::Canvas;
 use crate::read::{ShardSet, StoredRow};
-use crate::terminal::{counted, name, size};
+use voice::draw::Canvas;
+use voice::terminal::{counted, name, size};
 
 /// Shards, classes or rejects that are told one by one; of more, the rest is counted.
 const LISTED: usize = 12;

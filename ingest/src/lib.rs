@@ -5,9 +5,8 @@
 //! stream reads it one picture after the other (out of archives through [`container`]), [`picture`]
 //! decodes one, [`view`] cuts it, [`duplicates`] tells those that are there twice, then come rows
 //! with the targets, shards and the run itself. [`verify`](mod@verify) and [`repair`](mod@repair) look after what was made,
-//! [`read`], [`inspect`], [`report`] and [`draw`] look at it; [`sample`] makes pictures to try it with,
-//! [`terminal`] has what both programs share in what they say. What is
-//! on disk is described by the crate `schemas`.
+//! [`read`], [`inspect`] and [`report`] look at it; [`sample`] makes pictures to try it with. What is
+//! on disk is described by the crate `schemas`, what is said to people by `voice`.
 
 #![forbid(unsafe_code)]
 
@@ -15,17 +14,14 @@ mod caught;
 mod classes;
 mod codebook;
 pub mod container;
-pub mod draw;
 pub mod duplicates;
 mod error;
 mod hashed;
-pub mod html;
 pub mod inspect;
 mod known;
 mod make;
 pub mod picture;
 mod plan;
-mod progress;
 pub mod read;
 pub mod repair;
 pub mod report;
@@ -40,7 +36,6 @@ pub mod source_list;
 mod state;
 mod stored;
 mod stream;
-pub mod terminal;
 pub mod verify;
 pub mod view;
 mod wide;
@@ -48,10 +43,10 @@ mod wide;
 pub use classes::Classes;
 pub use codebook::Codebook;
 pub use error::IngestError;
-pub use progress::{Bar, Progress, Silent};
 pub use run::{Summary, run};
 pub use set::is_of_a_set;
 pub use settings::{LEAST_MEMORY, Settings, USER_AGENT, default_pictures_per_shard};
+pub use voice::{Bar, Progress, Silent};
 pub use wide::DEFAULT_ZSTD_LEVEL;
 
 /// The program and its version, as shards and manifest name it.

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use ingest::repair::repair;
 use ingest::report::{self, Scope};
-use ingest::terminal::counted;
 use ingest::verify::{Damage, What, verify};
-use ingest::{Bar, IngestError, Settings, Summary, draw, inspect, read, sample, terminal};
+use ingest::{IngestError, Settings, Summary, inspect, read, sample};
 use storage::{Address, Storage};
+use voice::terminal::counted;
+use voice::{Bar, draw, terminal};
 
 use cli::{Cli, Command, InspectArgs, RepairArgs, ReportArgs, SampleArgs, VerifyArgs};
 

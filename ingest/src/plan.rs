@@ -6,7 +6,9 @@ use schemas::{IngestSettings, Manifest, Part};
 use serde::{Deserialize, Serialize};
 
 use crate::source::Listing;
-use crate::{default_pictures_per_shard, set, terminal};
+use voice::terminal;
+
+use crate::{default_pictures_per_shard, set};
 
 const PICTURES_FLAG: &str = "--shard-pictures";
 

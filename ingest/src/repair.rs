@@ -29,9 +29,9 @@ use crate::set;
 use crate::shard::ClosedShard;
 use crate::source::{self, Listing, Request, Source};
 use crate::state::{self, ShardState};
-use crate::terminal::{self, counted};
 use crate::verify::{Damage, What, verify};
 use crate::{IngestError, Progress};
+use voice::terminal::{self, counted};
 
 /// What a repair needs to know.
 #[derive(Debug, Clone)]

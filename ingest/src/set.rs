@@ -10,7 +10,7 @@ use storage::{Address, Storage};
 use crate::IngestError;
 use crate::shard::file_name;
 use crate::state::{self, FOLDER, PLAN};
-use crate::terminal::counted;
+use voice::terminal::counted;
 
 /// The manifest of a set, if it has one.
 pub(crate) fn find_manifest(

@@ -12,8 +12,8 @@ use storage::{Address, Storage, StorageError};
 
 use crate::set;
 use crate::shard::group_hash;
-use crate::terminal::name;
 use crate::{IngestError, Progress};
+use voice::terminal::name;
 
 /// Bytes that are read and hashed at once.
 const CHUNK: usize = 1 << 20;

@@ -220,7 +220,7 @@ fn flat(path: &Path, colour: [u8; 3], seed: usize) {
     let rgb: Vec<u8> = (0..side * side * 3)
         .map(|at| colour[at % 3].saturating_add(noise(at + seed * 131) as u8))
         .collect();
-    fs::write(path, ingest::draw::png(&rgb, side as u32, side as u32).unwrap()).unwrap();
+    fs::write(path, voice::draw::png(&rgb, side as u32, side as u32).unwrap()).unwrap();
 }
 
 /// A class whose name is markup.

@@ -9,9 +9,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ingest::terminal::counted;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use voice::terminal::counted;
 
 use crate::data::Position;
 use crate::model::ModelConfig;

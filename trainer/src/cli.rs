@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
-use ingest::terminal::{self, tell};
 use storage::{Address, Notice, Storage, StorageOptions};
 use trainer::checkpoint::CheckpointFolder;
 use trainer::data::{Cache, ShardSource};
@@ -27,6 +26,7 @@ use trainer::quickstart::{self, Ending};
 use trainer::report::{self, Contents};
 use trainer::settings::{Options, Recipe, Settings};
 use trainer::train::run::{Outcome, Resume, RunPaths};
+use voice::terminal::{self, tell};
 
 /// Pre-trains an encoder on a folder of shards that `ingest` made.
 ///
@@ -102,7 +102,7 @@ struct TrainArgs {
     #[arg(long, help_heading = "Data")]
     cache_dir: Option<PathBuf>,
     /// Most bytes that --cache-dir may hold, as in 500GB; the longest unused go first
-    #[arg(long, help_heading = "Data", default_value = "100GB", value_parser = ingest::terminal::bytes)]
+    #[arg(long, help_heading = "Data", default_value = "100GB", value_parser = voice::terminal::bytes)]
     cache_size: u64,
     #[command(flatten)]
     options: Options,

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-pub use ingest::html::document;
+pub use voice::html::document;
 
 /// Text made safe for HTML.
 pub fn escape(text: &str) -> String {

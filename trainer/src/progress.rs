@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use ingest::terminal;
+use voice::terminal;
 
 use crate::metrics::Record;
 

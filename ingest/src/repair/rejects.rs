@@ -16,8 +16,8 @@ use crate::picture;
 use crate::shard::ClosedShard;
 use crate::source::Listing;
 use crate::state::{ShardState, reject_line};
-use crate::terminal::counted;
 use crate::{IngestError, Progress};
+use voice::terminal::counted;
 
 /// What makes lists of rejects again.
 pub(super) struct Remake<'a> {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use schemas::{IngestSettings, Manifest, Reason, Reject};
 
 use super::Scope;
-use crate::draw;
 use crate::duplicates::{DuplicateIndex, Verdict};
 use crate::read::{ShardSet, StoredRow};
 use crate::stored::{Listed, ShardFile, listed};
 use crate::view::{Crop, Cutter};
 use crate::{IngestError, inspect, picture};
+use voice::draw;
 
 /// Bits in which the perceptual hashes of two pictures of a cluster may differ.
 pub const RADIUS: u32 = 6;

@@ -9,10 +9,10 @@ use maud::{Markup, html};
 use schemas::{Manifest, Reason, code};
 
 use super::gather::{Cluster, Gathered, RADIUS, Rejected};
-use crate::html::document;
 use crate::read::StoredRow;
-use crate::terminal::{counted, name as plain, size};
 use crate::{IngestError, inspect};
+use voice::html::document;
+use voice::terminal::{counted, name as plain, size};
 
 /// Bars of a chart, at most; the rest is added up.
 const BARS: usize = 24;

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ingest::draw::Canvas;
 use ingest::read::StoredRow;
+use voice::draw::Canvas;
 
 use super::views::{self, Request, Views};
 use crate::eval::EvalError;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use ingest::terminal::counted;
 use storage::Address;
 use trainer::device::{self, DeviceChoice};
 use trainer::eval::finetune::FinetuneSettings;
@@ -15,6 +14,7 @@ use trainer::eval::page::percent;
 use trainer::eval::record::Method;
 use trainer::eval::{self, Evaluated, Request};
 use trainer::progress::Console;
+use voice::terminal::counted;
 
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use ingest::terminal::counted;
 use storage::Address;
 use trainer::device::{self, DeviceChoice};
 use trainer::embed::{self, Embedded};
@@ -14,6 +13,7 @@ use trainer::eval::pictures::Given;
 use trainer::html::write_whole;
 use trainer::neighbours::{self, NeighbourSettings};
 use trainer::progress::Console;
+use voice::terminal::counted;
 
 /// Which encoder, and which views.
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::iter::successors;
 use std::path::PathBuf;
 
-use ingest::terminal;
 use storage::{Address, StorageError};
+use voice::terminal;
 
 /// Shards that can't be read, or not in the way that was asked for.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -155,7 +155,7 @@ fn matrix_picture(record: &EvalRecord) -> Result<String, EvalError> {
     let side = record.score.classes.len();
     let rgb: Vec<u8> =
         (0..side).flat_map(|at| shares(record, at)).flat_map(|(_, share)| shade(share)).collect();
-    let png = ingest::draw::png(&rgb, side as u32, side as u32)
+    let png = voice::draw::png(&rgb, side as u32, side as u32)
         .map_err(|error| EvalError::Draw(error.to_string()))?;
     Ok(format!(
         "<figure><figcaption>{side} classes, in the order of the table below</figcaption>\

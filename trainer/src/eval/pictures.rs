@@ -4,10 +4,10 @@ use std::path::Path;
 
 use ingest::container::Limits;
 use ingest::source::{self, Request};
-use ingest::terminal::counted;
 use ingest::view::{Crop, Cutter};
 use schemas::{MANIFEST_FILE, ShardLayout};
 use storage::{Address, Storage};
+use voice::terminal::counted;
 
 use super::EvalError;
 use crate::data::{Dataset, ShardSource};

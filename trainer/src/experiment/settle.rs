@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use ingest::terminal;
 use serde::{Deserialize, Serialize};
+use voice::terminal;
 
 use super::plan::{self, Arm, Plan, RATES};
 use super::{Bench, ExperimentError, Request, Scale, write};

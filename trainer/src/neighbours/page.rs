@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ingest::terminal::counted;
 use maud::{Markup, html};
+use voice::terminal::counted;
 
 use super::{Agreement, Found, Neighbour, Row, Shown};
 use crate::eval::encoder::FEATURE;

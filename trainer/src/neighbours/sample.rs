@@ -197,7 +197,7 @@ pub fn read_views(
 
 /// A view of `side`×`side` pixels, shrunk.
 pub fn thumbnail(view: &[u8], side: u32, key: &str) -> Result<Arc<[u8]>, NeighboursError> {
-    let drawn = ingest::draw::thumbnail(view, side, THUMBNAIL);
+    let drawn = voice::draw::thumbnail(view, side, THUMBNAIL);
     let fault = |error: &dyn std::fmt::Display| NeighboursError::Draw {
         key: key.to_owned(),
         reason: error.to_string(),

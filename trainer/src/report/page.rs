@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ingest::terminal::{self, counted};
 use schemas::{Manifest, Reason, Reject};
+use voice::terminal::{self, counted};
 
 use super::ReportError;
 use super::panels::Drawn;

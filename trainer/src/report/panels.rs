@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
-use ingest::draw::Canvas;
 use ingest::read::{ShardSet, StoredRow};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use targets::{IMAGENET_MEAN, IMAGENET_STD};
+use voice::draw::Canvas;
 
 use super::ReportError;
 use crate::checkpoint::Checkpoint;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::backend::AutodiffBackend;
-use ingest::terminal::counted;
 use storage::{Address, Lock, Storage};
+use voice::terminal::counted;
 
 use super::clock::Clock;
 pub use super::error::TrainError;

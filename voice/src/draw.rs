@@ -8,12 +8,12 @@
 use std::f32::consts::PI;
 use std::io::Cursor;
 
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::error::{ParameterError, ParameterErrorKind};
 use image::{ExtendedColorType, ImageEncoder, ImageError, ImageResult, RgbImage};
-
-use crate::view::{Crop, Cutter};
 
 /// An RGB picture of 8 bits to draw on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,9 +150,14 @@ pub fn thumbnail(rgb: &[u8], side: u32, most: u32) -> ImageResult<Vec<u8>> {
     };
     let mut picture = RgbImage::from_raw(side, side, rgb.to_vec()).ok_or_else(mismatch)?;
     if side > most {
-        let whole = Crop { x: 0, y: 0, width: side, height: side };
-        let small = Cutter::new(most).cut(&picture, whole).map_err(|_| mismatch())?;
-        picture = RgbImage::from_raw(most, most, small).ok_or_else(mismatch)?;
+        let whole =
+            ImageRef::new(side, side, picture.as_raw(), PixelType::U8x3).map_err(|_| mismatch())?;
+        let mut small = Image::new(most, most, PixelType::U8x3);
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
+            .use_alpha(false);
+        Resizer::new().resize(&whole, &mut small, &options).map_err(|_| mismatch())?;
+        picture = RgbImage::from_raw(most, most, small.into_vec()).ok_or_else(mismatch)?;
     }
     let mut file = Cursor::new(Vec::new());
     JpegEncoder::new_with_quality(&mut file, 85).encode_image(&picture)?;

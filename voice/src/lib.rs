@@ -1,0 +1,14 @@
+//! What both programs say, and how: [`terminal`] reads flags and tells lines, numbers and errors,
+//! [`progress`] shows how far the work is, [`draw`] draws pictures and HOG, [`html`] is the frame
+//! and the style of their pages.
+//!
+//! It knows nothing of what the programs do.
+
+#![forbid(unsafe_code)]
+
+pub mod draw;
+pub mod html;
+pub mod progress;
+pub mod terminal;
+
+pub use progress::{Bar, Progress, Silent};
