@@ -7,6 +7,7 @@ mod case;
 mod embed;
 mod eval;
 mod golden;
+mod house;
 mod import;
 mod loader;
 mod local_gradients;
