@@ -29,7 +29,7 @@ pub trait Progress: Sync {
     }
 
     /// Shard `index` is finished and kept. [`ControlFlow::Break`] ends the run with
-    /// [`IngestError::Stopped`](crate::IngestError::Stopped); the same run goes on from there.
+    /// an error that says so; the same run goes on from there.
     fn shard(&self, index: u64) -> ControlFlow<()> {
         let _ = index;
         ControlFlow::Continue(())
