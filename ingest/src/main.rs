@@ -153,7 +153,8 @@ fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
     if let Some(path) = &args.preview {
         let sheet: draw::Canvas = inspect::preview(set.manifest(), &rows);
         let png = sheet.png().context("--preview: there is nothing to draw (see --rows)")?;
-        std::fs::write(path, png).with_context(|| format!("can't write {}", path.display()))?;
+        storage::write_file(path, png)
+            .with_context(|| format!("can't write {}", path.display()))?;
         writeln!(std::io::stdout(), "\npreview in {}", path.display())?;
     }
     rejects?;

@@ -8,14 +8,14 @@
 //! | --- | --- | --- | --- |
 //! | [`read`](Storage::read), [`reader`](Storage::reader) | the file | ranges, fetched ahead, in order | the same, if the server knows ranges |
 //! | [`put`](Storage::put), [`writer`](Storage::writer) | temporary name, fsync, rename | one request, or a multipart upload | refused |
-//! | [`create`](Storage::create) | rename that replaces nothing | conditional put | refused |
 //! | [`lock`](Storage::lock) | lock of the operating system | conditional put with a lease | refused |
 //! | [`list`](Storage::list) | walk | paged listing | refused |
 //!
 //! **Atomic.** Nothing is seen at an address before it is there whole. A program killed in between
 //! leaves at most what no reader sees: a hidden file beside the address, which
 //! [`sweep`](Storage::sweep) removes, or parts of an unfinished upload, which a bucket's lifecycle
-//! rule (`AbortIncompleteMultipartUpload`) removes, and Azure by itself after a week.
+//! rule (`AbortIncompleteMultipartUpload`) removes, and Azure by itself after a week. Files that are
+//! written by path, without an address, keep to the same: [`write_file`], [`FileWriter`].
 //!
 //! **Faults.** Every request is made anew, after a wait that grows and is drawn at random, until it
 //! succeeds or [`StorageOptions::retry_for`] has passed: errors of the server (503 and `SlowDown`
@@ -48,18 +48,15 @@
 //! let mut bytes = Vec::new();
 //! storage.reader(&shard, 2)?.read_to_end(&mut bytes)?;
 //! assert_eq!(bytes, b"R1");
-//!
-//! // Of two that create the same address one succeeds.
-//! let manifest = shards.join("manifest.json");
-//! assert!(storage.create(&manifest, "{}")?);
-//! assert!(!storage.create(&manifest, "[]")?);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod address;
+mod answer;
 mod error;
+mod file;
 mod local;
 mod lock;
 mod options;
@@ -74,6 +71,7 @@ mod writer;
 
 pub use address::Address;
 pub use error::StorageError;
+pub use file::{FileWriter, write_file};
 pub use lock::Lock;
 pub use options::{Notice, StorageOptions};
 pub use reader::Reader;

@@ -1,31 +1,19 @@
 //! Files and folders of this machine.
 
 use std::fs::{self, File, Metadata, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use tempfile::NamedTempFile;
 use walkdir::WalkDir;
 
+use crate::file::{FileWriter, UNFINISHED, folder_of, write_file};
 use crate::{Address, Listed, Stat, StorageError};
-
-/// What the names of files begin with that are not finished.
-const UNFINISHED: &str = ".writing-";
 
 fn path(at: &Address) -> &Path {
     at.local().unwrap_or(Path::new(""))
-}
-
-/// The folder in which the file is an entry.
-fn parent(at: &Address) -> &Path {
-    match path(at).parent() {
-        None => path(at),
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-    }
 }
 
 fn version(metadata: &Metadata) -> String {
@@ -123,81 +111,11 @@ pub(crate) fn delete(at: &Address) -> Result<(), StorageError> {
 }
 
 pub(crate) fn put(at: &Address, bytes: &[u8]) -> Result<(), StorageError> {
-    let mut file = LocalWriter::open(at)?;
-    file.write_all(bytes).map_err(StorageError::local("write", at))?;
-    file.finish(at)
+    write_file(path(at), bytes).map_err(StorageError::local("write", at))
 }
 
-pub(crate) fn create(at: &Address, bytes: &[u8]) -> Result<bool, StorageError> {
-    if path(at).exists() {
-        return Ok(false);
-    }
-    let mut file = LocalWriter::open(at)?;
-    file.write_all(bytes).map_err(StorageError::local("write", at))?;
-    file.create(at)
-}
-
-/// A file that has a name of its own until it is finished.
-#[derive(Debug)]
-pub(crate) struct LocalWriter(NamedTempFile);
-
-impl LocalWriter {
-    pub fn open(at: &Address) -> Result<Self, StorageError> {
-        let io = |error| StorageError::local("write", at)(error);
-        let folder = parent(at);
-        fs::create_dir_all(folder).map_err(io)?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(UNFINISHED);
-        // As any other file, less the user's mask; temporary ones are private by default.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(folder).map_err(io)?;
-        // Held while this program lives: `sweep` leaves the file alone for so long. Where a file
-        // system has no locks, nothing is swept.
-        let _ = file.as_file().try_lock();
-        Ok(Self(file))
-    }
-
-    pub fn finish(self, at: &Address) -> Result<(), StorageError> {
-        let io = |error| StorageError::local("write", at)(error);
-        self.0.as_file().sync_all().map_err(io)?;
-        self.0.persist(path(at)).map_err(|error| io(error.error))?;
-        sync_folder(parent(at)).map_err(io)
-    }
-
-    fn create(self, at: &Address) -> Result<bool, StorageError> {
-        let io = |error| StorageError::local("write", at)(error);
-        self.0.as_file().sync_all().map_err(io)?;
-        match self.0.persist_noclobber(path(at)) {
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            result => result.map_err(|error| io(error.error))?,
-        };
-        sync_folder(parent(at)).map_err(io)?;
-        Ok(true)
-    }
-}
-
-impl Write for LocalWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.as_file_mut().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A rename is kept over a loss of power only when its folder is.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder).and_then(|folder| folder.sync_all()) {
-        // Some network file systems know no such thing.
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
-        {
-            Ok(())
-        }
-        result => result,
-    }
+pub(crate) fn writer(at: &Address) -> Result<FileWriter, StorageError> {
+    FileWriter::create(path(at)).map_err(StorageError::local("write", at))
 }
 
 pub(crate) fn sweep(folder: &Address) -> Result<usize, StorageError> {
@@ -276,7 +194,7 @@ impl Read for LocalReader {
 /// A lock of the operating system, which ends with the program at the latest.
 pub(crate) fn lock(at: &Address) -> Result<Option<File>, StorageError> {
     let io = |error| StorageError::local("lock", at)(error);
-    fs::create_dir_all(parent(at)).map_err(io)?;
+    fs::create_dir_all(folder_of(path(at))).map_err(io)?;
     let file =
         File::options().create(true).truncate(false).write(true).open(path(at)).map_err(io)?;
     match file.try_lock() {

@@ -66,7 +66,7 @@ impl Drop for Lock {
 }
 
 /// A word that nobody else draws.
-pub(crate) fn token() -> String {
+fn token() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
+use crate::answer::Answer;
 use crate::local::LocalReader;
-use crate::remote::{Answer, Remote, Version, Whole};
+use crate::remote::{Remote, Version, Whole};
 use crate::runtime::{Task, wait};
 use crate::{Address, StorageError};
 

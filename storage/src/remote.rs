@@ -1,7 +1,7 @@
 //! Objects in a bucket or on a web server: each request of this crate, made until it succeeds.
 
-mod answer;
 mod connect;
+mod http;
 mod list;
 mod read;
 mod whole;
@@ -12,11 +12,11 @@ use std::sync::Arc;
 use object_store::path::Path;
 use object_store::{Error as StoreError, GetOptions, GetResult, ObjectMeta, ObjectStore};
 
-pub(crate) use answer::Answer;
 pub(crate) use connect::{Client, Reach, connect, reach};
 pub(crate) use whole::Whole;
 pub(crate) use write::Put;
 
+use crate::answer::Answer;
 use crate::options::Limits;
 use crate::retry::{Trouble, persist, within};
 use crate::{Address, StorageError};

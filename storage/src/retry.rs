@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use object_store::Error as StoreError;
 
+use crate::answer::Answer;
 use crate::error::chain;
 use crate::options::Limits;
-use crate::remote::Answer;
 use crate::{Address, StorageError};
 
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

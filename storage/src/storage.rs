@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::options::Limits;
-use crate::remote::{Client, Put, Reach, Remote, connect, reach};
+use crate::remote::{Client, Reach, Remote, connect, reach};
 use crate::runtime::{self, wait};
-use crate::{Address, Lock, Reader, StorageError, StorageOptions, Writer, local, lock};
+use crate::{Address, Lock, Reader, StorageError, StorageOptions, Writer, local};
 
 /// What lies at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,24 +168,6 @@ impl Storage {
             None => local::put(at, &bytes),
             Some(remote) => wait("write", at, async move { remote.put(bytes).await }),
         }
-    }
-
-    /// Writes an object if nothing is there; false if something is. Of several that try at once,
-    /// one succeeds.
-    ///
-    /// # Errors
-    ///
-    /// As [`put`](Self::put).
-    pub fn create(&self, at: &Address, bytes: impl Into<Bytes>) -> Result<bool, StorageError> {
-        let bytes = bytes.into();
-        let Some(remote) = self.remote("write", at)? else {
-            return local::create(at, &bytes);
-        };
-        let creator = lock::token();
-        wait("write", at, async move {
-            let put = remote.put_if("write", bytes, None, (&creator, "")).await?;
-            Ok(!matches!(put, Put::Other))
-        })
     }
 
     /// Removes an object; fine if there is none.

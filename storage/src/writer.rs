@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use object_store::multipart::PartId;
 
-use crate::local::LocalWriter;
+use crate::file::FileWriter;
 use crate::remote::Remote;
 use crate::runtime::{Task, wait};
-use crate::{Address, StorageError};
+use crate::{Address, StorageError, local};
 
 /// S3's limit.
 const MOST_PARTS: usize = 10_000;
@@ -31,7 +31,7 @@ pub struct Writer {
 
 #[derive(Debug)]
 enum Kind {
-    Local(LocalWriter),
+    Local(FileWriter),
     Remote(Box<RemoteWriter>),
 }
 
@@ -43,7 +43,7 @@ impl Writer {
         bytes: u64,
     ) -> Result<Self, StorageError> {
         let kind = match remote {
-            None => Kind::Local(LocalWriter::open(at)?),
+            None => Kind::Local(local::writer(at)?),
             Some(remote) => {
                 remote.uploads("write")?;
                 let enough = usize::try_from(bytes / MOST_PARTS as u64 + 1).unwrap_or(usize::MAX);
@@ -70,7 +70,7 @@ impl Writer {
             return Err(StorageError::Spoilt { address: self.at.to_string() });
         }
         match self.kind {
-            Kind::Local(writer) => writer.finish(&self.at),
+            Kind::Local(writer) => writer.finish().map_err(StorageError::local("write", &self.at)),
             Kind::Remote(writer) => writer.finish(),
         }
     }

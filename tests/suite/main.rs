@@ -19,3 +19,4 @@ mod recipes;
 mod remote;
 mod slices;
 mod training;
+mod whole_files;

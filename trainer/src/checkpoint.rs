@@ -5,12 +5,13 @@
 //! checksum of header and tensors.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use storage::{Address, FileWriter, Storage};
 use voice::terminal::counted;
 
 use crate::data::Position;
@@ -105,20 +106,13 @@ fn fail(path: &Path) -> impl Fn(String) -> CheckpointError + '_ {
 }
 
 impl Checkpoint {
-    /// Writes the checkpoint: under a temporary name, flushed, then renamed.
+    /// Writes the checkpoint, whole or not at all.
     ///
     /// # Errors
     /// [`CheckpointError`] if the disk refuses; an earlier file of this name is then still whole.
     pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
         let error = fail(path);
-        let temporary = path.with_extension("tmp");
-        let result = self.write_to(&temporary).and_then(|()| {
-            fs::rename(&temporary, path)?;
-            // The rename itself must outlive a power cut.
-            path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-        });
-        result.map_err(|source| {
-            let _ = fs::remove_file(&temporary);
+        self.write_to(path).map_err(|source| {
             error(format!("can't be written: {source}; free space or choose another --out"))
         })
     }
@@ -131,8 +125,7 @@ impl Checkpoint {
             (CHECKSUM_KEY.to_owned(), checksum(&header, &self.model, &self.moments)),
             (HEADER_KEY.to_owned(), header),
         ]);
-        write_tensors(model.chain(moments), metadata, path)?;
-        File::open(path)?.sync_all()
+        write_tensors(model.chain(moments), metadata, path)
     }
 
     /// Reads a checkpoint whole.
@@ -211,7 +204,7 @@ fn checksum(header: &str, model: &State, moments: &State) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// Writes named f32 tensors as safetensors.
+/// Writes named f32 tensors as safetensors, whole or not at all.
 pub(crate) fn write_tensors<'a>(
     tensors: impl Iterator<Item = (String, &'a HostTensor)>,
     metadata: HashMap<String, String>,
@@ -224,7 +217,10 @@ pub(crate) fn write_tensors<'a>(
         })
         .collect();
     let views = views.map_err(io::Error::other)?;
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(io::Error::other)
+    let file = FileWriter::create(path)?;
+    safetensors::serialize_to_file(views, Some(metadata), file.unfinished())
+        .map_err(io::Error::other)?;
+    file.finish()
 }
 
 /// The checkpoints of a run's folder.
@@ -272,9 +268,11 @@ impl CheckpointFolder {
             .map_err(|source| fail(&self.0)(format!("can't be made: {source}")))?;
         let path = self.path(checkpoint.header.step);
         checkpoint.write(&path)?;
+        // A run that was killed while it wrote one may have left gigabytes. What can't be removed
+        // costs space, not the run.
+        let _ = Storage::local().sweep(&Address::from(self.0.as_path()));
         let steps = self.steps()?;
         for step in steps.iter().take(steps.len().saturating_sub(keep)) {
-            // One that can't be removed costs space, not the run.
             let _ = fs::remove_file(self.path(*step));
         }
         Ok(path)
@@ -402,10 +400,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = CheckpointFolder::of_run(folder.path());
         assert!(run.newest().unwrap().is_none());
+        let left = run.path(10).with_file_name(".writing-killed");
+        storage::write_file(&left, "half").unwrap();
         for step in [10, 20, 30] {
             run.save(&checkpoint(step), 2).unwrap();
         }
         assert_eq!(run.steps().unwrap(), [20, 30]);
+        assert!(!left.exists());
         let bytes = fs::read(run.path(30)).unwrap();
         fs::write(run.path(30), &bytes[..bytes.len() / 2]).unwrap();
         let (path, newest, broken) = run.newest().unwrap().unwrap();

@@ -142,7 +142,7 @@ pub fn run(
         ));
     }
 
-    let mut file = File::create(request, &checkpoint, &path, rows)?;
+    let mut file = Growing::create(request, &checkpoint, &path, rows)?;
     let encoders = Encoders { device, path: &path, checkpoints: &[&checkpoint] };
     let bar = console.work("embeddings", rows);
     let columns = [layout::SOURCE, layout::LABEL];
@@ -168,13 +168,13 @@ pub fn run(
 }
 
 /// The file as it grows.
-struct File<'a> {
+struct Growing<'a> {
     at: &'a Address,
     schema: SchemaRef,
     writer: ArrowWriter<Writer>,
 }
 
-impl<'a> File<'a> {
+impl<'a> Growing<'a> {
     fn create(
         request: &'a Request,
         checkpoint: &Checkpoint,

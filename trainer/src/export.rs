@@ -282,17 +282,8 @@ fn write<const N: usize>(
         metadata.insert("window_size".to_owned(), window.to_string());
     }
     let write = |source| ExportError::Write { path: out.to_owned(), source };
-    let temporary = out.with_extension("tmp");
-    if let Some(parent) = out.parent() {
-        std::fs::create_dir_all(parent).map_err(write)?;
-    }
-    write_tensors(tensors.iter().map(|(name, tensor)| (name.clone(), tensor)), metadata, &temporary)
-        .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
-        .and_then(|()| std::fs::rename(&temporary, out))
-        .map_err(|source| {
-            let _ = std::fs::remove_file(&temporary);
-            write(source)
-        })
+    let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
+    write_tensors(tensors, metadata, out).map_err(write)
 }
 
 #[cfg(test)]

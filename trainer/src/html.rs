@@ -1,9 +1,5 @@
 //! What the trainer's pages share: text made safe, tables.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
 pub use voice::html::document;
 
 /// Text made safe for HTML.
@@ -42,22 +38,6 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let rows: String =
         rows.iter().map(|row| cells("td", &mut row.iter().map(|cell| escape(cell)))).collect();
     format!("<div class=\"scroll\"><table>{head}{rows}</table></div>")
-}
-
-/// Writes a file whole or not at all; its folder is made.
-///
-/// # Errors
-/// What the system says.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
-    })
 }
 
 #[cfg(test)]

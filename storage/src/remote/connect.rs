@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -13,7 +12,7 @@ use object_store::path::Path;
 use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 use url::Url;
 
-use super::answer::Connector;
+use super::http::{CONNECT, Connector};
 use crate::StorageOptions;
 use crate::address::{Place, Store};
 
@@ -163,12 +162,10 @@ fn client(objects: Arc<dyn ObjectStore>, uploads: Option<Arc<dyn MultipartStore>
 }
 
 /// Every step of a request has a limit of its own, so the whole needs none.
-fn client_settings() -> [(ClientConfigKey, &'static str); 2] {
-    [(ClientConfigKey::ConnectTimeout, "10 seconds"), (ClientConfigKey::Timeout, "1 day")]
+fn client_settings() -> [(ClientConfigKey, String); 2] {
+    let connect = format!("{} seconds", CONNECT.as_secs());
+    [(ClientConfigKey::ConnectTimeout, connect), (ClientConfigKey::Timeout, "1 day".to_owned())]
 }
-
-/// The limit of [`client_settings`].
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, ..RetryConfig::default() }

@@ -7,8 +7,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::{GetOptions, GetRange, GetResult};
 
-use super::{Answer, Remote, Version};
+use super::{Remote, Version};
 use crate::StorageError;
+use crate::answer::Answer;
 use crate::retry::{Trouble, persist, within};
 
 impl Remote {

@@ -1,7 +1,6 @@
 //! What holds wherever bytes lie.
 
 use std::io::Write;
-use std::sync::Barrier;
 
 use storage::{Listed, Storage, StorageError};
 
@@ -13,7 +12,6 @@ everywhere! {
     a_reader_gives_every_byte_from_any_start
     a_writer_shows_nothing_before_it_finishes
     a_dropped_writer_leaves_things_as_they_were
-    of_many_that_create_an_object_one_succeeds
     a_listing_has_every_object_below_and_nothing_beside
     what_is_not_there_is_none_or_an_error_with_its_address
     deleting_twice_is_fine
@@ -97,26 +95,6 @@ fn a_dropped_writer_leaves_things_as_they_were(place: &Place) {
     assert!(place.leftovers() == 0 || !drops_parts(&at));
     place.storage.put(&at, "after").unwrap();
     assert_eq!(place.leftovers(), 0);
-}
-
-fn of_many_that_create_an_object_one_succeeds(place: &Place) {
-    let at = place.root.join("object");
-    let start = Barrier::new(8);
-    let created: Vec<String> = std::thread::scope(|threads| {
-        let names: Vec<_> = (0..8)
-            .map(|index| {
-                let (at, start, name) = (&at, &start, format!("thread {index}"));
-                threads.spawn(move || {
-                    start.wait();
-                    place.storage.create(at, name.clone()).unwrap().then_some(name)
-                })
-            })
-            .collect();
-        names.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
-    });
-    assert_eq!(created.len(), 1, "{created:?}");
-    assert_eq!(place.storage.read(&at).unwrap(), created[0]);
-    assert!(!place.storage.create(&at, created[0].clone()).unwrap());
 }
 
 fn a_listing_has_every_object_below_and_nothing_beside(place: &Place) {

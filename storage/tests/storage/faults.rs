@@ -14,7 +14,7 @@ everywhere! {
     reads_are_exact_in_spite_of_every_fault
     writes_are_exact_in_spite_of_every_fault
     an_upload_whose_completion_was_not_answered_is_complete
-    a_creation_that_was_not_answered_is_known_for_whose_it_is
+    a_lock_whose_making_was_not_answered_is_known_for_whose_it_is
     a_listing_of_several_pages_is_complete_in_spite_of_faults
     a_refusal_is_not_tried_again
     wrong_credentials_and_a_bucket_that_is_not_there_are_told_at_once
@@ -146,21 +146,25 @@ fn an_upload_whose_completion_was_not_answered_is_complete(server: AnyServer) {
     assert!(faulty.written("object").unwrap() == bytes);
 }
 
-fn a_creation_that_was_not_answered_is_known_for_whose_it_is(server: AnyServer) {
+fn a_lock_whose_making_was_not_answered_is_known_for_whose_it_is(server: AnyServer) {
     let faulty = Faulty::new(server, |request| {
         let spoilt = request.method == "PUT" && request.target.contains("spoilt");
         (spoilt && request.index < 4).then_some(Fault::Lost)
     });
     let ours = faulty.server.address("spoilt-ours");
-    assert!(faulty.storage.create(&ours, "ours").unwrap());
-    assert!(!faulty.storage.create(&ours, "ours").unwrap());
+    let lock = faulty.storage.lock(&ours).unwrap().expect("ours");
+    assert!(faulty.storage.lock(&ours).unwrap().is_none());
     assert!(faulty.proxy.faults() > 0);
+    lock.check().unwrap();
+    drop(lock);
 
     let faulty = Faulty::new(faulty.server, |request| (request.index == 1).then_some(Fault::Lost));
     let theirs = faulty.server.address("theirs");
-    assert!(faulty.storage.create(&theirs, "the same").unwrap());
-    assert!(!faulty.storage.create(&theirs, "the same").unwrap());
+    let past = Storage::new(small(faulty.server.options())).unwrap();
+    let lock = past.lock(&theirs).unwrap().expect("free");
+    assert!(faulty.storage.lock(&theirs).unwrap().is_none());
     assert_eq!(faulty.proxy.faults(), 1);
+    drop(lock);
 }
 
 fn a_listing_of_several_pages_is_complete_in_spite_of_faults(server: AnyServer) {

@@ -149,7 +149,6 @@ fn writing_and_listing_are_refused_with_a_way_out() {
     let at = web.address("file");
     let errors = [
         web.storage.put(&at, "bytes").unwrap_err(),
-        web.storage.create(&at, "bytes").unwrap_err(),
         web.storage.writer(&at).unwrap_err(),
         web.storage.delete(&at).unwrap_err(),
         web.storage.lock(&at).unwrap_err(),

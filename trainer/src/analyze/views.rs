@@ -119,6 +119,6 @@ pub const ANALYSIS_FOLDER: &str = "analysis";
 /// # Errors
 /// [`EvalError::Write`] if the disk refuses.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
-    crate::html::write_whole(path, bytes)
+    storage::write_file(path, bytes)
         .map_err(|source| EvalError::Write { path: path.to_owned(), source })
 }

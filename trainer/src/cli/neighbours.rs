@@ -10,7 +10,6 @@ use trainer::device::{self, DeviceChoice};
 use trainer::embed::{self, Embedded};
 use trainer::eval::page::percent;
 use trainer::eval::pictures::Given;
-use trainer::html::write_whole;
 use trainer::neighbours::{self, NeighbourSettings};
 use trainer::progress::Console;
 use voice::terminal::counted;
@@ -118,7 +117,7 @@ pub fn neighbours(args: NeighboursArgs) -> anyhow::Result<ExitCode> {
         cache: None,
     };
     let found = neighbours::find(&request, device, &Console::new())?;
-    write_whole(&args.out, neighbours::page(&found).as_bytes()).map_err(|source| {
+    storage::write_file(&args.out, neighbours::page(&found)).map_err(|source| {
         anyhow::Error::from(source).context(format!("can't write {}", args.out.display()))
     })?;
     if let Some(agreement) = &found.agreement {

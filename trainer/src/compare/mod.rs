@@ -7,7 +7,6 @@ pub mod run;
 use std::path::{Path, PathBuf};
 
 use crate::eval::page::percent;
-use crate::html::write_whole;
 use crate::metrics::MetricsError;
 use crate::plot::PlotError;
 use run::{Point, Reached, RunData, reached};
@@ -242,7 +241,7 @@ pub fn write(
     let runs = runs.iter().map(|path| RunData::read(path)).collect::<Result<_, _>>()?;
     let comparison = Comparison::new(runs, accuracy)?;
     let page = page::page(&comparison)?;
-    write_whole(out, page.as_bytes())
+    storage::write_file(out, page)
         .map_err(|source| CompareError::Write { path: out.to_owned(), source })?;
     Ok(comparison)
 }

@@ -20,18 +20,16 @@ pub mod score;
 pub mod spread;
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::backend::cuda::CudaDevice;
 use burn::backend::{Autodiff, Cuda, Flex};
-use storage::{Address, Storage};
+use storage::{Address, FileWriter, Storage};
 
 use crate::checkpoint::{Checkpoint, Header};
 use crate::data::Dataset;
 use crate::device::DeviceKind;
 use crate::export::{self, ExportError, find_checkpoint};
-use crate::html::write_whole;
 use crate::model::{Precision, State, alone};
 use crate::progress::Console;
 use crate::train::slices::Slices;
@@ -166,11 +164,10 @@ pub fn run(
 
 /// Refuses a folder before the work of which nothing could be kept in it.
 fn writable(folder: &Path) -> Result<(), EvalError> {
-    let probe = folder.join(format!(".probe-{}", std::process::id()));
-    write_whole(&probe, b"")
-        .map_err(|source| EvalError::Folder { path: folder.to_owned(), source })?;
-    let _ = fs::remove_file(probe);
-    Ok(())
+    // Never finished, so that nothing is left of it.
+    FileWriter::create(&folder.join("probe"))
+        .map(drop)
+        .map_err(|source| EvalError::Folder { path: folder.to_owned(), source })
 }
 
 /// Both sides, and the predictions for the test rows.
@@ -438,7 +435,7 @@ fn write(record: EvalRecord, run: &Path) -> Result<Evaluated, EvalError> {
     let text = serde_json::to_vec_pretty(&record).expect("names and numbers are always JSON");
     let html = page::page(&record)?;
     for (path, bytes) in [(&page, html.as_bytes()), (&json, &text)] {
-        write_whole(path, bytes)
+        storage::write_file(path, bytes)
             .map_err(|source| EvalError::Write { path: path.clone(), source })?;
     }
     Ok(Evaluated { record, json, page, weights: None })

@@ -27,7 +27,6 @@ use crate::eval::linear::LinearSettings;
 use crate::eval::pictures::ingest_told;
 use crate::eval::record::{self, Method};
 use crate::eval::{self, EvalError, Evaluated};
-use crate::html::write_whole;
 use crate::metrics::MetricsError;
 use crate::plot::PlotError;
 use crate::progress::Console;
@@ -179,7 +178,8 @@ pub(crate) fn run_folder(out: &Path, arm: Arm, seed: u64) -> PathBuf {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError> {
-    write_whole(path, bytes).map_err(|source| ExperimentError::Io { path: path.to_owned(), source })
+    storage::write_file(path, bytes)
+        .map_err(|source| ExperimentError::Io { path: path.to_owned(), source })
 }
 
 /// Pictures → the shards that every run trains on.

@@ -88,10 +88,7 @@ impl MetricsWriter {
         let elapsed_s = kept().filter_map(|record| record.elapsed_s).fold(0.0, f64::max);
         if records.last().is_some_and(|record| record.step > step) {
             let text: String = kept().map(line).collect();
-            let temporary = path.with_extension("tmp");
-            fs::write(&temporary, text)
-                .and_then(|()| fs::rename(&temporary, &path))
-                .map_err(at(&path))?;
+            storage::write_file(&path, text).map_err(at(&path))?;
         }
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
         let events = EventFile::create(out, step).map_err(at(out))?;

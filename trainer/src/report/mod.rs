@@ -132,7 +132,8 @@ pub fn write(
     let learned = learned::section(&evaluations, neighbours.as_ref());
     let shown = Shown { drawn: &drawn, learned: &learned };
     let page = page::page(&checkpoint.header, set.manifest(), &rejects, &records, shown)?;
-    std::fs::write(out, page).map_err(|source| ReportError::Write { path: out.to_owned(), source })
+    storage::write_file(out, page)
+        .map_err(|source| ReportError::Write { path: out.to_owned(), source })
 }
 
 /// The neighbours of a few of the set's pictures; none of a set that has not two.

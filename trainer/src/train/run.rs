@@ -1,6 +1,5 @@
 //! The training loop: shards → a run's folder of checkpoints and metrics.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +18,6 @@ pub use super::trainee::Resume;
 use super::trainee::Trainee;
 use crate::checkpoint::{CheckpointError, CheckpointFolder};
 use crate::data::{DataError, Dataset, Loader, LoaderSettings, RowRef, ShardSource};
-use crate::html::write_whole;
 use crate::metrics::{MetricsWriter, Record};
 use crate::model::ModelConfig;
 use crate::progress::Console;
@@ -334,9 +332,8 @@ fn loader_settings(settings: &Settings, network: &ModelConfig, size: usize) -> L
 fn write_settings(out: &Path, settings: &Settings) -> Result<(), TrainError> {
     let path = out.join("settings.toml");
     let io = |source| TrainError::Io { path: path.clone(), source };
-    fs::create_dir_all(out).map_err(|source| TrainError::Io { path: out.to_owned(), source })?;
     let text = toml::to_string(settings).map_err(|error| io(std::io::Error::other(error)))?;
-    write_whole(&path, text.as_bytes()).map_err(io)
+    storage::write_file(&path, text).map_err(io)
 }
 
 /// Stops a run whose numbers have left the finite, before they reach the parameters.
@@ -354,7 +351,8 @@ impl Guard<'_> {
         }
         let list = self.out.join(format!("failed-step-{}.txt", self.step));
         let lines: String = self.rows.iter().map(|row| format!("{row}\n")).collect();
-        fs::write(&list, lines).map_err(|source| TrainError::Io { path: list.clone(), source })?;
+        storage::write_file(&list, lines)
+            .map_err(|source| TrainError::Io { path: list.clone(), source })?;
         let checkpoint = match self.folder.steps()?.last() {
             Some(&step) => self.folder.path(step).display().to_string(),
             None => "none was written yet".to_owned(),
