@@ -43,26 +43,28 @@ fn describe_to(
     rejects: &[Reject],
     rows: &[StoredRow],
 ) -> fmt::Result {
+    tell_settings(text, manifest)?;
+    tell_counts(text, manifest)?;
+    tell_shards(text, manifest)?;
+    tell_classes(text, manifest)?;
+    tell_rows(text, rows)?;
+    tell_rejects(text, manifest, rejects)
+}
+
+fn tell_settings(text: &mut String, manifest: &Manifest) -> fmt::Result {
     let settings = &manifest.settings;
     let layout = &settings.layout;
+    let size = layout.size;
     writeln!(text, "made by        {}", name(&manifest.created_by))?;
-    writeln!(
-        text,
-        "views          {}×{} pixels, {} a picture",
-        layout.size, layout.size, settings.views
-    )?;
+    writeln!(text, "views          {size}×{size} pixels, {} a picture", settings.views)?;
     writeln!(
         text,
         "HOG            cells of {:?} pixels, {} bins a channel",
         layout.cells, layout.bins
     )?;
     for CodebookLayout { cell, codes, blake3 } in &layout.codebooks {
-        let hash = blake3.get(..16).unwrap_or(blake3);
-        writeln!(
-            text,
-            "codebook       {codes} codes of patches of {cell} pixels, {}…",
-            name(hash)
-        )?;
+        let hash = name(start(blake3));
+        writeln!(text, "codebook       {codes} codes of patches of {cell} pixels, {hash}…")?;
     }
     writeln!(
         text,
@@ -71,33 +73,33 @@ fn describe_to(
         layout.picture_filter,
         settings.zstd_level,
         filters(settings).join(", ")
-    )?;
+    )
+}
+
+fn tell_counts(text: &mut String, manifest: &Manifest) -> fmt::Result {
     for (version, part) in (1..).zip(&manifest.parts) {
-        writeln!(
-            text,
-            "version {version:<7}{} of {}",
-            counted(part.pictures, "picture"),
-            part.sources.iter().map(|source| name(source)).collect::<Vec<_>>().join(", ")
-        )?;
+        let sources: Vec<_> = part.sources.iter().map(|source| name(source)).collect();
+        let pictures = counted(part.pictures, "picture");
+        writeln!(text, "version {version:<7}{pictures} of {}", sources.join(", "))?;
     }
     writeln!(
         text,
         "pictures       {} accepted ({} of them cut short), {} rejected",
         manifest.accepted, manifest.cut_short, manifest.rejected
     )?;
-    let a_row = manifest.bytes as f64 / manifest.rows.max(1) as f64;
     writeln!(
         text,
-        "rows           {} in {}, {} ({:.0} kB a row)",
+        "rows           {} in {}, {} ({} a row)",
         manifest.rows,
         counted(manifest.shards.len() as u64, "shard"),
         size(manifest.bytes),
-        a_row / 1e3
-    )?;
+        size(manifest.bytes / manifest.rows.max(1))
+    )
+}
 
+fn tell_shards(text: &mut String, manifest: &Manifest) -> fmt::Result {
     writeln!(text, "\nshard                        rows  groups      bytes  blake3")?;
     for shard in manifest.shards.iter().take(LISTED) {
-        let hash = shard.blake3.get(..16).unwrap_or(&shard.blake3);
         writeln!(
             text,
             "{:24} {:>8} {:>7} {:>10}  {}…",
@@ -105,17 +107,21 @@ fn describe_to(
             shard.rows,
             shard.row_groups.len(),
             size(shard.bytes),
-            name(hash)
+            name(start(&shard.blake3))
         )?;
     }
-    rest(text, manifest.shards.len())?;
+    rest(text, manifest.shards.len())
+}
 
+fn tell_classes(text: &mut String, manifest: &Manifest) -> fmt::Result {
     writeln!(text, "\n{}", counted(manifest.classes.len() as u64, "class"))?;
     for (class, pictures) in manifest.classes.iter().zip(&manifest.class_pictures).take(LISTED) {
         writeln!(text, "  {pictures:>8}  {}", name(class))?;
     }
-    rest(text, manifest.classes.len())?;
+    rest(text, manifest.classes.len())
+}
 
+fn tell_rows(text: &mut String, rows: &[StoredRow]) -> fmt::Result {
     writeln!(text, "\n{}, drawn at random", counted(rows.len() as u64, "row"))?;
     for row in rows {
         let ((width, height), crop) = (row.source_size, row.crop);
@@ -132,7 +138,10 @@ fn describe_to(
             crop.y
         )?;
     }
+    Ok(())
+}
 
+fn tell_rejects(text: &mut String, manifest: &Manifest, rejects: &[Reject]) -> fmt::Result {
     // The manifest knows how many they are, whether or not the lists can be read.
     let mut reasons = BTreeMap::<_, u64>::new();
     for (&reason, pictures) in manifest.parts.iter().flat_map(|part| &part.rejected) {
@@ -144,6 +153,18 @@ fn describe_to(
         for reject in rejects.iter().filter(|reject| reject.reason == reason).take(3) {
             writeln!(text, "          {}: {}", name(&reject.source), name(&reject.message))?;
         }
+    }
+    Ok(())
+}
+
+/// As much of a hash as tells it from others.
+fn start(hash: &str) -> &str {
+    hash.get(..16).unwrap_or(hash)
+}
+
+fn rest(text: &mut String, count: usize) -> fmt::Result {
+    if count > LISTED {
+        writeln!(text, "  and {} more", count - LISTED)?;
     }
     Ok(())
 }
@@ -180,13 +201,6 @@ pub fn filters(settings: &IngestSettings) -> Vec<String> {
         filters.push(format!("none within {bits} bits of another (--near-duplicates)"));
     }
     filters
-}
-
-fn rest(text: &mut String, count: usize) -> fmt::Result {
-    if count > LISTED {
-        writeln!(text, "  and {} more", count - LISTED)?;
-    }
-    Ok(())
 }
 
 /// Draws each row's view beside its HOG at every cell size, finest first.

@@ -15,7 +15,6 @@ pub mod embed;
 pub mod eval;
 pub mod experiment;
 pub mod export;
-pub mod html;
 pub mod import;
 pub mod metrics;
 pub mod model;

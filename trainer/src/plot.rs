@@ -1,7 +1,8 @@
-//! Plots as SVG.
+//! Plots as SVG, for pages.
 
 use std::fmt::Display;
 
+use maud::{Markup, PreEscaped, html};
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
@@ -82,11 +83,19 @@ const HEIGHT: u32 = 360;
 /// The height of a line of the legend.
 const LINE: u32 = 20;
 
-/// An SVG of `series` over a common x, with axes and, beside them, a legend.
+/// A figure of `series` over a common x, with axes and, beside them, a legend; or a word that there
+/// is nothing to see.
 ///
 /// # Errors
 /// [`PlotError`] if the drawing library refuses.
-pub fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
+pub fn figure(series: &[Series], axes: &Axes<'_>) -> Result<Markup, PlotError> {
+    // The library escapes the text that it draws.
+    let svg = PreEscaped(plot(series, axes)?);
+    Ok(html! { figure { (svg) } })
+}
+
+/// An SVG of `series` over a common x, with axes and, beside them, a legend.
+fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
     let mut series = series.to_vec();
     for series in &mut series {
         series.points.retain(|(x, y)| x.is_finite() && y.is_finite() && (!axes.log_y || *y > 0.0));
@@ -257,6 +266,14 @@ mod tests {
             assert!(ticks.iter().all(|tick| (low * 0.999..high * 1.001).contains(tick)));
         }
         assert_eq!(log_ticks(0.55, 2.1), [0.6, 0.8, 1.0, 1.5, 2.0]);
+    }
+
+    #[test]
+    fn a_name_from_the_web_stays_text() {
+        let line = Series::line("</svg><script>", vec![(0.0, 1.0), (1.0, 2.0)]);
+        let figure = figure(&[line], &Axes::new("step", "loss")).unwrap().into_string();
+        assert!(figure.starts_with("<figure><svg") && figure.ends_with("</figure>"));
+        assert!(figure.contains("&lt;script&gt;") && !figure.contains("<script"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! The frame and the style that all pages of both programs share.
+//! What all pages of both programs share: the frame and its style, tables, pictures.
 
-use maud::{DOCTYPE, PreEscaped, html};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 const STYLE: &str = "
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem;
@@ -75,8 +77,8 @@ img.preview { min-width: 44rem; }
 .warning { border-left: 4px solid #d66024; background: #fdf3ec; padding: 0.6rem 0.9rem; }
 ";
 
-/// A whole page of a body of HTML.
-pub fn document(title: &str, body: &str) -> String {
+/// A whole page of a body, which may hold what strangers have named: all text in markup is escaped.
+pub fn document(title: &str, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -86,10 +88,49 @@ pub fn document(title: &str, body: &str) -> String {
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body { (PreEscaped(body)) }
+            body { (body) }
         }
     };
     page.into_string()
+}
+
+/// A table of names and values.
+pub fn facts<N: Render, V: Render>(rows: impl IntoIterator<Item = (N, V)>) -> Markup {
+    html! {
+        table.facts {
+            @for (name, value) in rows { tr { th { (name) } td { (value) } } }
+        }
+    }
+}
+
+/// A table with a row of headings.
+pub fn table<R: IntoIterator<Item: Render>>(
+    headings: &[impl Render],
+    rows: impl IntoIterator<Item = R>,
+) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                tr { @for heading in headings { th { (heading) } } }
+                @for row in rows { tr { @for cell in row { td { (cell) } } } }
+            }
+        }
+    }
+}
+
+/// A wide picture, with what it shows above it.
+pub fn sheet(caption: &str, png: &[u8]) -> Markup {
+    html! {
+        figure {
+            figcaption { (caption) }
+            div.scroll { img alt=(caption) src=(data_url("image/png", png)); }
+        }
+    }
+}
+
+/// A picture as an address that holds it, so that a page needs no files beside it.
+pub fn data_url(media_type: &str, bytes: &[u8]) -> String {
+    format!("data:{media_type};base64,{}", STANDARD.encode(bytes))
 }
 
 #[cfg(test)]
@@ -98,6 +139,27 @@ mod tests {
 
     #[test]
     fn a_title_from_the_web_stays_text() {
-        assert!(document("</title><script>", "").contains("&lt;/title&gt;&lt;script&gt;"));
+        let page = document("</title><script>", &html! { p { "a < b" } });
+        assert!(page.contains("&lt;/title&gt;&lt;script&gt;"));
+        assert!(page.contains("<p>a &lt; b</p>"));
+    }
+
+    #[test]
+    fn names_from_the_web_stay_text() {
+        let hostile = "<a href=\"x\">&";
+        let safe = "&lt;a href=&quot;x&quot;&gt;&amp;";
+        assert_eq!(
+            facts([(hostile, hostile)]).into_string(),
+            format!("<table class=\"facts\"><tr><th>{safe}</th><td>{safe}</td></tr></table>")
+        );
+        assert_eq!(
+            table(&[hostile], [[hostile]]).into_string(),
+            format!(
+                "<div class=\"scroll\"><table><tr><th>{safe}</th></tr><tr><td>{safe}</td></tr></table></div>"
+            )
+        );
+        let sheet = sheet(hostile, b"png").into_string();
+        assert!(sheet.contains(&format!("alt=\"{safe}\" src=\"data:image/png;base64,cG5n\"")));
+        assert!(!sheet.contains("<a"));
     }
 }

@@ -1,6 +1,6 @@
 //! What both programs say, and how: [`terminal`] reads flags and tells lines, numbers and errors,
 //! [`progress`] shows how far the work is, [`draw`] draws pictures and HOG, [`html`] is the frame
-//! and the style of their pages.
+//! of their pages, with tables and pictures.
 //!
 //! It knows nothing of what the programs do.
 

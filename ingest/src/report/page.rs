@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 use schemas::{Manifest, Reason, code};
+use voice::html::{data_url, document, facts};
+use voice::terminal::{counted, name as plain, size};
 
 use super::gather::{Cluster, Gathered, RADIUS, Rejected};
 use crate::read::StoredRow;
 use crate::{IngestError, inspect};
-use voice::html::document;
-use voice::terminal::{counted, name as plain, size};
 
 /// Bars of a chart, at most; the rest is added up.
 const BARS: usize = 24;
@@ -25,7 +23,7 @@ pub fn page(manifest: &Manifest, gathered: &Gathered) -> Result<String, IngestEr
     let pictures = gathered.pictures.len();
     let body = html! {
         h1 { (title) }
-        (facts(manifest, gathered))
+        (facts(told(manifest, gathered)))
         @if !gathered.views.is_empty() {
             h2 { "Views, drawn at random" }
             div.grid {
@@ -61,63 +59,58 @@ pub fn page(manifest: &Manifest, gathered: &Gathered) -> Result<String, IngestEr
         (clusters(gathered))
         (rejects(manifest, gathered))
     };
-    Ok(document(&title, &body.into_string()))
+    Ok(document(&title, &body))
 }
 
-fn facts(manifest: &Manifest, gathered: &Gathered) -> Markup {
+/// What the set is, in names and values.
+fn told(manifest: &Manifest, gathered: &Gathered) -> Vec<(String, String)> {
     let settings = &manifest.settings;
     let side = settings.layout.size;
     let cells: Vec<_> = settings.layout.cells.iter().map(u32::to_string).collect();
+    let cut_short = match manifest.cut_short {
+        0 => String::new(),
+        pictures => format!(" ({pictures} of them cut short)"),
+    };
+    let shards = counted(manifest.shards.len() as u64, "shard");
+    let mut told = vec![
+        (
+            "Pictures".to_owned(),
+            format!("{} accepted{cut_short}, {} rejected", manifest.accepted, manifest.rejected),
+        ),
+        ("Views".to_owned(), format!("{side}×{side} pixels, {} a picture", settings.views)),
+        (
+            "HOG".to_owned(),
+            format!(
+                "cells of {} pixels, {} bins a channel",
+                cells.join(", "),
+                settings.layout.bins
+            ),
+        ),
+        (
+            "Shards".to_owned(),
+            format!("{} in {shards}, {}", counted(manifest.rows, "row"), size(manifest.bytes)),
+        ),
+        ("Filters".to_owned(), inspect::filters(settings).join(", ")),
+    ];
+    told.extend((1..).zip(&manifest.parts).map(|(version, part)| {
+        let sources = part.sources.join(", ");
+        let pictures = counted(part.pictures, "picture");
+        (format!("Version {version}"), format!("{pictures} of {}", plain(&sources)))
+    }));
     let looked_at = gathered.pictures.len() as u64;
-    html! {
-        table.facts {
-            tr {
-                th { "Pictures" }
-                td {
-                    (manifest.accepted) " accepted"
-                    @if manifest.cut_short > 0 { " (" (manifest.cut_short) " of them cut short)" }
-                    ", " (manifest.rejected) " rejected"
-                }
-            }
-            tr {
-                th { "Views" }
-                td { (side) "×" (side) " pixels, " (settings.views) " a picture" }
-            }
-            tr {
-                th { "HOG" }
-                td { "cells of " (cells.join(", ")) " pixels, " (settings.layout.bins) " bins a channel" }
-            }
-            tr {
-                th { "Shards" }
-                td {
-                    (counted(manifest.rows, "row")) " in "
-                    (counted(manifest.shards.len() as u64, "shard")) ", " (size(manifest.bytes))
-                }
-            }
-            tr { th { "Filters" } td { (inspect::filters(settings).join(", ")) } }
-            @for (version, part) in (1..).zip(&manifest.parts) {
-                tr {
-                    th { "Version " (version) }
-                    td { (counted(part.pictures, "picture")) " of " (plain(&part.sources.join(", "))) }
-                }
-            }
-            @if looked_at < manifest.accepted {
-                tr {
-                    th { "Looked at" }
-                    td {
-                        (counted(looked_at, "picture")) " of "
-                        (counted(gathered.shards as u64, "shard"))
-                        ", spread evenly, for sizes, formats, sources and likeness"
-                    }
-                }
-            }
-        }
+    if looked_at < manifest.accepted {
+        let text = format!(
+            "{} of {}, spread evenly, for sizes, formats, sources and likeness",
+            counted(looked_at, "picture"),
+            counted(gathered.shards as u64, "shard")
+        );
+        told.push(("Looked at".to_owned(), text));
     }
+    told
 }
 
 fn thumbnail(jpeg: &[u8], name: &str) -> Markup {
-    let data = STANDARD.encode(jpeg);
-    html! { img src=(format!("data:image/jpeg;base64,{data}")) alt=(plain(name)) title=(plain(name)); }
+    html! { img src=(data_url("image/jpeg", jpeg)) alt=(plain(name)) title=(plain(name)); }
 }
 
 fn preview(manifest: &Manifest, gathered: &Gathered) -> Result<Markup, IngestError> {
@@ -126,9 +119,8 @@ fn preview(manifest: &Manifest, gathered: &Gathered) -> Result<Markup, IngestErr
     let png = inspect::preview(manifest, &rows).png().map_err(|error| {
         IngestError::io("draw", std::path::Path::new("preview"))(std::io::Error::other(error))
     })?;
-    let data = STANDARD.encode(png);
     Ok(html! {
-        div.scroll { img.preview src=(format!("data:image/png;base64,{data}")) alt="views and HOG"; }
+        div.scroll { img.preview src=(data_url("image/png", &png)) alt="views and HOG"; }
     })
 }
 

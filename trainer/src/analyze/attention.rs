@@ -1,18 +1,16 @@
 //! Pictures of where a token looks, a panel a head.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use ingest::read::StoredRow;
+use maud::html;
 use voice::draw::Canvas;
+use voice::html::{document, sheet};
 
 use super::views::{self, Request, Views};
 use crate::eval::EvalError;
 use crate::eval::encoder::Attention;
-use crate::html::{document, escape};
 use crate::model::ModelConfig;
 use crate::progress::Console;
 
@@ -101,22 +99,16 @@ pub fn draw(
             format!("the patch in row {row}, column {column} (framed; both count from 0)")
         }
     };
-    let mut body = format!("<h1>{}</h1>", escape(&title));
-    let _ = write!(
-        body,
-        "<p>Where {whose} looks in block {layer}: the view, then a panel a head. A patch is \
-         as orange as its weight over the head's largest on a patch; the rest is grey.</p>"
-    );
-    for (caption, panels) in captions.iter().zip(&panels) {
-        let png = png(std::slice::from_ref(panels))?;
-        let _ = write!(
-            body,
-            "<figure><figcaption>{0}</figcaption><div class=\"scroll\"><img alt=\"{0}\" \
-             src=\"data:image/png;base64,{1}\"></div></figure>",
-            escape(caption),
-            STANDARD.encode(png)
-        );
-    }
+    let sheets = panels.iter().map(|panels| png(std::slice::from_ref(panels)));
+    let sheets = sheets.collect::<Result<Vec<_>, _>>()?;
+    let body = html! {
+        h1 { (title) }
+        p {
+            "Where " (whose) " looks in block " (layer) ": the view, then a panel a head. A patch is "
+            "as orange as its weight over the head's largest on a patch; the rest is grey."
+        }
+        @for (caption, png) in captions.iter().zip(&sheets) { (sheet(caption, png)) }
+    };
     let pictures =
         Pictures { png: views.file("attention", "png"), page: views.file("attention", "html") };
     views::write(&pictures.png, &png(&panels)?)?;

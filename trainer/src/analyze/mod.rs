@@ -8,12 +8,13 @@ pub mod views;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
+use voice::html::{document, facts, table};
 
 use crate::eval::EvalError;
 use crate::eval::encoder::Attention;
-use crate::html::{document, escape, facts, table};
-use crate::plot::{Axes, Series, Shape, plot};
+use crate::plot::{Axes, PlotError, Series, Shape, figure};
 use crate::progress::Console;
 use views::{Request, Views};
 
@@ -126,41 +127,44 @@ pub fn nmi(request: &Request, console: &Console) -> Result<(NmiRecord, PathBuf),
 
 fn nmi_page(record: &NmiRecord, run: &str) -> Result<String, EvalError> {
     let title = format!("Mutual information of attention · {run}");
-    let mut body = format!("<h1>{}</h1>", escape(&title));
-    body += &facts(&[
-        ("Views".to_owned(), format!("{} of {}", record.views, record.shards)),
-        ("Tokens".to_owned(), format!("{} patches", record.patches)),
-        ("Checkpoint".to_owned(), record.checkpoint.display().to_string()),
-    ]);
-    body += "<p>The normalised mutual information between the positions of queries and keys, \
-             I(q; k) / √(H(q) · H(k)) with uniform queries: 0 where attention does not depend on \
-             the query, 1 where each query looks at one key of its own. The class token is left \
-             out as query and as key, and each query's weights over the patches are scaled to add \
-             up to 1. Averaged over views, the whole view visible.</p>";
+    let heads = record.layers.first().map_or(0, |layer| layer.heads.len());
+    let mut headings = vec!["Layer".to_owned(), "Mean".to_owned()];
+    headings.extend((1..=heads).map(|head| format!("Head {head}")));
+    let row = |layer: &Layer| {
+        let numbers = std::iter::once(&layer.mean).chain(&layer.heads);
+        let numbers = numbers.map(|nmi| format!("{nmi:.3}"));
+        std::iter::once(layer.layer.to_string()).chain(numbers).collect::<Vec<_>>()
+    };
+    let body = html! {
+        h1 { (title) }
+        (facts([
+            ("Views", format!("{} of {}", record.views, record.shards)),
+            ("Tokens", format!("{} patches", record.patches)),
+            ("Checkpoint", record.checkpoint.display().to_string()),
+        ]))
+        p {
+            "The normalised mutual information between the positions of queries and keys, "
+            "I(q; k) / √(H(q) · H(k)) with uniform queries: 0 where attention does not depend on "
+            "the query, 1 where each query looks at one key of its own. The class token is left "
+            "out as query and as key, and each query's weights over the patches are scaled to add "
+            "up to 1. Averaged over views, the whole view visible."
+        }
+        (by_layer(&record.layers).map_err(|error| EvalError::Draw(error.to_string()))?)
+        (table(&headings, record.layers.iter().map(row)))
+    };
+    Ok(document(&title, &body))
+}
+
+/// A dot a head, and a line through their means.
+fn by_layer(layers: &[Layer]) -> Result<Markup, PlotError> {
     let x = |layer: &Layer| layer.layer as f64;
-    let dots = record.layers.iter();
+    let dots = layers.iter();
     let dots = dots.flat_map(|layer| layer.heads.iter().map(move |&nmi| (x(layer), nmi)));
-    let mean = record.layers.iter().map(|layer| (x(layer), layer.mean)).collect();
+    let mean = layers.iter().map(|layer| (x(layer), layer.mean)).collect();
     let series = [
         Series::line("mean over heads", mean),
         Series { name: "a head".into(), points: dots.collect(), shape: Shape::Dots },
     ];
     let axes = Axes { from: Some(0.0), ..Axes::new("layer", "normalised mutual information") };
-    let svg = plot(&series, &axes).map_err(|error| EvalError::Draw(error.to_string()))?;
-    let _ = write!(body, "<figure>{svg}</figure>");
-    let heads = record.layers.first().map_or(0, |layer| layer.heads.len());
-    let mut headings = vec!["Layer".to_owned(), "Mean".to_owned()];
-    headings.extend((1..=heads).map(|head| format!("Head {head}")));
-    let rows: Vec<Vec<String>> = record
-        .layers
-        .iter()
-        .map(|layer| {
-            let numbers = std::iter::once(&layer.mean).chain(&layer.heads);
-            let numbers = numbers.map(|nmi| format!("{nmi:.3}"));
-            std::iter::once(layer.layer.to_string()).chain(numbers).collect()
-        })
-        .collect();
-    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    body += &table(&headings, &rows);
-    Ok(document(&title, &body))
+    figure(&series, &axes)
 }

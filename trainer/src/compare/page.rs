@@ -1,12 +1,12 @@
 //! The page itself.
 
-use std::fmt::Write;
+use maud::{Markup, html};
+use voice::html::{document, table};
 
 use super::run::RunData;
 use super::{CompareError, Comparison, Kind, duration};
 use crate::eval::page::percent;
-use crate::html::{document, escape, table};
-use crate::plot::{Axes, Series, Shape, plot};
+use crate::plot::{Axes, Series, Shape, figure};
 
 /// Points of a line of losses; of more, neighbours are averaged.
 const LOSS_POINTS: usize = 600;
@@ -37,29 +37,37 @@ pub fn page(comparison: &Comparison) -> Result<String, CompareError> {
         1 => "One run".to_owned(),
         count => format!("Comparison of {count} runs"),
     };
-    let mut body = format!("<h1>{title}</h1>");
-    body += &runs_table(runs);
-    if runs.iter().any(|run| run.reckoned) {
-        body +=
-            "<p>Where a run's records do not hold the time, it is reckoned from their rates.</p>";
-    }
+    let body = html! {
+        h1 { (title) }
+        (runs_table(runs))
+        @if runs.iter().any(|run| run.reckoned) {
+            p { "Where a run's records do not hold the time, it is reckoned from their rates." }
+        }
+        @for kind in kinds { (kind_section(runs, kind, &unit)?) }
+        @if kinds.is_empty() {
+            p { "No run has an evaluation; " code { "trainer eval knn" } " makes one." }
+        } @else {
+            h2 { "Time to an accuracy" }
+            p {
+                "It is taken on the line between the evaluations before and after; ≤ stands where the "
+                "first evaluation had reached it already. A checkpoint's time is that of the training "
+                "behind it, without evaluations and pauses."
+            }
+            (table(&Comparison::HEADINGS, comparison.rows()))
+        }
+        h2 { "Loss" }
+        p {
+            "Losses of different recipes can't be compared: they are of other targets, and sums over "
+            "other numbers of taps. What can be compared is the shape of a line, and lines of one "
+            "recipe."
+        }
+        (losses(runs, &unit)?)
+    };
+    Ok(document(&title, &body))
+}
 
-    for kind in kinds {
-        body += &kind_section(runs, kind, &unit)?;
-    }
-    if kinds.is_empty() {
-        body += "<p>No run has an evaluation; <code>trainer eval knn</code> makes one.</p>";
-    } else {
-        body += "<h2>Time to an accuracy</h2><p>It is taken on the line between the evaluations \
-                 before and after; ≤ stands where the first evaluation had reached it already. A \
-                 checkpoint's time is that of the training behind it, without evaluations and \
-                 pauses.</p>";
-        body += &table(&Comparison::HEADINGS, &comparison.rows());
-    }
-
-    body += "<h2>Loss</h2><p>Losses of different recipes can't be compared: they are of other \
-             targets, and sums over other numbers of taps. What can be compared is the shape of a \
-             line, and lines of one recipe.</p>";
+/// Losses over steps, and over time.
+fn losses(runs: &[RunData], unit: &Unit) -> Result<Markup, CompareError> {
     let losses = |x: &dyn Fn(u64, f64) -> f64| -> Vec<Series> {
         runs.iter()
             .map(|run| {
@@ -71,11 +79,11 @@ pub fn page(comparison: &Comparison) -> Result<String, CompareError> {
     };
     let by_step = losses(&|step, _| step as f64);
     let by_time = losses(&|_, seconds| seconds / unit.seconds);
-    for (series, x) in [(by_step, "step"), (by_time, unit.name)] {
+    let figure = |series: &[Series], x| {
         let axes = Axes { log_y: true, from: Some(0.0), ..Axes::new(x, "loss (logarithmic)") };
-        let _ = write!(body, "<figure>{}</figure>", plot(&series, &axes)?);
-    }
-    Ok(document(&title, &body))
+        figure(series, &axes)
+    };
+    Ok(html! { (figure(&by_step, "step")?) (figure(&by_time, unit.name)?) })
 }
 
 /// Neighbours averaged until at most [`LOSS_POINTS`] are left.
@@ -89,7 +97,7 @@ fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     points.chunks(each).map(mean).collect()
 }
 
-fn runs_table(runs: &[RunData]) -> String {
+fn runs_table(runs: &[RunData]) -> Markup {
     let mut keys: Vec<&str> = Vec::new();
     for (key, _) in runs.iter().flat_map(|run| &run.facts) {
         if !keys.contains(&key.as_str()) {
@@ -115,21 +123,24 @@ fn runs_table(runs: &[RunData]) -> String {
     let mut headings = vec!["run"];
     headings.extend(keys);
     headings.extend(["last logged step", "time to it"]);
-    table(&headings, &rows)
+    table(&headings, rows)
 }
 
-fn kind_section(runs: &[RunData], kind: &Kind, unit: &Unit) -> Result<String, CompareError> {
-    let mut body = format!("<h2>Accuracy: {}</h2>", escape(&kind.name));
-    let _ = write!(
-        body,
-        "<p>Top-1 accuracy. The dashed line is {}, to which the time is told \
-         below.</p>",
-        percent(kind.accuracy)
-    );
-    if kind.unlike {
-        let _ = write!(body, "<p><strong>Beware: {}.</strong></p>", Comparison::UNLIKE);
-    }
-    let series = |x: &dyn Fn(f64, f64) -> f64| -> Vec<Series> {
+fn kind_section(runs: &[RunData], kind: &Kind, unit: &Unit) -> Result<Markup, CompareError> {
+    Ok(html! {
+        h2 { "Accuracy: " (kind.name) }
+        p {
+            "Top-1 accuracy. The dashed line is " (percent(kind.accuracy))
+            ", to which the time is told below."
+        }
+        @if kind.unlike { p { strong { "Beware: " (Comparison::UNLIKE) "." } } }
+        (accuracies(runs, kind, unit)?)
+    })
+}
+
+/// Accuracies over steps, and over time.
+fn accuracies(runs: &[RunData], kind: &Kind, unit: &Unit) -> Result<Markup, CompareError> {
+    let accuracies = |x: &dyn Fn(f64, f64) -> f64| -> Vec<Series> {
         runs.iter()
             .zip(&kind.outcomes)
             .map(|(run, outcome)| Series {
@@ -143,15 +154,15 @@ fn kind_section(runs: &[RunData], kind: &Kind, unit: &Unit) -> Result<String, Co
             })
             .collect()
     };
-    let by_step = series(&|step, _| step);
-    let by_time = series(&|_, seconds| seconds / unit.seconds);
-    for (series, x) in [(by_step, "step"), (by_time, unit.name)] {
+    let by_step = accuracies(&|step, _| step);
+    let by_time = accuracies(&|_, seconds| seconds / unit.seconds);
+    let figure = |series: &[Series], x| {
         let axes = Axes {
             from: Some(0.0),
             level: Some(100.0 * kind.accuracy),
             ..Axes::new(x, "top-1 accuracy, %")
         };
-        let _ = write!(body, "<figure>{}</figure>", plot(&series, &axes)?);
-    }
-    Ok(body)
+        figure(series, &axes)
+    };
+    Ok(html! { (figure(&by_step, "step")?) (figure(&by_time, unit.name)?) })
 }

@@ -1,14 +1,12 @@
 //! An evaluation as a page: the figures, and which classes are taken for which.
 
-use std::fmt::Write;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use maud::{Markup, html};
+use voice::html::{data_url, document, facts, table};
 
 use super::EvalError;
-use super::record::EvalRecord;
+use super::record::{EvalRecord, Side};
 pub use super::score::percent;
-use crate::html::{document, escape, facts, table};
+use super::score::{Chance, ClassScore};
 
 /// The most classes whose matrix is a table of numbers; of more it is a picture.
 const TABLE_CLASSES: usize = 24;
@@ -20,43 +18,33 @@ const CONFUSIONS: usize = 20;
 /// # Errors
 /// [`EvalError::Draw`] if the matrix can't be drawn.
 pub fn page(record: &EvalRecord) -> Result<String, EvalError> {
-    let title = format!(
-        "{} · {} · {} at step {}",
-        record.method.name(),
-        record.recipe,
-        record.model,
-        record.step
-    );
-    let mut body = format!("<h1>{}</h1>", escape(&title));
-    for warning in record.score.warnings() {
-        let _ = write!(body, "<p class=\"warning\">{}</p>", escape(&sentence(&warning)));
-    }
-    body += &facts(&told(record));
-    body += "<h2>Confusion matrix</h2><p>A row is a class, a column what its test rows were taken \
-             for; the shade is the share of the row.</p>";
-    body += &if record.score.classes.len() <= TABLE_CLASSES {
-        matrix_table(record)
-    } else {
-        matrix_picture(record)?
-    };
-
+    let EvalRecord { method, recipe, model, step, score, .. } = record;
+    let title = format!("{} · {recipe} · {model} at step {step}", method.name());
     let confusions = confusions(record);
-    if !confusions.is_empty() {
-        body += "<h2>Most frequent confusions</h2>";
-        body += &table(&["Class", "Taken for", "Rows", "Share of the class"], &confusions);
-    }
-    body += "<h2>Accuracy of each class</h2>";
-    let classes: Vec<_> = record
-        .score
-        .classes
-        .iter()
-        .map(|class| {
-            let accuracy = class.accuracy.map_or("–".to_owned(), percent);
-            vec![class.class.clone(), class.rows.to_string(), class.correct.to_string(), accuracy]
-        })
-        .collect();
-    body += &table(&["Class", "Test rows", "Correct", "Accuracy"], &classes);
+    let body = html! {
+        h1 { (title) }
+        @for warning in score.warnings() { p.warning { (sentence(&warning)) } }
+        (facts(told(record)))
+        h2 { "Confusion matrix" }
+        p {
+            "A row is a class, a column what its test rows were taken for; the shade is the share of "
+            "the row."
+        }
+        @if score.classes.len() <= TABLE_CLASSES { (matrix_table(record)) }
+        @else { (matrix_picture(record)?) }
+        @if !confusions.is_empty() {
+            h2 { "Most frequent confusions" }
+            (table(&["Class", "Taken for", "Rows", "Share of the class"], confusions))
+        }
+        h2 { "Accuracy of each class" }
+        (table(&["Class", "Test rows", "Correct", "Accuracy"], score.classes.iter().map(of_class)))
+    };
     Ok(document(&title, &body))
+}
+
+fn of_class(class: &ClassScore) -> [String; 4] {
+    let accuracy = class.accuracy.map_or("–".to_owned(), percent);
+    [class.class.clone(), class.rows.to_string(), class.correct.to_string(), accuracy]
 }
 
 /// A warning with a capital and a full stop.
@@ -67,56 +55,51 @@ fn sentence(warning: &str) -> String {
 }
 
 /// Names and values of everything but the classes.
-fn told(record: &EvalRecord) -> Vec<(String, String)> {
-    let mut told = vec![("Top-1 accuracy".to_owned(), percent(record.score.top1))];
-    if let Some(top5) = record.score.top5 {
-        told.push(("Top-5 accuracy".to_owned(), percent(top5)));
-    }
-    if let Some(chance) = &record.score.chance {
-        let mut text = format!(
-            "{} by always naming `{}`, the largest class",
-            percent(chance.top1),
-            chance.class
+fn told(record: &EvalRecord) -> Vec<(&'static str, String)> {
+    let mut told = vec![("Top-1 accuracy", percent(record.score.top1))];
+    told.extend(record.score.top5.map(|top5| ("Top-5 accuracy", percent(top5))));
+    let classes = record.score.classes.len();
+    told.extend(record.score.chance.as_ref().map(|chance| ("Chance", of_chance(chance, classes))));
+    told.extend([("Train", of_side(&record.train)), ("Test", of_side(&record.test))]);
+    told.extend(record.split.map(|split| {
+        let share = percent(split.test_share);
+        let text = format!(
+            "{share} of the pictures for the test, by the hash of their content (seed {})",
+            record.seed
         );
-        if percent(chance.uniform) != percent(chance.top1) {
-            let classes = record.score.classes.len();
-            text += &format!("; {} by naming any of the {classes}", percent(chance.uniform));
-        }
-        if let Some(top5) = chance.top5 {
-            text += &format!("; top-5 {} by the five largest", percent(top5));
-        }
-        told.push(("Chance".to_owned(), text));
-    }
-    for (name, side) in [("Train", &record.train), ("Test", &record.test)] {
-        let without = match side.unlabelled {
-            0 => String::new(),
-            rows => format!("; {rows} rows of the set have no label and are left out"),
-        };
-        told.push((
-            name.to_owned(),
-            format!("{} rows of {} pictures, {}{without}", side.rows, side.pictures, side.shards),
-        ));
-    }
-    if let Some(split) = record.split {
-        told.push((
-            "Split".to_owned(),
-            format!(
-                "{} of the pictures for the test, by the hash of their content (seed {})",
-                percent(split.test_share),
-                record.seed
-            ),
-        ));
-    }
+        ("Split", text)
+    }));
     if record.shared_pictures > 0 {
-        told.push((
-            "Warning".to_owned(),
-            format!("{} test pictures are train pictures too", record.shared_pictures),
-        ));
+        let text = format!("{} test pictures are train pictures too", record.shared_pictures);
+        told.push(("Warning", text));
     }
-    told.push(("Feature".to_owned(), format!("{} numbers: {}", record.dim, record.feature)));
-    told.push(("Settings".to_owned(), serde_json::to_string(&record.method).unwrap_or_default()));
-    told.push(("Checkpoint".to_owned(), record.checkpoint.display().to_string()));
+    told.extend([
+        ("Feature", format!("{} numbers: {}", record.dim, record.feature)),
+        ("Settings", serde_json::to_string(&record.method).unwrap_or_default()),
+        ("Checkpoint", record.checkpoint.display().to_string()),
+    ]);
     told
+}
+
+/// How many would be right by chance.
+fn of_chance(chance: &Chance, classes: usize) -> String {
+    let (top1, uniform) = (percent(chance.top1), percent(chance.uniform));
+    let mut text = format!("{top1} by always naming `{}`, the largest class", chance.class);
+    if uniform != top1 {
+        text += &format!("; {uniform} by naming any of the {classes}");
+    }
+    if let Some(top5) = chance.top5 {
+        text += &format!("; top-5 {} by the five largest", percent(top5));
+    }
+    text
+}
+
+fn of_side(side: &Side) -> String {
+    let without = match side.unlabelled {
+        0 => String::new(),
+        rows => format!("; {rows} rows of the set have no label and are left out"),
+    };
+    format!("{} rows of {} pictures, {}{without}", side.rows, side.pictures, side.shards)
 }
 
 /// The share of row `class` in each column.
@@ -131,42 +114,52 @@ fn shade(share: f64) -> [u8; 3] {
     [level(246.0, 31.0), level(248.0, 73.0), level(251.0, 125.0)]
 }
 
-fn matrix_table(record: &EvalRecord) -> String {
+fn matrix_table(record: &EvalRecord) -> Markup {
     let classes = &record.score.classes;
-    let mut rows = String::from("<tr><th></th>");
-    for class in classes {
-        let _ = write!(rows, "<th><span class=\"across\">{}</span></th>", escape(&class.class));
-    }
-    rows += "</tr>";
-    for (at, class) in classes.iter().enumerate() {
-        let _ = write!(rows, "<tr><th>{}</th>", escape(&class.class));
-        for (count, share) in shares(record, at) {
-            let [r, g, b] = shade(share);
-            let ink = if share > 0.3 { "#fff" } else { "#1c1c1c" };
-            let _ =
-                write!(rows, "<td style=\"background:rgb({r},{g},{b});color:{ink}\">{count}</td>");
+    html! {
+        div.scroll {
+            table.matrix {
+                tr {
+                    th {}
+                    @for class in classes { th { span.across { (class.class) } } }
+                }
+                @for (at, class) in classes.iter().enumerate() {
+                    tr {
+                        th { (class.class) }
+                        @for (count, share) in shares(record, at) {
+                            td style=(shaded(share)) { (count) }
+                        }
+                    }
+                }
+            }
         }
-        rows += "</tr>";
     }
-    format!("<div class=\"scroll\"><table class=\"matrix\">{rows}</table></div>")
 }
 
-fn matrix_picture(record: &EvalRecord) -> Result<String, EvalError> {
+/// A cell in its shade, with an ink that can be read on it.
+fn shaded(share: f64) -> String {
+    let [r, g, b] = shade(share);
+    let ink = if share > 0.3 { "#fff" } else { "#1c1c1c" };
+    format!("background:rgb({r},{g},{b});color:{ink}")
+}
+
+fn matrix_picture(record: &EvalRecord) -> Result<Markup, EvalError> {
     let side = record.score.classes.len();
     let rgb: Vec<u8> =
         (0..side).flat_map(|at| shares(record, at)).flat_map(|(_, share)| shade(share)).collect();
     let png = voice::draw::png(&rgb, side as u32, side as u32)
         .map_err(|error| EvalError::Draw(error.to_string()))?;
-    Ok(format!(
-        "<figure><figcaption>{side} classes, in the order of the table below</figcaption>\
-         <img class=\"pixels\" width=\"{width}\" height=\"{width}\" alt=\"confusion matrix\" \
-         src=\"data:image/png;base64,{}\"></figure>",
-        STANDARD.encode(png),
-        width = side * 640usize.div_ceil(side)
-    ))
+    let width = side * 640usize.div_ceil(side);
+    Ok(html! {
+        figure {
+            figcaption { (side) " classes, in the order of the table below" }
+            img.pixels width=(width) height=(width) alt="confusion matrix"
+                src=(data_url("image/png", &png));
+        }
+    })
 }
 
-fn confusions(record: &EvalRecord) -> Vec<Vec<String>> {
+fn confusions(record: &EvalRecord) -> Vec<[String; 4]> {
     let classes = &record.score.classes;
     let mut all: Vec<_> = (0..classes.len())
         .flat_map(|at| shares(record, at).enumerate().map(move |(to, pair)| (at, to, pair)))
@@ -176,12 +169,8 @@ fn confusions(record: &EvalRecord) -> Vec<Vec<String>> {
     all.iter()
         .take(CONFUSIONS)
         .map(|&(at, to, (count, share))| {
-            vec![
-                classes[at].class.clone(),
-                classes[to].class.clone(),
-                count.to_string(),
-                percent(share),
-            ]
+            let (class, taken_for) = (classes[at].class.clone(), classes[to].class.clone());
+            [class, taken_for, count.to_string(), percent(share)]
         })
         .collect()
 }

@@ -1,31 +1,29 @@
 //! Neighbours as HTML: a row a query, a strip of neighbours an encoder.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
+use voice::html::{data_url, document, facts};
 use voice::terminal::counted;
 
 use super::{Agreement, Found, Neighbour, Row, Shown};
 use crate::eval::encoder::FEATURE;
 use crate::eval::score::percent;
-use crate::html::document;
 
 /// The whole page, with everything it shows inside it.
 pub fn page(found: &Found) -> String {
     let title = format!("Nearest pictures · {}", found.title);
     let body = html! {
         h1 { (title) }
-        (maud::PreEscaped(section(found)))
+        (section(found))
         h2 { "How it was made" }
-        (facts(found))
+        (how(found))
     };
-    document(&title, &body.into_string())
+    document(&title, &body)
 }
 
 /// The part of a page that shows neighbours, for a body in the frame of
-/// [`document`](crate::html::document): how often they are of one class, then a row a query.
-pub fn section(found: &Found) -> String {
-    let markup = html! {
+/// [`document`]: how often they are of one class, then a row a query.
+pub fn section(found: &Found) -> Markup {
+    html! {
         div.neighbours {
             @if let Some(agreement) = &found.agreement {
                 (headline(agreement, found.k))
@@ -43,8 +41,7 @@ pub fn section(found: &Found) -> String {
                 (query(row))
             }
         }
-    };
-    markup.into_string()
+    }
 }
 
 fn headline(agreement: &Agreement, k: usize) -> Markup {
@@ -134,37 +131,25 @@ fn columns(neighbours: usize) -> usize {
 }
 
 fn picture(shown: &Shown) -> Markup {
-    let data = STANDARD.encode(&shown.thumbnail);
-    html! {
-        img src=(format!("data:image/jpeg;base64,{data}")) alt=(shown.key);
-    }
+    html! { img src=(data_url("image/jpeg", &shown.thumbnail)) alt=(shown.key); }
 }
 
-fn facts(found: &Found) -> Markup {
+fn how(found: &Found) -> Markup {
     let (drawn, first) = found.seeds;
-    let rows = found.rows_of_set;
-    html! {
-        table.facts {
-            tr {
-                th { "Pictures" }
-                td {
-                    (counted(found.sampled as u64, "different picture"))
-                    @if found.is_whole {
-                        ": all that the "
-                    } @else {
-                        ", drawn by seed " (drawn) " from the "
-                    }
-                    (counted(rows, "row")) " of " (found.given)
-                    @if found.is_whole { " hold" }
-                    ". A copy or another view of a picture is never its neighbour."
-                }
-            }
-            tr { th { "Feature" } td { (FEATURE) } }
-            tr {
-                th { "Untrained" }
-                td { "the same network with the first parameters of the run’s seed, " (first) }
-            }
-            tr { th { "Checkpoint" } td { (found.checkpoint.display()) } }
-        }
-    }
+    let pictures = html! {
+        (counted(found.sampled as u64, "different picture"))
+        @if found.is_whole { ": all that the " } @else { ", drawn by seed " (drawn) " from the " }
+        (counted(found.rows_of_set, "row")) " of " (found.given)
+        @if found.is_whole { " hold" }
+        ". A copy or another view of a picture is never its neighbour."
+    };
+    facts([
+        ("Pictures", pictures),
+        ("Feature", html! { (FEATURE) }),
+        (
+            "Untrained",
+            html! { "the same network with the first parameters of the run’s seed, " (first) },
+        ),
+        ("Checkpoint", html! { (found.checkpoint.display()) }),
+    ])
 }
