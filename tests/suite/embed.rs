@@ -351,7 +351,7 @@ fn the_page_is_whole_and_names_stay_text() {
         assert!(!page.contains(outside), "{outside}");
     }
     assert!(page.contains("&lt;b onclick=&quot;x&quot;&gt;&amp;amp;"));
-    assert!(page.contains("100.0 %") && page.contains(&neighbours::section(&found)));
+    assert!(page.contains("100.0 %") && page.contains(&neighbours::section(&found).into_string()));
 }
 
 #[test]
