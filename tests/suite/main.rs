@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod before;
 mod case;
 mod embed;
 mod eval;
