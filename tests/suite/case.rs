@@ -18,7 +18,7 @@ use trainer::model::{ModelConfig, ModelName, TargetKind};
 use trainer::progress::Console;
 use trainer::settings::{Options, Recipe, Settings};
 use trainer::train;
-use trainer::train::run::{Outcome, Resume, RunPaths, TrainError};
+use trainer::train::run::{Resume, RunPaths, TrainError, Trained};
 
 /// Views of this side, so that a step takes no time.
 pub const SIZE: u32 = 64;
@@ -88,7 +88,7 @@ impl Case {
         out: &str,
         settings: &Settings,
         resume: bool,
-    ) -> Result<Outcome, TrainError> {
+    ) -> Result<Trained, TrainError> {
         self.train_until(out, settings, resume, &AtomicBool::new(false))
     }
 
@@ -98,7 +98,7 @@ impl Case {
         settings: &Settings,
         resume: bool,
         stop: &AtomicBool,
-    ) -> Result<Outcome, TrainError> {
+    ) -> Result<Trained, TrainError> {
         let out = self.path(out);
         let newest = if resume { CheckpointFolder::of_run(&out).newest().unwrap() } else { None };
         let resume = newest.map(|(path, checkpoint, _)| Resume { path, checkpoint });
@@ -112,7 +112,7 @@ impl Case {
         shards: ShardSource,
         out: &str,
         settings: &Settings,
-    ) -> Result<Outcome, TrainError> {
+    ) -> Result<Trained, TrainError> {
         let paths = RunPaths { shards, out: self.path(out) };
         let stop = AtomicBool::new(false);
         train::run_on(DeviceKind::Cpu, &paths, settings, None, &Console::quiet(), &stop)
@@ -122,7 +122,7 @@ impl Case {
         metrics::read(&self.path(out)).unwrap()
     }
 
-    pub fn checkpoint(&self, outcome: &Outcome) -> Checkpoint {
+    pub fn checkpoint(&self, outcome: &Trained) -> Checkpoint {
         Checkpoint::read(&outcome.checkpoint).unwrap()
     }
 }

@@ -67,8 +67,8 @@ impl Table {
     }
 }
 
-fn request(case: &Case, given: Given, out: &str) -> embed::Request {
-    embed::Request {
+fn request(case: &Case, given: Given, out: &str) -> embed::EmbedRequest {
+    embed::EmbedRequest {
         checkpoint: case.path("run"),
         storage: Storage::local(),
         given,
@@ -78,7 +78,7 @@ fn request(case: &Case, given: Given, out: &str) -> embed::Request {
     }
 }
 
-fn embed(request: &embed::Request) -> Result<embed::Embedded, EmbedError> {
+fn embed(request: &embed::EmbedRequest) -> Result<embed::Embedded, EmbedError> {
     embed::run(request, DeviceKind::Cpu, &Console::quiet())
 }
 
@@ -120,7 +120,7 @@ fn embeddings_are_evals_features_in_the_sets_order() {
     let bytes = fs::read(case.path("out/embeddings.parquet")).unwrap();
     embed(&request).unwrap();
     assert!(fs::read(case.path("out/embeddings.parquet")).unwrap() == bytes);
-    embed(&embed::Request { normalize: true, ..request }).unwrap();
+    embed(&embed::EmbedRequest { normalize: true, ..request }).unwrap();
     let unit = Table::read(&case.path("out/embeddings.parquet"));
     for (unit, plain) in unit.values.chunks(unit.width).zip(table.values.chunks(table.width)) {
         let length = |row: &[f32]| row.iter().map(|value| value * value).sum::<f32>().sqrt();
@@ -137,7 +137,7 @@ fn a_bucket_gets_the_bytes_that_a_file_gets() {
     embed(&local).unwrap();
     let storage = Storage::new(server.options()).unwrap();
     let out = server.address("lake/embeddings.parquet");
-    embed(&embed::Request { storage: storage.clone(), out: out.clone(), ..local }).unwrap();
+    embed(&embed::EmbedRequest { storage: storage.clone(), out: out.clone(), ..local }).unwrap();
     // Where the checkpoint and the shards lie is the same, so all bytes are.
     assert!(storage.read(&out).unwrap() == fs::read(case.path("local.parquet")).unwrap());
 }
@@ -172,7 +172,7 @@ fn what_cannot_be_embedded_is_told_with_the_way_out() {
     assert!(error.to_string().contains("--shards"), "{error}");
     let error = embed(&request(&case, shards(&case), "raw")).unwrap_err();
     assert!(matches!(&error, EmbedError::Folder(_)), "{error}");
-    let nothing = embed::Request {
+    let nothing = embed::EmbedRequest {
         checkpoint: case.path("raw"),
         ..request(&case, shards(&case), "a.parquet")
     };
@@ -193,7 +193,8 @@ fn what_cannot_be_embedded_is_told_with_the_way_out() {
 fn exported_and_fine_tuned_encoders_are_taken_too() {
     let case = trained_on(12);
     let with = |checkpoint: PathBuf| {
-        let request = embed::Request { checkpoint, ..request(&case, shards(&case), "a.parquet") };
+        let request =
+            embed::EmbedRequest { checkpoint, ..request(&case, shards(&case), "a.parquet") };
         embed(&request).unwrap();
         Table::read(&case.path("a.parquet"))
     };
@@ -241,7 +242,7 @@ fn clusters(case: &Case) -> PathBuf {
 }
 
 fn find(case: &Case, given: Given, queries: &[&str]) -> Result<Found, NeighboursError> {
-    let request = neighbours::Request {
+    let request = neighbours::NeighboursRequest {
         checkpoint: case.path("run"),
         storage: Storage::local(),
         given,
@@ -358,7 +359,7 @@ fn the_page_is_whole_and_names_stay_text() {
 fn of_a_large_set_a_sample_stands_for_it() {
     let case = trained();
     let draw = |seed| {
-        let request = neighbours::Request {
+        let request = neighbours::NeighboursRequest {
             checkpoint: case.path("run"),
             storage: Storage::local(),
             given: shards(&case),

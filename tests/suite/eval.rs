@@ -14,7 +14,7 @@ use trainer::eval::finetune::FinetuneSettings;
 use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
 use trainer::eval::record::{self, EvalRecord, Method};
-use trainer::eval::{self, EvalError, Evaluated, Request};
+use trainer::eval::{self, EvalError, EvalRequest, Evaluated};
 use trainer::export;
 use trainer::progress::Console;
 
@@ -33,8 +33,8 @@ pub fn trained_on(pictures: usize) -> Case {
     case
 }
 
-fn request(case: &Case, method: Method, train: PathBuf, test: Option<PathBuf>) -> Request {
-    Request {
+fn request(case: &Case, method: Method, train: PathBuf, test: Option<PathBuf>) -> EvalRequest {
+    EvalRequest {
         checkpoint: case.path("run"),
         storage: Storage::local(),
         train: Address::from(train),
@@ -254,7 +254,8 @@ fn runs_are_compared_by_the_evaluations_of_their_checkpoints() {
         for step in [3, 6] {
             let checkpoint = run.join(format!("checkpoints/step-{step:08}.safetensors"));
             if checkpoint.is_file() {
-                let request = Request { checkpoint, ..request(&case, knn(), case.shards(), None) };
+                let request =
+                    EvalRequest { checkpoint, ..request(&case, knn(), case.shards(), None) };
                 eval::run(&request, DeviceKind::Cpu, &Console::quiet())
                     .map(|mut done| done.remove(0))
                     .unwrap();
@@ -277,7 +278,7 @@ fn runs_are_compared_by_the_evaluations_of_their_checkpoints() {
 #[test]
 fn attention_is_measured_and_drawn() {
     let case = trained();
-    let request = views::Request {
+    let request = views::AnalyzeRequest {
         checkpoint: case.path("run"),
         storage: Storage::local(),
         shards: Address::from(case.shards()),

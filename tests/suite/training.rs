@@ -11,7 +11,7 @@ use trainer::progress::Console;
 use trainer::quickstart::{self, Ending};
 use trainer::report::{self, Contents};
 use trainer::settings::Recipe;
-use trainer::train::run::{Outcome, TrainError};
+use trainer::train::run::{TrainError, Trained};
 use trainer::train::slices::Slices;
 
 use burn::backend::{Autodiff, Flex};
@@ -146,7 +146,7 @@ fn accumulated_batches_step_as_one_large_batch_does() {
 }
 
 /// Trains, and fails unless the loss of every tap falls below `factor` of what it was.
-fn learns(recipe: Recipe, factor: f64) -> (Case, Outcome) {
+fn learns(recipe: Recipe, factor: f64) -> (Case, Trained) {
     let case = Case::with_shards(25);
     let settings = settings_of(recipe, |options| {
         options.epochs = Some(8);

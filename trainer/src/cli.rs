@@ -25,7 +25,7 @@ use trainer::progress::Console;
 use trainer::quickstart::{self, Ending};
 use trainer::report::{self, Contents};
 use trainer::settings::{Options, Recipe, Settings};
-use trainer::train::run::{Outcome, Resume, RunPaths};
+use trainer::train::run::{Resume, RunPaths, Trained};
 use voice::terminal::{self, tell};
 
 /// Pre-trains an encoder on a folder of shards that `ingest` made.
@@ -284,7 +284,7 @@ fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let paths = RunPaths { shards, out };
     let outcome =
         trainer::train::run_on(device, &paths, &settings, resume, &Console::new(), stop_flag()?)?;
-    let Outcome { step, checkpoint, interrupted } = outcome;
+    let Trained { step, checkpoint, interrupted } = outcome;
     if interrupted {
         writeln!(
             stdout(),

@@ -83,7 +83,7 @@ pub enum EmbedError {
 
 /// What is to be embedded, by which encoder, and where to.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct EmbedRequest {
     /// A run's folder, for its newest checkpoint, a checkpoint file or an exported encoder.
     pub checkpoint: PathBuf,
     /// How addresses are reached.
@@ -117,7 +117,7 @@ pub struct Embedded {
 /// # Errors
 /// [`EmbedError`]; there is no file then, or the earlier one.
 pub fn run(
-    request: &Request,
+    request: &EmbedRequest,
     device: DeviceKind,
     console: &Console,
 ) -> Result<Embedded, EmbedError> {
@@ -176,7 +176,7 @@ struct Growing<'a> {
 
 impl<'a> Growing<'a> {
     fn create(
-        request: &'a Request,
+        request: &'a EmbedRequest,
         checkpoint: &Checkpoint,
         path: &Path,
         rows: u64,
@@ -231,7 +231,7 @@ fn element() -> Arc<Field> {
 }
 
 /// What the file says of where its embeddings come from.
-fn told(request: &Request, checkpoint: &Checkpoint, path: &Path) -> Vec<KeyValue> {
+fn told(request: &EmbedRequest, checkpoint: &Checkpoint, path: &Path) -> Vec<KeyValue> {
     let header = &checkpoint.header;
     [
         ("model", header.settings.model.name().to_owned()),

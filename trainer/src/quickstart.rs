@@ -199,7 +199,7 @@ fn judge(
     device: DeviceKind,
     console: &Console,
 ) -> Result<(), EvalError> {
-    let evaluation = eval::Request {
+    let evaluation = eval::EvalRequest {
         checkpoint,
         storage: Storage::local(),
         train: raw.into(),

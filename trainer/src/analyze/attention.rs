@@ -8,7 +8,7 @@ use maud::html;
 use voice::draw::Canvas;
 use voice::html::{document, sheet};
 
-use super::views::{self, Request, Views};
+use super::views::{self, AnalyzeRequest, Views};
 use crate::eval::EvalError;
 use crate::eval::encoder::Attention;
 use crate::model::ModelConfig;
@@ -58,7 +58,7 @@ pub struct Pictures {
 /// [`EvalError`] if there is no such block or patch, checkpoint or shards can't be read, or the
 /// files can't be written.
 pub fn draw(
-    request: &Request,
+    request: &AnalyzeRequest,
     layer: Option<usize>,
     query: Query,
     console: &Console,

@@ -16,7 +16,7 @@ use crate::eval::EvalError;
 use crate::eval::encoder::Attention;
 use crate::plot::{Axes, PlotError, Series, Shape, figure};
 use crate::progress::Console;
-use views::{Request, Views};
+use views::{AnalyzeRequest, Views};
 
 /// The mutual information of one block's attention maps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ impl NmiRecord {
 ///
 /// # Errors
 /// [`EvalError`] if checkpoint or shards can't be read, or the files can't be written.
-pub fn nmi(request: &Request, console: &Console) -> Result<(NmiRecord, PathBuf), EvalError> {
+pub fn nmi(request: &AnalyzeRequest, console: &Console) -> Result<(NmiRecord, PathBuf), EvalError> {
     let views = Views::open(request, console)?;
     let all = views.each(console, |_, blocks| {
         let of_block = |block: &Attention| -> Vec<f64> {

@@ -16,7 +16,7 @@ use crate::progress::Console;
 
 /// Which encoder is looked into, and which views it is shown.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct AnalyzeRequest {
     /// A run's folder, for its newest checkpoint, or a checkpoint file.
     pub checkpoint: PathBuf,
     /// How shards are reached.
@@ -42,7 +42,7 @@ impl Views {
     ///
     /// # Errors
     /// [`EvalError`] if either can't be read or they do not fit together.
-    pub fn open(request: &Request, console: &Console) -> Result<Self, EvalError> {
+    pub fn open(request: &AnalyzeRequest, console: &Console) -> Result<Self, EvalError> {
         let (path, checkpoint) = find_checkpoint(&request.checkpoint, console)?;
         if request.views == 0 {
             let expected = "it must be at least 1";

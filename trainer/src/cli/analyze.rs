@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use storage::Address;
 use trainer::analyze::attention::Query;
-use trainer::analyze::views::Request;
+use trainer::analyze::views::AnalyzeRequest;
 use trainer::analyze::{attention, nmi};
 use trainer::progress::Console;
 
@@ -52,9 +52,9 @@ pub struct AnalyzeArgs {
 
 /// Looks into the encoder; says on standard output what came out and where it lies.
 pub fn run(command: AnalyzeCommand) -> anyhow::Result<ExitCode> {
-    let request = |common: AnalyzeArgs, views| -> anyhow::Result<Request> {
+    let request = |common: AnalyzeArgs, views| -> anyhow::Result<AnalyzeRequest> {
         let AnalyzeArgs { checkpoint, shards, endpoint } = common;
-        Ok(Request { checkpoint, storage: super::storage(endpoint)?, shards, views })
+        Ok(AnalyzeRequest { checkpoint, storage: super::storage(endpoint)?, shards, views })
     };
     match command {
         AnalyzeCommand::Nmi { common, views } => {

@@ -12,7 +12,7 @@ use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
 use trainer::eval::page::percent;
 use trainer::eval::record::Method;
-use trainer::eval::{self, Evaluated, Request};
+use trainer::eval::{self, EvalRequest, Evaluated};
 use trainer::progress::Console;
 use voice::terminal::counted;
 
@@ -78,7 +78,7 @@ pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
     let storage = super::storage(args.endpoint)?;
     let console = Console::new();
     for checkpoint in args.checkpoint {
-        let request = Request {
+        let request = EvalRequest {
             checkpoint,
             storage: storage.clone(),
             train: args.shards.clone(),

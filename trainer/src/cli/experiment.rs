@@ -8,7 +8,7 @@ use clap::Args;
 use storage::Address;
 use trainer::device::{self, DeviceChoice};
 use trainer::experiment::plan::Arm;
-use trainer::experiment::{self, ExperimentError, Request, Scale};
+use trainer::experiment::{self, ExperimentError, ExperimentRequest, Scale};
 use trainer::progress::Console;
 
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<ExitCode> {
         scale.minutes.is_finite() && scale.minutes > 0.0 && (1..=100).contains(&scale.seeds),
         "--minutes must be above 0, and --seeds between 1 and 100"
     );
-    let request = Request {
+    let request = ExperimentRequest {
         pictures: args.pictures,
         test: args.test_pictures,
         out: args.out,

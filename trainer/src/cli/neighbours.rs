@@ -84,7 +84,7 @@ pub fn embed(args: EmbedArgs) -> anyhow::Result<ExitCode> {
     }
     let (device, line) = device::choose(args.encoder.device)?;
     super::tell(line);
-    let request = embed::Request {
+    let request = embed::EmbedRequest {
         given: args.encoder.given.into(),
         checkpoint: args.encoder.checkpoint,
         storage: super::storage(args.encoder.endpoint)?,
@@ -108,7 +108,7 @@ pub fn neighbours(args: NeighboursArgs) -> anyhow::Result<ExitCode> {
     super::spare(&args.out)?;
     let (device, line) = device::choose(args.encoder.device)?;
     super::tell(line);
-    let request = neighbours::Request {
+    let request = neighbours::NeighboursRequest {
         given: args.encoder.given.into(),
         checkpoint: args.encoder.checkpoint,
         storage: super::storage(args.encoder.endpoint)?,

@@ -72,12 +72,12 @@ pub struct Kind {
     /// The evaluations do not all have the same settings, train and test rows.
     pub unlike: bool,
     /// Each run's, in the order of the runs.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<RunOutcome>,
 }
 
 /// How one run did by one kind of evaluation.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// The evaluations.
     pub points: Vec<Point>,
     /// The best of them.
@@ -210,7 +210,7 @@ fn kind(runs: &[RunData], name: &str, accuracy: Option<f64>) -> Kind {
     let outcomes = all
         .into_iter()
         .zip(reach)
-        .map(|(points, reached)| Outcome {
+        .map(|(points, reached)| RunOutcome {
             best: best(&points),
             ratio: reached.and_then(|reached| (fastest > 0.0).then(|| reached.seconds / fastest)),
             points,

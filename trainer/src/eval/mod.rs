@@ -44,7 +44,7 @@ use score::Score;
 
 /// What is to be evaluated, and on what.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct EvalRequest {
     /// A run's folder, for its newest checkpoint, or a checkpoint file.
     pub checkpoint: PathBuf,
     /// How shards are reached.
@@ -85,7 +85,7 @@ pub struct Evaluated {
 /// [`EvalError`]; of the method that failed, nothing is written. If it failed in writing, the error
 /// has the accuracy.
 pub fn run(
-    request: &Request,
+    request: &EvalRequest,
     device: DeviceKind,
     console: &Console,
 ) -> Result<Vec<Evaluated>, EvalError> {
@@ -198,7 +198,7 @@ fn once(
 
 /// The frozen features of both sides.
 fn frozen(
-    request: &Request,
+    request: &EvalRequest,
     (checkpoint, path): (&Checkpoint, &Path),
     open: &Open<'_>,
     device: DeviceKind,
@@ -253,7 +253,7 @@ fn foresee(at: &Address, test: &Dataset, train: &Dataset) -> Result<(), EvalErro
 
 /// Judges by fine-tuning.
 fn finetuned(
-    request: &Request,
+    request: &EvalRequest,
     settings: &FinetuneSettings,
     from: (&Checkpoint, &Path),
     open: &Open<'_>,
@@ -322,7 +322,7 @@ fn labelled(at: &Address, rows: Features, console: &Console) -> Result<Features,
     Ok(rows)
 }
 
-fn check(request: &Request) -> Result<(), EvalError> {
+fn check(request: &EvalRequest) -> Result<(), EvalError> {
     let range = |ok: bool, flag, found: String, expected| {
         if ok { Ok(()) } else { Err(EvalError::Range { flag, found, expected }) }
     };
@@ -391,7 +391,7 @@ fn matched(test: Features, at: &Address, classes: &[String]) -> Result<Features,
 
 /// Says how one set was parted; an error where a side is empty.
 fn parted(
-    request: &Request,
+    request: &EvalRequest,
     train: &Features,
     test: &Features,
     console: &Console,

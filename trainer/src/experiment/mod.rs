@@ -33,7 +33,7 @@ use crate::progress::Console;
 use crate::settings::{Settings, SettingsError};
 use crate::train;
 use crate::train::run::{Resume, RunPaths, TrainError};
-use outcome::Outcome;
+use outcome::ExperimentOutcome;
 use plan::{Arm, CELLS, Plan, SIZE};
 
 /// The folder of the sets that encoders are judged on.
@@ -96,7 +96,7 @@ pub enum ExperimentError {
 
 /// What is to be done.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct ExperimentRequest {
     /// Labelled pictures to train on, in class folders or an archive.
     pub pictures: Address,
     /// Labelled pictures to judge on; none to part some of the former off.
@@ -138,11 +138,11 @@ impl Scale {
 /// # Errors
 /// [`ExperimentError`]; the same call goes on from there.
 pub fn run(
-    request: &Request,
+    request: &ExperimentRequest,
     device: DeviceKind,
     console: &Console,
     stop: &AtomicBool,
-) -> Result<Outcome, ExperimentError> {
+) -> Result<ExperimentOutcome, ExperimentError> {
     let shards = request.out.join("shards");
     ingest_pictures(request, &shards, console)?;
     let dataset = Dataset::open(ShardSource::local(shards.as_path()))?;
@@ -165,7 +165,7 @@ pub fn run(
             bench.judge_all(&run)?;
         }
     }
-    let outcome = Outcome::read(&request.out, &settled, request.scale)?;
+    let outcome = ExperimentOutcome::read(&request.out, &settled, request.scale)?;
     let json = serde_json::to_vec_pretty(&outcome).expect("names and numbers are always JSON");
     write(&request.out.join("experiment.json"), &json)?;
     write(&request.out.join("experiment.html"), page::page(&outcome)?.as_bytes())?;
@@ -184,7 +184,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError> {
 
 /// Pictures → the shards that every run trains on.
 fn ingest_pictures(
-    request: &Request,
+    request: &ExperimentRequest,
     shards: &Path,
     console: &Console,
 ) -> Result<(), ExperimentError> {
@@ -208,7 +208,7 @@ fn ingest_pictures(
 
 /// What all runs of an experiment have in common.
 struct Bench<'a> {
-    request: &'a Request,
+    request: &'a ExperimentRequest,
     dataset: &'a Dataset,
     device: DeviceKind,
     console: &'a Console,
@@ -242,14 +242,14 @@ impl Bench<'_> {
         methods: &[Method],
         seed: u64,
     ) -> Result<Vec<Evaluated>, ExperimentError> {
-        let Request { pictures, out, scale, storage, .. } = self.request;
+        let ExperimentRequest { pictures, out, scale, storage, .. } = self.request;
         let cache = out.join(JUDGED_ON);
         // The sets are made where they are first looked at, which takes a while.
         let made = std::fs::read_dir(&cache).map_or(0, Iterator::count);
         let quiet = Console::quiet();
         let sets = 1 + usize::from(test.is_some());
         let console = if made < sets { self.console } else { &quiet };
-        let evaluation = eval::Request {
+        let evaluation = eval::EvalRequest {
             checkpoint,
             storage: storage.clone(),
             train: pictures.clone(),

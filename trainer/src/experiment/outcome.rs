@@ -59,7 +59,7 @@ pub struct MeanPoint {
 
 /// What an experiment gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct ExperimentOutcome {
     /// How large it was.
     pub scale: Scale,
     /// What each arm gave.
@@ -83,7 +83,7 @@ pub struct Bar {
     pub by_untrained: bool,
 }
 
-impl Outcome {
+impl ExperimentOutcome {
     /// Reads the runs of an experiment.
     pub(super) fn read(
         out: &Path,
@@ -127,7 +127,7 @@ impl Outcome {
         Self { scale, arms, bars }
     }
 
-    /// The headings of [`Outcome::rows`].
+    /// The headings of [`ExperimentOutcome::rows`].
     pub const HEADINGS: [&'static str; 10] = [
         "arm",
         "base rate",
@@ -311,7 +311,7 @@ mod tests {
     fn times_are_told_to_an_accuracy_that_every_arm_reached() {
         let arms =
             vec![arm(Recipe::LocalmimHog, &[0.2, 0.5, 0.6]), arm(Recipe::Mae, &[0.2, 0.3, 0.4])];
-        let outcome = Outcome::new(Scale::SMALL, arms);
+        let outcome = ExperimentOutcome::new(Scale::SMALL, arms);
         assert_eq!(outcome.bars[0].accuracy, 0.4);
         let minutes = |i: usize| outcome.arms[i].kinds[0].minutes_to_bar.unwrap();
         assert!((minutes(0) - 2.0 / 3.0).abs() < 1e-9);
@@ -324,7 +324,7 @@ mod tests {
     fn no_bar_lies_below_the_untrained_encoder() {
         let arms =
             vec![arm(Recipe::LocalmimHog, &[0.5, 0.4, 0.6]), arm(Recipe::Mae, &[0.5, 0.1, 0.3])];
-        let outcome = Outcome::new(Scale::SMALL, arms);
+        let outcome = ExperimentOutcome::new(Scale::SMALL, arms);
         assert_eq!(outcome.bars[0].accuracy, 0.5);
         assert!(outcome.bars[0].by_untrained);
         let minutes = outcome.arms[0].kinds[0].minutes_to_bar.unwrap();

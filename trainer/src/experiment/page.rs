@@ -3,14 +3,14 @@
 use maud::{Markup, html};
 use voice::html::{document, table};
 
-use super::outcome::{ArmOutcome, Bar, Outcome};
+use super::outcome::{ArmOutcome, Bar, ExperimentOutcome};
 use super::plan::{Family, RATES};
 use super::{ExperimentError, Scale};
 use crate::eval::page::percent;
 use crate::plot::{Axes, Series, Shape, figure};
 
 /// The page, with everything it shows inside it.
-pub(super) fn page(outcome: &Outcome) -> Result<String, ExperimentError> {
+pub(super) fn page(outcome: &ExperimentOutcome) -> Result<String, ExperimentError> {
     let title = "The comparison at a small size";
     let Scale { minutes, seeds, train_pictures, test_pictures } = outcome.scale;
     let seeds = if seeds == 1 { "one seed".to_owned() } else { format!("each of {seeds} seeds") };
@@ -23,7 +23,7 @@ pub(super) fn page(outcome: &Outcome) -> Result<String, ExperimentError> {
             "from and " (test_pictures) " to be tested on, before training and at every quarter of "
             "it. Means over the seeds, ± the standard deviation."
         }
-        (table(&Outcome::HEADINGS, outcome.rows()))
+        (table(&ExperimentOutcome::HEADINGS, outcome.rows()))
         p {
             "A bar is the best accuracy of a trained encoder of the arm of a family that did worst, "
             "so that every arm reached it, but no less than the untrained encoder's: "
@@ -68,7 +68,7 @@ fn rates(arms: &[ArmOutcome]) -> Markup {
 }
 
 /// Accuracies of a family's arms over time, a plot for each kind of evaluation.
-fn family(outcome: &Outcome, family: Family) -> Result<Markup, ExperimentError> {
+fn family(outcome: &ExperimentOutcome, family: Family) -> Result<Markup, ExperimentError> {
     let arms: Vec<_> = outcome.arms.iter().filter(|arm| arm.arm.family == family).collect();
     Ok(html! {
         @if !arms.is_empty() {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use voice::terminal;
 
 use super::plan::{self, Arm, Plan, RATES};
-use super::{Bench, ExperimentError, Request, Scale, write};
+use super::{Bench, ExperimentError, ExperimentRequest, Scale, write};
 use crate::checkpoint::CheckpointFolder;
 use crate::eval;
 use crate::eval::knn::KnnSettings;
@@ -123,7 +123,7 @@ pub(super) fn settle(bench: &Bench<'_>) -> Result<Settled, ExperimentError> {
 }
 
 /// What was settled before in the folder, if anything.
-fn read(request: &Request, path: &Path) -> Result<Settled, ExperimentError> {
+fn read(request: &ExperimentRequest, path: &Path) -> Result<Settled, ExperimentError> {
     let io = |source| ExperimentError::Io { path: path.to_owned(), source };
     let found = match fs::read(path) {
         Ok(bytes) => serde_json::from_slice::<Settled>(&bytes)

@@ -109,7 +109,7 @@ impl Default for NeighbourSettings {
 
 /// Whose neighbours are looked for, and where.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct NeighboursRequest {
     /// A run's folder, for its newest checkpoint, a checkpoint file or an exported encoder.
     pub checkpoint: PathBuf,
     /// How addresses are reached.
@@ -204,7 +204,7 @@ pub struct Found {
 /// # Errors
 /// [`NeighboursError`] if the encoder or the pictures can't be read, or a query names nothing.
 pub fn find(
-    request: &Request,
+    request: &NeighboursRequest,
     device: DeviceKind,
     console: &Console,
 ) -> Result<Found, NeighboursError> {

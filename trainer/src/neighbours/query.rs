@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use schemas::layout;
 
 use super::sample::{COLUMNS, Sample, read_views, thumbnail};
-use super::{NeighbourSettings, NeighboursError, Request};
+use super::{NeighbourSettings, NeighboursError, NeighboursRequest};
 use crate::data::Dataset;
 use crate::data::dataset::GroupRef;
 use crate::eval::EvalError;
@@ -65,7 +65,7 @@ pub enum Named {
 
 /// Finds what the request's queries name: files, or else keys of the set.
 pub fn named(
-    request: &Request,
+    request: &NeighboursRequest,
     set: &Dataset,
     network: &ModelConfig,
 ) -> Result<Vec<Named>, NeighboursError> {

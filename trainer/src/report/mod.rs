@@ -147,7 +147,7 @@ fn neighbours(
         return Ok(None);
     }
     let (queries, k) = Contents::NEIGHBOURS;
-    let request = neighbours::Request {
+    let request = neighbours::NeighboursRequest {
         checkpoint: checkpoint.to_owned(),
         storage: source.storage().clone(),
         given: Given::Shards(source.folder().clone()),

@@ -1,15 +1,19 @@
 //! From batches to a trained encoder: [`batch`] (onto the device), [`step`] (loss and gradients),
 //! [`slices`] (over the cores), [`optim`] (AdamW), [`schedule`] (the learning rate), `trainee` (the
-//! network that is trained), [`run`] (the loop), `clock` (its time), [`error`].
+//! network that is trained), `begin` (what a run needs), [`run`] (the loop), `told` (what it says),
+//! `guard` (what stops it), `clock` (its time), [`error`].
 
 pub mod batch;
+mod begin;
 mod clock;
 pub mod error;
+mod guard;
 pub mod optim;
 pub mod run;
 pub mod schedule;
 pub mod slices;
 pub mod step;
+mod told;
 mod trainee;
 
 use std::sync::atomic::AtomicBool;
@@ -20,7 +24,7 @@ use burn::backend::{Autodiff, Cuda, Flex};
 use crate::device::DeviceKind;
 use crate::progress::Console;
 use crate::settings::Settings;
-use run::{Outcome, Resume, RunPaths, TrainError};
+use run::{Resume, RunPaths, TrainError, Trained};
 use slices::Slices;
 
 /// [`run::run`] on a device.
@@ -34,7 +38,7 @@ pub fn run_on(
     resume: Option<Resume>,
     console: &Console,
     stop: &AtomicBool,
-) -> Result<Outcome, TrainError> {
+) -> Result<Trained, TrainError> {
     match device {
         DeviceKind::Cuda(index) => {
             let device = CudaDevice::new(index);

@@ -28,7 +28,6 @@ pub(super) struct Trainee<B: AutodiffBackend> {
     pub optimizer: Optimizer<B>,
     pub step: u64,
     pub position: Position,
-    pub grad_norm: f64,
 }
 
 impl<B: AutodiffBackend> Trainee<B> {
@@ -37,7 +36,7 @@ impl<B: AutodiffBackend> Trainee<B> {
         let adamw = AdamWSettings { betas, weight_decay, decay };
         let optimizer = Optimizer::new(&model, network, adamw);
         let position = Position { epoch: 0, batch: 0 };
-        Self { model, optimizer, step: 0, position, grad_norm: 0.0 }
+        Self { model, optimizer, step: 0, position }
     }
 
     pub fn start(settings: &Settings, network: &ModelConfig, device: &B::Device) -> Self {
