@@ -13,12 +13,12 @@ use trainer::checkpoint::Checkpoint;
 use trainer::data::{Dataset, ShardSource};
 use trainer::device::DeviceKind;
 use trainer::embed::{self, EmbedError};
-use trainer::eval::EvalError;
+use trainer::encode::EncodeError;
+use trainer::encode::pictures::Given;
+use trainer::encode::rows::Encoders;
 use trainer::eval::features::{Features, extract};
 use trainer::eval::finetune::FinetuneSettings;
-use trainer::eval::pictures::Given;
 use trainer::eval::record::Method;
-use trainer::eval::rows::Encoders;
 use trainer::export;
 use trainer::neighbours::{self, Found, Neighbour, NeighbourSettings, NeighboursError};
 use trainer::progress::Console;
@@ -168,7 +168,7 @@ fn pictures_from_several_places_give_a_row_each_with_a_class_or_none() {
 fn what_cannot_be_embedded_is_told_with_the_way_out() {
     let case = trained_on(12);
     let error = embed(&request(&case, pictures([case.shards()]), "a.parquet")).unwrap_err();
-    assert!(matches!(&error, EmbedError::Views(EvalError::IsSet(_))), "{error}");
+    assert!(matches!(&error, EmbedError::Views(EncodeError::IsSet(_))), "{error}");
     assert!(error.to_string().contains("--shards"), "{error}");
     let error = embed(&request(&case, shards(&case), "raw")).unwrap_err();
     assert!(matches!(&error, EmbedError::Folder(_)), "{error}");

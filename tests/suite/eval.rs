@@ -6,7 +6,7 @@ use clap::Parser;
 use safetensors::SafeTensors;
 use storage::{Address, Storage};
 use trainer::analyze::attention::{self, Query};
-use trainer::analyze::{self, views};
+use trainer::analyze::{self, AnalyzeError, views};
 use trainer::checkpoint::Checkpoint;
 use trainer::compare;
 use trainer::device::DeviceKind;
@@ -14,7 +14,7 @@ use trainer::eval::finetune::FinetuneSettings;
 use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
 use trainer::eval::record::{self, EvalRecord, Method};
-use trainer::eval::{self, EvalError, EvalRequest, Evaluated};
+use trainer::eval::{self, EvalError, EvalRequest, Evaluated, KeepError, SidesError};
 use trainer::export;
 use trainer::progress::Console;
 
@@ -301,7 +301,7 @@ fn attention_is_measured_and_drawn() {
     assert_eq!(std::fs::read_to_string(&pictures.page).unwrap().matches("<img").count(), 3);
     for (layer, query) in [(13, Query::Class), (0, Query::Class), (1, Query::Patch(4, 0))] {
         let error = attention::draw(&request, Some(layer), query, &Console::quiet()).unwrap_err();
-        assert!(matches!(error, EvalError::Range { .. }), "{error}");
+        assert!(matches!(error, AnalyzeError::Range(_)), "{error}");
     }
 }
 
@@ -312,7 +312,10 @@ fn a_folder_that_cannot_be_written_costs_neither_the_work_nor_the_figures() {
     std::fs::write(&folder, "in the way").unwrap();
     // Before the shards are looked for.
     let error = judge(&case, knn(), case.path("nowhere"), None).unwrap_err();
-    assert!(matches!(&error, EvalError::Folder { path, .. } if *path == folder), "{error}");
+    assert!(
+        matches!(&error, EvalError::Keep(KeepError::Folder { path, .. }) if *path == folder),
+        "{error}"
+    );
     std::fs::remove_file(&folder).unwrap();
 
     std::fs::create_dir_all(folder.join("knn-step-00000004.json")).unwrap();
@@ -339,10 +342,13 @@ fn a_test_set_that_does_not_fit_is_refused_before_features_are_made() {
     // Features of the train set would be an error of their own.
     damage(&case.shards().join(&*case.dataset().name(1)));
     let error = judge(&case, knn(), case.shards(), Some(unknown)).unwrap_err();
-    assert!(matches!(&error, EvalError::UnknownClasses { .. }), "{error}");
+    assert!(matches!(&error, EvalError::Sides(SidesError::UnknownClasses { .. })), "{error}");
     assert!(error.to_string().contains("zebras"), "{error}");
     let error = judge(&case, knn(), case.shards(), Some(unlabelled)).unwrap_err();
-    assert!(matches!(&error, EvalError::Unlabelled { unlabelled: 1.., .. }), "{error}");
+    assert!(
+        matches!(&error, EvalError::Sides(SidesError::Unlabelled { unlabelled: 1.., .. })),
+        "{error}"
+    );
 }
 
 #[test]
@@ -353,12 +359,15 @@ fn sets_that_do_not_fit_are_named() {
     std::fs::create_dir_all(&other).unwrap();
     std::fs::rename(case.path("raw/stripes"), other.join("zebras")).unwrap();
     let error = judge(&case, knn(), case.path("raw"), Some(other.clone())).unwrap_err();
-    assert!(matches!(&error, EvalError::UnknownClasses { .. }), "{error}");
+    assert!(matches!(&error, EvalError::Sides(SidesError::UnknownClasses { .. })), "{error}");
     assert!(error.to_string().contains("zebras"), "{error}");
 
     // Pictures without a class.
     let error = judge(&case, knn(), other.join("zebras"), None).unwrap_err();
-    assert!(matches!(&error, EvalError::Unlabelled { unlabelled: 1.., .. }), "{error}");
+    assert!(
+        matches!(&error, EvalError::Sides(SidesError::Unlabelled { unlabelled: 1.., .. })),
+        "{error}"
+    );
 
     // Views of another size.
     let mut settings = ingest::Settings::new(case.path("raw"), case.path("large"));

@@ -1,7 +1,9 @@
 //! What a trainer relies on in its loader.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ingest::read::ShardSet;
 use targets::{HogExtractor, View, mirror_picture};
@@ -10,6 +12,8 @@ use trainer::data::{Batch, DataError, Loader, LoaderSettings, Position};
 use crate::case::{Case, SIZE, damage, loader_settings};
 
 const START: Position = Position { epoch: 0, batch: 0 };
+/// Within which threads that were asked to end have ended.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn batches(case: &Case, settings: LoaderSettings, from: Position, count: usize) -> Vec<Batch> {
     let mut loader = Loader::start(case.dataset(), settings, from).unwrap();
@@ -101,9 +105,22 @@ fn pictures_train_the_same_whether_they_are_stored_as_differences_or_as_they_are
 #[test]
 fn a_loader_that_is_dropped_with_batches_waiting_ends() {
     let case = Case::with_shards(25);
-    let mut loader = Loader::start(case.dataset(), loader_settings(), START).unwrap();
+    let dataset = case.dataset();
+    let settings = LoaderSettings { prefetch_batches: 1, ..loader_settings() };
+    let mut loader = Loader::start(Arc::clone(&dataset), settings, START).unwrap();
     loader.next().unwrap();
-    drop(loader);
+    assert!(Arc::strong_count(&dataset) > 1, "its threads read the set");
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || {
+        drop(loader);
+        sender.send(())
+    });
+    ended.recv_timeout(PATIENCE).expect("the loader waits for a thread that does not end");
+    let end = Instant::now() + PATIENCE;
+    while Arc::strong_count(&dataset) > 1 {
+        assert!(Instant::now() < end, "a thread of the loader is at work still");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]

@@ -15,14 +15,13 @@ use schemas::layout;
 use storage::{Address, Storage, StorageError, Writer};
 use voice::terminal::counted;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, EVAL_FOLDER, run_of};
 use crate::device::DeviceKind;
-use crate::eval::EvalError;
-use crate::eval::encoder::FEATURE;
-use crate::eval::knn::normalise;
-use crate::eval::pictures::Given;
-use crate::eval::record::{EVAL_FOLDER, run_of};
-use crate::eval::rows::{Encoded, Encoders};
+use crate::encode::EncodeError;
+use crate::encode::encoder::FEATURE;
+use crate::encode::nearest::normalise;
+use crate::encode::pictures::Given;
+use crate::encode::rows::{Encoded, Encoders};
 use crate::export::{ExportError, find_encoder};
 use crate::model::alone;
 use crate::progress::Console;
@@ -48,7 +47,7 @@ pub enum EmbedError {
     Run(#[from] ExportError),
     /// The views.
     #[error(transparent)]
-    Views(#[from] EvalError),
+    Views(#[from] EncodeError),
     /// There is not one view.
     #[error("{0}: holds no picture that could be embedded")]
     Empty(String),

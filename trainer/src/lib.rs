@@ -2,9 +2,11 @@
 //!
 //! In the order in which data flows: [`data`] (shards → batches), [`model`] (batch → predictions
 //! and losses), [`train`] (the loop), [`metrics`] and [`checkpoint`] (what a run leaves),
-//! [`export`] and [`report`] (what is made of it), [`eval`] (what it has learned), [`embed`] (what
-//! it makes of pictures), [`neighbours`] (which are alike to it), [`analyze`] (where it looks), [`compare`] (runs beside each other), [`experiment`]
-//! (the paper's comparison at a small size). [`settings`] and [`device`] are settled first.
+//! [`export`] and [`report`] (what is made of it), [`encode`] (pictures → what it makes of them),
+//! [`eval`] (what it has learned), [`embed`] (its features as a file), [`neighbours`] (which
+//! pictures are alike to it), [`analyze`] (where it looks), [`compare`] (runs beside each other),
+//! [`experiment`] (the paper's comparison at a small size). [`settings`] and [`device`] are settled
+//! first.
 
 pub mod analyze;
 pub mod checkpoint;
@@ -12,6 +14,7 @@ pub mod compare;
 pub mod data;
 pub mod device;
 pub mod embed;
+pub mod encode;
 pub mod eval;
 pub mod experiment;
 pub mod export;
@@ -22,6 +25,7 @@ pub mod neighbours;
 pub mod plot;
 pub mod progress;
 pub mod quickstart;
+pub mod range;
 pub mod report;
 pub mod settings;
 pub mod train;

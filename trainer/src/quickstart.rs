@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use schemas::ShardLayout;
 use storage::Storage;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder};
+use crate::checkpoint::{CheckpointError, CheckpointFolder};
 use crate::data::{DataError, Dataset, ShardSource};
 use crate::device::DeviceKind;
 use crate::eval::knn::KnnSettings;
@@ -168,15 +168,11 @@ pub fn run(
     let source = ShardSource::local(shards.as_path());
     let settings = settings(device)?;
     let folder = CheckpointFolder::of_run(&run);
-    let newest = match folder.newest_told(console)? {
-        Some((path, checkpoint)) => Resume { path, checkpoint },
-        None => {
-            let dataset = Dataset::open(source.clone())?;
-            let network = settings.network(dataset.layout())?;
-            let checkpoint = Checkpoint::untrained(&settings, network, dataset.fingerprint());
-            Resume { path: folder.save(&checkpoint, settings.keep)?, checkpoint }
-        }
-    };
+    let dataset = Dataset::open(source.clone())?;
+    let network = settings.network(dataset.layout())?;
+    let (path, checkpoint) =
+        folder.newest_or_untrained(&settings, network, dataset.fingerprint(), console)?;
+    let newest = Resume { path, checkpoint };
     let paths = RunPaths { shards: source.clone(), out: run.clone() };
     let outcome = train::run_on(device, &paths, &settings, Some(newest), console, stop)?;
     if outcome.interrupted {

@@ -8,11 +8,12 @@ use maud::html;
 use voice::draw::Canvas;
 use voice::html::{document, sheet};
 
+use super::error::AnalyzeError;
 use super::views::{self, AnalyzeRequest, Views};
-use crate::eval::EvalError;
-use crate::eval::encoder::Attention;
+use crate::encode::encoder::Attention;
 use crate::model::ModelConfig;
 use crate::progress::Console;
+use crate::range::{self, OutOfRange};
 
 /// The side of a panel in pixels.
 const PANEL: usize = 160;
@@ -55,40 +56,35 @@ pub struct Pictures {
 /// given), into `attention-step-N.png` and `.html` in the run's `analysis` folder.
 ///
 /// # Errors
-/// [`EvalError`] if there is no such block or patch, checkpoint or shards can't be read, or the
+/// [`AnalyzeError`] if there is no such block or patch, checkpoint or shards can't be read, or the
 /// files can't be written.
 pub fn draw(
     request: &AnalyzeRequest,
     layer: Option<usize>,
     query: Query,
     console: &Console,
-) -> Result<Pictures, EvalError> {
+) -> Result<Pictures, AnalyzeError> {
     let views = Views::open(request, console)?;
     let network = &views.checkpoint.header.network;
     let top = network.taps.last().map_or(network.encoder.layers(), |tap| tap.layer);
     let layer = layer.unwrap_or(top);
-    if layer == 0 || layer > top {
-        let expected = "blocks count from 1 to the topmost tap's";
-        return Err(EvalError::Range { flag: "layer", found: layer.to_string(), expected });
-    }
+    let expected = "blocks count from 1 to the topmost tap's";
+    range::check((1..=top).contains(&layer), "layer", layer, expected)?;
     let grid = network.grid();
     let token = match query {
         Query::Class => 0,
         Query::Patch(row, column) if row < grid && column < grid => 1 + row * grid + column,
         Query::Patch(row, column) => {
             let expected = "rows and columns count from 0 and are fewer than a side's patches";
-            return Err(EvalError::Range {
-                flag: "query",
-                found: format!("{row},{column}"),
-                expected,
-            });
+            let found = format!("{row},{column}");
+            return Err(OutOfRange { flag: "query", found, expected }.into());
         }
     };
 
     let rows = views.each(console, |row, blocks| {
         let label = row.label.as_ref().map_or(String::new(), |label| format!(", class {label}"));
         let caption = format!("{}, view {}{label}", row.source, row.view);
-        Ok((caption, panels(network, row, &blocks[layer - 1], token)))
+        (caption, panels(network, row, &blocks[layer - 1], token))
     })?;
     let (captions, panels): (Vec<String>, Vec<Vec<Canvas>>) = rows.into_iter().unzip();
 
@@ -116,8 +112,8 @@ pub fn draw(
     Ok(pictures)
 }
 
-fn png(rows: &[Vec<Canvas>]) -> Result<Vec<u8>, EvalError> {
-    Canvas::sheet(rows, 4, [255; 3]).png().map_err(|error| EvalError::Draw(error.to_string()))
+fn png(rows: &[Vec<Canvas>]) -> Result<Vec<u8>, AnalyzeError> {
+    Canvas::sheet(rows, 4, [255; 3]).png().map_err(|error| AnalyzeError::Draw(error.to_string()))
 }
 
 /// The view, its query framed, and one panel a head.

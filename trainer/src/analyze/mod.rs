@@ -2,6 +2,7 @@
 //! goes.
 
 pub mod attention;
+mod error;
 pub mod nmi;
 pub mod views;
 
@@ -12,10 +13,10 @@ use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 use voice::html::{document, facts, table};
 
-use crate::eval::EvalError;
-use crate::eval::encoder::Attention;
+use crate::encode::encoder::Attention;
 use crate::plot::{Axes, PlotError, Series, Shape, figure};
 use crate::progress::Console;
+pub use error::AnalyzeError;
 use views::{AnalyzeRequest, Views};
 
 /// The mutual information of one block's attention maps.
@@ -84,15 +85,18 @@ impl NmiRecord {
 /// `nmi-step-N.json`, `.csv` and `.html` into the run's `analysis` folder. Gives the page's path.
 ///
 /// # Errors
-/// [`EvalError`] if checkpoint or shards can't be read, or the files can't be written.
-pub fn nmi(request: &AnalyzeRequest, console: &Console) -> Result<(NmiRecord, PathBuf), EvalError> {
+/// [`AnalyzeError`] if checkpoint or shards can't be read, or the files can't be written.
+pub fn nmi(
+    request: &AnalyzeRequest,
+    console: &Console,
+) -> Result<(NmiRecord, PathBuf), AnalyzeError> {
     let views = Views::open(request, console)?;
     let all = views.each(console, |_, blocks| {
         let of_block = |block: &Attention| -> Vec<f64> {
             let patches = |head| nmi::of_patches(block.head(head), block.tokens);
             (0..block.heads).map(|head| nmi::nmi(&patches(head), block.tokens - 1)).collect()
         };
-        Ok(blocks.iter().map(of_block).collect::<Vec<_>>())
+        blocks.iter().map(of_block).collect::<Vec<_>>()
     })?;
     let count = all.len() as f64;
     let depth = all.first().map_or(0, Vec::len);
@@ -125,7 +129,7 @@ pub fn nmi(request: &AnalyzeRequest, console: &Console) -> Result<(NmiRecord, Pa
     Ok((record, page))
 }
 
-fn nmi_page(record: &NmiRecord, run: &str) -> Result<String, EvalError> {
+fn nmi_page(record: &NmiRecord, run: &str) -> Result<String, AnalyzeError> {
     let title = format!("Mutual information of attention · {run}");
     let heads = record.layers.first().map_or(0, |layer| layer.heads.len());
     let mut headings = vec!["Layer".to_owned(), "Mean".to_owned()];
@@ -149,7 +153,7 @@ fn nmi_page(record: &NmiRecord, run: &str) -> Result<String, EvalError> {
             "out as query and as key, and each query's weights over the patches are scaled to add "
             "up to 1. Averaged over views, the whole view visible."
         }
-        (by_layer(&record.layers).map_err(|error| EvalError::Draw(error.to_string()))?)
+        (by_layer(&record.layers).map_err(|error| AnalyzeError::Draw(error.to_string()))?)
         (table(&headings, record.layers.iter().map(row)))
     };
     Ok(document(&title, &body))

@@ -6,13 +6,14 @@ use burn::backend::Flex;
 use ingest::read::{ShardSet, StoredRow};
 use storage::{Address, Storage};
 
-use crate::checkpoint::Checkpoint;
-use crate::eval::encoder::{Attention, Frozen};
-use crate::eval::record::{EVAL_FOLDER, run_of};
-use crate::eval::spread::spread;
-use crate::eval::{EvalError, pictures};
+use super::error::AnalyzeError;
+use crate::checkpoint::{Checkpoint, EVAL_FOLDER, run_of};
+use crate::encode::encoder::{Attention, Frozen};
+use crate::encode::spread::spread;
+use crate::encode::{EncodeError, pictures};
 use crate::export::find_checkpoint;
 use crate::progress::Console;
+use crate::range;
 
 /// Which encoder is looked into, and which views it is shown.
 #[derive(Debug, Clone)]
@@ -41,18 +42,16 @@ impl Views {
     /// Opens checkpoint and set.
     ///
     /// # Errors
-    /// [`EvalError`] if either can't be read or they do not fit together.
-    pub fn open(request: &AnalyzeRequest, console: &Console) -> Result<Self, EvalError> {
+    /// [`AnalyzeError`] if either can't be read or they do not fit together.
+    pub fn open(request: &AnalyzeRequest, console: &Console) -> Result<Self, AnalyzeError> {
         let (path, checkpoint) = find_checkpoint(&request.checkpoint, console)?;
-        if request.views == 0 {
-            let expected = "it must be at least 1";
-            return Err(EvalError::Range { flag: "views", found: "0".into(), expected });
-        }
+        range::check(request.views >= 1, "views", request.views, "it must be at least 1")?;
         let cache = run_of(&path).join(EVAL_FOLDER);
         let network = &checkpoint.header.network;
         let dataset = pictures::open(&request.storage, &request.shards, network, &cache, console)?;
         let source = dataset.source();
-        let set = ShardSet::open_at(source.storage(), source.folder())?;
+        let set =
+            ShardSet::open_at(source.storage(), source.folder()).map_err(EncodeError::from)?;
         let all = set.manifest().rows;
         let count = request.views.min(all);
         let rows = (0..count).map(|i| i * all / count).collect();
@@ -73,25 +72,25 @@ impl Views {
     /// core takes one view after the other.
     ///
     /// # Errors
-    /// [`EvalError`] if a row can't be read, or of `make`.
+    /// [`EncodeError`] if a row can't be read, or its attention is no map of the whole view.
     pub fn each<T: Send>(
         &self,
         console: &Console,
-        make: impl Fn(&StoredRow, &[Attention]) -> Result<T, EvalError> + Sync,
-    ) -> Result<Vec<T>, EvalError> {
+        make: impl Fn(&StoredRow, &[Attention]) -> T + Sync,
+    ) -> Result<Vec<T>, EncodeError> {
         let encoder = Frozen::<Flex>::new(&self.checkpoint, &self.path, &Default::default())?;
         let bar = console.work("attention", self.count());
         let workers = vec![encoder; rayon::current_num_threads()];
         let all = spread(workers, &self.rows, |encoder, &index| {
             let row = self.set.row(index)?;
             let mut input = Vec::new();
-            encoder.cut(&row.picture, &mut input).map_err(|error| EvalError::Row {
+            encoder.cut(&row.picture, &mut input).map_err(|error| EncodeError::Row {
                 at: row.source.clone(),
                 reason: error.to_string(),
             })?;
             let made = make(&row, &encoder.attention(input)?);
             bar.inc(1);
-            made
+            Ok(made)
         });
         bar.finish_and_clear();
         all
@@ -117,8 +116,8 @@ pub const ANALYSIS_FOLDER: &str = "analysis";
 /// Writes a file whole.
 ///
 /// # Errors
-/// [`EvalError::Write`] if the disk refuses.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), EvalError> {
+/// [`AnalyzeError::Write`] if the disk refuses.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), AnalyzeError> {
     storage::write_file(path, bytes)
-        .map_err(|source| EvalError::Write { path: path.to_owned(), source })
+        .map_err(|source| AnalyzeError::Write { path: path.to_owned(), source })
 }

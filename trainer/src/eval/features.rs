@@ -6,10 +6,10 @@ use std::collections::{BTreeSet, HashMap};
 use arrow::array::{Array, AsArray, RecordBatch};
 use schemas::layout;
 
-use super::EvalError;
-use super::rows::{Encoded, Encoders};
 use crate::data::Dataset;
 use crate::data::dataset::GroupRef;
+use crate::encode::EncodeError;
+use crate::encode::rows::{Encoded, Encoders};
 use crate::progress::Console;
 
 /// Features of labelled views.
@@ -114,14 +114,14 @@ pub fn is_parted_off(picture: &[u8; 32], share: f64, seed: u64) -> bool {
 /// nor on each other.
 ///
 /// # Errors
-/// [`EvalError`] if a shard can't be read, or its views are of another size than the encoder's.
+/// [`EncodeError`] if a shard can't be read, or its views are of another size than the encoder's.
 pub fn extract(
     encoders: Encoders<'_>,
     dataset: &Dataset,
     what: &str,
     most: Option<u64>,
     console: &Console,
-) -> Result<Features, EvalError> {
+) -> Result<Features, EncodeError> {
     let classes = dataset.manifest().classes.clone();
     let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
     let mut rows = 0;
@@ -147,7 +147,7 @@ pub fn extract(
     };
     encoders.encode(dataset, &groups, &columns, labelled, |encoded| {
         let Encoded { group, rows, batch, features } = encoded;
-        let fault = |reason: String| EvalError::row(dataset, group, reason);
+        let fault = |reason: String| EncodeError::row(dataset, group, reason);
         let labels = batch[layout::LABEL].as_string::<i32>();
         let hashes = batch[layout::CONTENT_HASH].as_fixed_size_binary();
         for &row in &rows {
@@ -161,7 +161,7 @@ pub fn extract(
         all.values.extend(features.into_iter().next().unwrap_or_default());
         all.unlabelled += (group.rows - rows.len()) as u64;
         bar.inc(group.rows as u64);
-        Ok::<(), EvalError>(())
+        Ok::<(), EncodeError>(())
     })?;
     bar.finish_and_clear();
     Ok(all)

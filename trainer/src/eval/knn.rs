@@ -1,18 +1,11 @@
 //! Weighted nearest neighbours on frozen features: no training, so that only the encoder counts.
 
-use burn::backend::Flex;
-use burn::tensor::{Tensor, TensorData};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::features::Features;
 use super::score;
-use crate::model::state::to_host;
-
-/// Test rows whose similarities are computed at once.
-const TEST_ROWS: usize = 64;
-/// Train rows they are compared with at once.
-const TRAIN_ROWS: usize = 4096;
+use crate::encode::nearest::nearest;
+use crate::range::{self, OutOfRange};
 
 /// How neighbours vote; the defaults are those of the literature on self-supervised features.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -31,6 +24,13 @@ impl Default for KnnSettings {
     }
 }
 
+impl KnnSettings {
+    pub(super) fn check(&self) -> Result<(), OutOfRange> {
+        range::check(self.k >= 1, "k", self.k, "it must be at least 1")?;
+        range::positive("temperature", self.temperature)
+    }
+}
+
 /// For each row of `test` the classes for which its `k` nearest rows of `train` by cosine
 /// similarity vote, the best first. Of rows that are equally near the earlier counts.
 ///
@@ -38,67 +38,6 @@ impl Default for KnnSettings {
 pub fn predict(train: &Features, test: &Features, settings: &KnnSettings) -> Vec<Vec<u32>> {
     let neighbours = nearest(&train.values, &test.values, train.dim, settings.k);
     neighbours.iter().map(|nearest| vote(nearest, train, settings.temperature)).collect()
-}
-
-/// For each row of `queries`, `[n, dim]`, its `k` nearest rows of `rows` by cosine similarity, with
-/// it, the nearest first. Of rows that are equally near the earlier come first.
-pub fn nearest(rows: &[f32], queries: &[f32], dim: usize, k: usize) -> Vec<Vec<(f32, usize)>> {
-    let blocks: Vec<Tensor<Flex, 2>> = normalised(rows, dim)
-        .chunks(TRAIN_ROWS * dim.max(1))
-        .map(|rows| matrix(rows, dim).transpose())
-        .collect();
-    normalised(queries, dim)
-        .par_chunks(TEST_ROWS * dim.max(1))
-        .flat_map_iter(|queries| {
-            let queries = matrix(queries, dim);
-            let mut nearest = vec![Nearest::default(); queries.dims()[0]];
-            for (block, first) in blocks.iter().zip((0..).step_by(TRAIN_ROWS)) {
-                let similarities = to_host(queries.clone().matmul(block.clone()));
-                let columns = block.dims()[1];
-                for (nearest, row) in nearest.iter_mut().zip(similarities.chunks(columns)) {
-                    nearest.add(row, first, k);
-                }
-            }
-            nearest.into_iter().map(|Nearest(found)| found)
-        })
-        .collect()
-}
-
-fn matrix(rows: &[f32], dim: usize) -> Tensor<Flex, 2> {
-    Tensor::from_data(TensorData::new(rows.to_vec(), [rows.len() / dim, dim]), &Default::default())
-}
-
-/// Rows, each brought to length 1.
-fn normalised(rows: &[f32], dim: usize) -> Vec<f32> {
-    let mut values = rows.to_vec();
-    values.chunks_mut(dim.max(1)).for_each(normalise);
-    values
-}
-
-/// Brings a row to length 1.
-pub fn normalise(row: &mut [f32]) {
-    let squares: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
-    let scale = 1.0 / squares.sqrt().max(1e-12);
-    row.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
-}
-
-/// The rows nearest so far with their similarities, the nearest first.
-#[derive(Debug, Clone, Default)]
-struct Nearest(Vec<(f32, usize)>);
-
-impl Nearest {
-    /// Looks at rows from `first` on, which must follow those before.
-    fn add(&mut self, similarities: &[f32], first: usize, k: usize) {
-        let worst = if self.0.len() < k { f32::NEG_INFINITY } else { self.0[k - 1].0 };
-        let near = similarities.iter().zip(first..).filter(|(similarity, _)| **similarity > worst);
-        self.0.extend(near.map(|(&similarity, row)| (similarity, row)));
-        let order = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-        if self.0.len() > k {
-            self.0.select_nth_unstable_by(k, order);
-            self.0.truncate(k);
-        }
-        self.0.sort_by(order);
-    }
 }
 
 fn vote(neighbours: &[(f32, usize)], train: &Features, temperature: f64) -> Vec<u32> {
@@ -118,6 +57,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::encode::nearest::ROWS;
     use crate::eval::features::tests::of_rows;
 
     #[test]
@@ -147,7 +87,7 @@ mod tests {
     #[test]
     fn neighbours_are_those_of_a_plain_search_over_all_rows() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let rows: Vec<([f32; 6], u32)> = (0..TRAIN_ROWS as u32 * 2 + 100)
+        let rows: Vec<([f32; 6], u32)> = (0..ROWS as u32 * 2 + 100)
             .map(|i| (std::array::from_fn(|_| rng.random_range(-1.0..1.0)), i % 4))
             .collect();
         let rows: Vec<(&[f32], u32)> = rows.iter().map(|(row, label)| (&row[..], *label)).collect();

@@ -10,9 +10,11 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::error::EvalError;
 use super::features::Features;
-use super::{EvalError, score};
+use super::score;
 use crate::model::state::to_host;
+use crate::range::{self, OutOfRange};
 use crate::train::schedule::Schedule;
 
 /// Added to a variance, as in MAE's batch norm.
@@ -40,6 +42,15 @@ pub struct LinearSettings {
 impl Default for LinearSettings {
     fn default() -> Self {
         Self { epochs: 50, lr: 1e-3, weight_decay: 0.0, batch_size: 256 }
+    }
+}
+
+impl LinearSettings {
+    pub(super) fn check(&self) -> Result<(), OutOfRange> {
+        range::count("epochs", self.epochs)?;
+        range::count("batch-size", self.batch_size as u64)?;
+        range::positive("lr", self.lr)?;
+        range::not_negative("weight-decay", self.weight_decay)
     }
 }
 

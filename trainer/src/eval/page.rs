@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use voice::html::{data_url, document, facts, table};
 
-use super::EvalError;
+use super::error::KeepError;
 use super::record::{EvalRecord, Side};
 pub use super::score::percent;
 use super::score::{Chance, ClassScore};
@@ -16,8 +16,8 @@ const CONFUSIONS: usize = 20;
 /// The page of a record, with everything it shows inside it.
 ///
 /// # Errors
-/// [`EvalError::Draw`] if the matrix can't be drawn.
-pub fn page(record: &EvalRecord) -> Result<String, EvalError> {
+/// [`KeepError::Draw`] if the matrix can't be drawn.
+pub fn page(record: &EvalRecord) -> Result<String, KeepError> {
     let EvalRecord { method, recipe, model, step, score, .. } = record;
     let title = format!("{} · {recipe} · {model} at step {step}", method.name());
     let confusions = confusions(record);
@@ -143,12 +143,12 @@ fn shaded(share: f64) -> String {
     format!("background:rgb({r},{g},{b});color:{ink}")
 }
 
-fn matrix_picture(record: &EvalRecord) -> Result<Markup, EvalError> {
+fn matrix_picture(record: &EvalRecord) -> Result<Markup, KeepError> {
     let side = record.score.classes.len();
     let rgb: Vec<u8> =
         (0..side).flat_map(|at| shares(record, at)).flat_map(|(_, share)| shade(share)).collect();
     let png = voice::draw::png(&rgb, side as u32, side as u32)
-        .map_err(|error| EvalError::Draw(error.to_string()))?;
+        .map_err(|error| KeepError::Draw(error.to_string()))?;
     let width = side * 640usize.div_ceil(side);
     Ok(html! {
         figure {

@@ -11,9 +11,8 @@ use super::finetune::FinetuneSettings;
 use super::knn::KnnSettings;
 use super::linear::LinearSettings;
 use super::score::Score;
-
-/// The folder of evaluations in a run's folder.
-pub const EVAL_FOLDER: &str = "eval";
+use crate::checkpoint::EVAL_FOLDER;
+use crate::range::OutOfRange;
 
 /// How the encoder was judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +33,15 @@ impl Method {
             Self::Knn(_) => "knn",
             Self::Linear(_) => "linear",
             Self::Finetune(_) => "finetune",
+        }
+    }
+
+    /// Refuses settings that no encoder can be judged by.
+    pub(super) fn check(&self) -> Result<(), OutOfRange> {
+        match self {
+            Self::Knn(settings) => settings.check(),
+            Self::Linear(settings) => settings.check(),
+            Self::Finetune(settings) => settings.check(),
         }
     }
 }
@@ -110,18 +118,6 @@ impl EvalRecord {
     }
 }
 
-/// The run's folder to which a checkpoint belongs, by the path it was given with.
-pub fn run_of(checkpoint: &Path) -> PathBuf {
-    let folder = checkpoint.parent().unwrap_or(Path::new(""));
-    let inside = |name: &std::ffi::OsStr| name == "checkpoints" || name == EVAL_FOLDER;
-    let run = if folder.file_name().is_some_and(inside) {
-        folder.parent().unwrap_or(Path::new(""))
-    } else {
-        folder
-    };
-    if run.as_os_str().is_empty() { PathBuf::from(".") } else { run.to_owned() }
-}
-
 /// The records in a run's folder, by kind and step. Files of other programs are passed over; a
 /// record that can't be read is an error.
 ///
@@ -152,19 +148,4 @@ pub fn read_all(run: &Path) -> io::Result<Vec<EvalRecord>> {
 
 fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_checkpoint_belongs_to_the_run_in_whose_folder_it_lies() {
-        let run = |path: &str| run_of(Path::new(path));
-        assert_eq!(run("runs/a/checkpoints/step-1.safetensors"), Path::new("runs/a"));
-        assert_eq!(run("runs/a/eval/finetune-step-1.safetensors"), Path::new("runs/a"));
-        assert_eq!(run("elsewhere/step-1.safetensors"), Path::new("elsewhere"));
-        assert_eq!(run("checkpoints/step-1.safetensors"), Path::new("."));
-        assert_eq!(run("step-1.safetensors"), Path::new("."));
-    }
 }

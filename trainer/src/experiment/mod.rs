@@ -18,13 +18,13 @@ use schemas::ShardLayout;
 use serde::{Deserialize, Serialize};
 use storage::{Address, Storage};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointFolder};
+use crate::checkpoint::{CheckpointError, CheckpointFolder};
 use crate::compare::CompareError;
 use crate::data::{DataError, Dataset, ShardSource};
 use crate::device::DeviceKind;
+use crate::encode::pictures::ingest_told;
 use crate::eval::knn::KnnSettings;
 use crate::eval::linear::LinearSettings;
-use crate::eval::pictures::ingest_told;
 use crate::eval::record::{self, Method};
 use crate::eval::{self, EvalError, Evaluated};
 use crate::metrics::MetricsError;
@@ -266,20 +266,14 @@ impl Bench<'_> {
     /// Trains a run to its end, from a checkpoint of the untrained network on.
     fn train_whole(&self, run: &Path, settings: &Settings) -> Result<(), ExperimentError> {
         let folder = CheckpointFolder::of_run(run);
-        let newest = match folder.newest_told(self.console)? {
-            Some((path, checkpoint)) => Resume { path, checkpoint },
-            None => {
-                let network = settings.network(self.dataset.layout())?;
-                let checkpoint =
-                    Checkpoint::untrained(settings, network, self.dataset.fingerprint());
-                let path = folder.save(&checkpoint, settings.keep)?;
-                Resume { path, checkpoint }
-            }
-        };
-        if Some(newest.checkpoint.header.step) == settings.steps {
+        let network = settings.network(self.dataset.layout())?;
+        let dataset = self.dataset.fingerprint();
+        let (path, checkpoint) =
+            folder.newest_or_untrained(settings, network, dataset, self.console)?;
+        if Some(checkpoint.header.step) == settings.steps {
             return Ok(());
         }
-        self.train(run, settings, Some(newest))
+        self.train(run, settings, Some(Resume { path, checkpoint }))
     }
 
     /// Judges each of a run's checkpoints that has not been.

@@ -1,37 +1,30 @@
 //! Which pictures an encoder takes for alike, beside what the same encoder did before training.
 //!
 //! In the order in which data flows: `sample` (a set → pictures drawn from it, with features),
-//! `query` (which of them, or others, are asked for), the search here, `page` (what is shown).
+//! `query` (which of them, or others, are asked for), `search` (who is near to whom), `page` (what
+//! is shown).
 
 mod page;
 mod query;
 mod sample;
+mod search;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use storage::Storage;
 
-use crate::checkpoint::Checkpoint;
-use crate::data::Dataset;
+use crate::checkpoint::{Checkpoint, EVAL_FOLDER, run_of};
 use crate::device::DeviceKind;
-use crate::eval::EvalError;
-use crate::eval::knn::nearest;
-use crate::eval::pictures::Given;
-use crate::eval::record::{EVAL_FOLDER, run_of};
-use crate::eval::rows::Encoders;
+use crate::encode::EncodeError;
+use crate::encode::pictures::Given;
+use crate::encode::rows::Encoders;
 use crate::export::{ExportError, find_encoder};
-use crate::model::State;
-use crate::model::init::init;
 use crate::progress::Console;
+use crate::range::{self, OutOfRange};
 pub use page::{page, section};
-use query::Query;
-use sample::{Picture, Sample};
-
-/// The side of a thumbnail in pixels, at most.
-const THUMBNAIL: u32 = 128;
-/// Pictures of the sample whose neighbours count for [`Agreement`], at most.
-const JUDGED: usize = 2000;
+use sample::Sample;
+use search::{agreement, search};
 
 /// Neighbours that can't be found.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +33,12 @@ pub enum NeighboursError {
     /// The encoder.
     #[error(transparent)]
     Run(#[from] ExportError),
+    /// A setting out of its range.
+    #[error(transparent)]
+    Range(#[from] OutOfRange),
     /// The views.
     #[error(transparent)]
-    Views(#[from] EvalError),
+    Views(#[from] EncodeError),
     /// A query that names nothing.
     #[error(
         "--query {query}: neither a file nor a key of {given}; keys are as its column `source` has them, such as {such}"
@@ -211,11 +207,8 @@ pub fn find(
     check(&request.settings)?;
     let (path, checkpoint) = find_encoder(&request.checkpoint, console)?;
     let header = &checkpoint.header;
-    let untrained = Checkpoint {
-        header: header.clone(),
-        model: init(&header.network, header.settings.seed),
-        moments: State::new(),
-    };
+    let untrained =
+        Checkpoint::untrained(&header.settings, header.network.clone(), header.dataset.clone());
     let cache = request.cache.clone().unwrap_or_else(|| run_of(&path).join(EVAL_FOLDER));
     let set = request.given.open(&request.storage, &header.network, &cache, console)?;
     let both = [&checkpoint, &untrained];
@@ -252,93 +245,9 @@ pub fn find(
     })
 }
 
-fn check(settings: &NeighbourSettings) -> Result<(), EvalError> {
-    let counts = [
-        ("queries", settings.queries, 1, "it must be at least 1"),
-        ("k", settings.k, 1, "it must be at least 1"),
-        ("sample", settings.sample, 2, "it must be at least 2"),
-    ];
-    for (flag, found, least, expected) in counts {
-        if found < least {
-            return Err(EvalError::Range { flag, found: found.to_string(), expected });
-        }
-    }
-    Ok(())
-}
-
-/// The nearest pictures of the sample to a query that are not the query itself, by each encoder.
-fn others(sample: &Sample, queries: &[Query], k: usize) -> [Vec<Vec<(f32, usize)>>; 2] {
-    [0, 1].map(|encoder| {
-        let features: Vec<f32> =
-            queries.iter().flat_map(|query| query.features[encoder].iter().copied()).collect();
-        let found = nearest(&sample.features[encoder], &features, sample.dim, k + 1);
-        let is_other = |query: &Query, place: usize| sample.pictures[place].hash != query.hash;
-        found
-            .into_iter()
-            .zip(queries)
-            .map(|(mut found, query)| {
-                found.retain(|&(_, place)| is_other(query, place));
-                found.truncate(k);
-                found
-            })
-            .collect()
-    })
-}
-
-fn search(
-    queries: &[Query],
-    sample: &Sample,
-    k: usize,
-    set: &Dataset,
-) -> Result<Vec<Row>, NeighboursError> {
-    let [trained, untrained] = others(sample, queries, k);
-    let wanted = trained.iter().chain(&untrained).flatten().map(|&(_, place)| place);
-    let thumbnails = sample.thumbnails(wanted.collect(), set)?;
-    let strip = |query: &Query, found: &[(f32, usize)]| {
-        let shown = found.iter().map(|&(similarity, place)| {
-            let Picture { key, label, .. } = &sample.pictures[place];
-            let same = query.label.as_ref().zip(label.as_ref()).map(|(a, b)| a == b);
-            let thumbnail = Arc::clone(&thumbnails[&place]);
-            let shown = Shown { key: key.clone(), label: label.clone(), thumbnail };
-            Neighbour { shown, similarity, same_class: same }
-        });
-        shown.collect()
-    };
-    let rows = queries.iter().zip(trained.iter().zip(&untrained));
-    rows.map(|(query, (trained, untrained))| {
-        let thumbnail = query.thumbnail(set)?;
-        let (key, label) = (query.key.clone(), query.label.clone());
-        let (trained, untrained) = (strip(query, trained), strip(query, untrained));
-        Ok(Row { query: Shown { key, label, thumbnail }, trained, untrained })
-    })
-    .collect()
-}
-
-/// How often the neighbours of labelled pictures, spread over the sample, are of their class.
-fn agreement(sample: &Sample, k: usize) -> Option<Agreement> {
-    let labelled = sample.labelled();
-    let counts = labelled.class_counts();
-    if counts.len() < 2 {
-        return None;
-    }
-    let every = labelled.pictures.len().div_ceil(JUDGED);
-    let judged: Vec<Query> = labelled.queries().step_by(every).collect();
-    let label = |place: usize| labelled.pictures[place].label.as_ref();
-    let shares = others(&labelled, &judged, k).map(|found| {
-        let pairs = found.iter().zip(&judged);
-        let all: usize = found.iter().map(Vec::len).sum();
-        let same = pairs.map(|(found, query)| {
-            found.iter().filter(|&&(_, place)| label(place) == query.label.as_ref()).count()
-        });
-        same.sum::<usize>() as f64 / all.max(1) as f64
-    });
-    let alike = judged.iter().map(|query| counts[query.label.as_ref().expect("labelled")] - 1);
-    let pairs = judged.len() * (labelled.pictures.len() - 1);
-    Some(Agreement {
-        judged: judged.len(),
-        classes: counts.len(),
-        trained: shares[0],
-        untrained: shares[1],
-        chance: alike.sum::<usize>() as f64 / pairs.max(1) as f64,
-    })
+fn check(settings: &NeighbourSettings) -> Result<(), OutOfRange> {
+    let NeighbourSettings { queries, k, sample, .. } = *settings;
+    range::check(queries >= 1, "queries", queries, "it must be at least 1")?;
+    range::check(k >= 1, "k", k, "it must be at least 1")?;
+    range::check(sample >= 2, "sample", sample, "it must be at least 2")
 }

@@ -5,7 +5,7 @@ use voice::html::{data_url, document, facts};
 use voice::terminal::counted;
 
 use super::{Agreement, Found, Neighbour, Row, Shown};
-use crate::eval::encoder::FEATURE;
+use crate::encode::encoder::FEATURE;
 use crate::eval::score::percent;
 
 /// The whole page, with everything it shows inside it.

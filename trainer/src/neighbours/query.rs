@@ -10,14 +10,14 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use schemas::layout;
 
-use super::sample::{COLUMNS, Sample, read_views, thumbnail};
+use super::sample::{COLUMNS, Picture, Sample, read_views, thumbnail};
 use super::{NeighbourSettings, NeighboursError, NeighboursRequest};
 use crate::data::Dataset;
 use crate::data::dataset::GroupRef;
-use crate::eval::EvalError;
-use crate::eval::pictures::view_of;
-use crate::eval::rows::Encoders;
-use crate::eval::spread::in_order;
+use crate::encode::EncodeError;
+use crate::encode::pictures::view_of;
+use crate::encode::rows::Encoders;
+use crate::encode::spread::in_order;
 use crate::model::ModelConfig;
 use crate::progress::Console;
 
@@ -42,6 +42,13 @@ pub enum View {
 }
 
 impl Query {
+    /// A picture of the sample.
+    pub fn of(sample: &Sample, place: usize) -> Self {
+        let Picture { key, label, hash, group, row } = sample.pictures[place].clone();
+        let features = sample.features_of(place);
+        Self { key, label, hash, features, view: View::Stored(group, row) }
+    }
+
     pub fn thumbnail(&self, set: &Dataset) -> Result<Arc<[u8]>, NeighboursError> {
         match &self.view {
             View::Here(view, side) => thumbnail(view, *side, &self.key),
@@ -96,7 +103,7 @@ pub fn named(
 fn rows_of(
     keys: &HashSet<&str>,
     set: &Dataset,
-) -> Result<HashMap<String, (GroupRef, usize)>, EvalError> {
+) -> Result<HashMap<String, (GroupRef, usize)>, EncodeError> {
     let mut found = HashMap::new();
     let workers = vec![(); rayon::current_num_threads()];
     let look = |(): &(), &group: &GroupRef| {
@@ -110,12 +117,12 @@ fn rows_of(
         for (key, place) in rows {
             found.entry(key).or_insert(place);
         }
-        Ok::<(), EvalError>(())
+        Ok::<(), EncodeError>(())
     })?;
     Ok(found)
 }
 
-fn first_key(set: &Dataset) -> Result<String, EvalError> {
+fn first_key(set: &Dataset) -> Result<String, EncodeError> {
     let Some(&group) = set.groups().first() else { return Ok("none".to_owned()) };
     let batch = set.read(group, &[layout::SOURCE.to_owned()])?;
     Ok(batch[layout::SOURCE].as_string::<i32>().value(0).to_owned())
@@ -143,7 +150,7 @@ pub fn encode(
     for named in named {
         match named {
             Named::Row(group, row) => {
-                queries.push(of_set.query(places[&(group.shard, group.group, row)]));
+                queries.push(Query::of(&of_set, places[&(group.shard, group.group, row)]));
             }
             Named::File(key, view, hash) => {
                 let mut features = encoders.encode_views(std::slice::from_ref(&view))?.into_iter();
@@ -211,5 +218,5 @@ pub fn drawn(sample: &Sample, settings: &NeighbourSettings) -> Vec<Query> {
     classes.shuffle(&mut rng);
     let turns = classes.iter().map(Vec::len).max().unwrap_or(0);
     let in_turn = (0..turns).flat_map(|turn| classes.iter().filter_map(move |all| all.get(turn)));
-    in_turn.take(settings.queries).map(|&place| sample.query(place)).collect()
+    in_turn.take(settings.queries).map(|&place| Query::of(sample, place)).collect()
 }

@@ -10,17 +10,19 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use schemas::layout;
 
-use super::query::Query;
-use super::{NeighbourSettings, NeighboursError, THUMBNAIL};
+use super::{NeighbourSettings, NeighboursError};
 use crate::data::Dataset;
 use crate::data::dataset::GroupRef;
-use crate::eval::EvalError;
-use crate::eval::rows::{Encoded, Encoders};
+use crate::encode::EncodeError;
+use crate::encode::rows::{Encoded, Encoders};
 use crate::progress::Console;
 
 /// Rows are drawn from row groups with so many times as many, so that a few groups, which may be
 /// of few classes, do not stand for all.
 const SPREAD: u64 = 4;
+
+/// The side of a thumbnail in pixels, at most.
+const THUMBNAIL: u32 = 128;
 
 /// The columns that tell of a picture.
 pub const COLUMNS: [&str; 4] = [layout::SOURCE, layout::LABEL, layout::CONTENT_HASH, layout::VIEW];
@@ -122,20 +124,8 @@ impl Sample {
     }
 
     /// The features of a picture by each encoder.
-    fn features_of(&self, place: usize) -> [Vec<f32>; 2] {
+    pub fn features_of(&self, place: usize) -> [Vec<f32>; 2] {
         [0, 1].map(|encoder| self.features[encoder][place * self.dim..][..self.dim].to_vec())
-    }
-
-    /// A picture as a query.
-    pub fn query(&self, place: usize) -> Query {
-        let Picture { key, label, hash, group, row } = self.pictures[place].clone();
-        let features = self.features_of(place);
-        Query { key, label, hash, features, view: super::query::View::Stored(group, row) }
-    }
-
-    /// All pictures as queries.
-    pub fn queries(&self) -> impl Iterator<Item = Query> + '_ {
-        (0..self.pictures.len()).map(|place| self.query(place))
     }
 
     /// The pictures that have a class.
@@ -191,7 +181,7 @@ pub fn read_views(
     group: GroupRef,
 ) -> Result<arrow::array::FixedSizeBinaryArray, NeighboursError> {
     let column = set.layout().picture_column();
-    let batch = set.read(group, &[column.to_owned()]).map_err(EvalError::from)?;
+    let batch = set.read(group, &[column.to_owned()]).map_err(EncodeError::from)?;
     Ok(batch[column].as_fixed_size_binary().clone())
 }
 

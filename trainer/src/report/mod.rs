@@ -10,7 +10,7 @@ use ingest::read::ShardSet;
 
 use crate::data::{DataError, Dataset, ShardSource};
 use crate::device::DeviceKind;
-use crate::eval::pictures::Given;
+use crate::encode::pictures::Given;
 use crate::eval::record;
 use crate::export::{ExportError, find_checkpoint};
 use crate::metrics::{self, MetricsError};

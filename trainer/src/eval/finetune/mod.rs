@@ -1,37 +1,44 @@
 //! Full fine-tuning: the encoder and a linear head, trained on labelled views.
 //!
-//! In the order in which data flows: [`stream`] (labelled rows → batches), [`augment`] (what the
-//! network sees of them), [`network`] (the classifier), and the loop here.
+//! In the order in which data flows: [`augment`] (what the network sees of a batch of labelled
+//! views), [`network`] (the classifier), and the loop here.
 
 pub mod augment;
 pub mod network;
-pub mod stream;
 
 use std::ops::Range;
 use std::path::Path;
 
+use burn::backend::cuda::CudaDevice;
+use burn::backend::{Autodiff, Cuda, Flex};
 use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::encoder::cut_whole;
-use super::{EvalError, score};
+use super::error::EvalError;
+use super::labelled::{Labelled, Views};
+use super::random::random;
+use super::score;
 use crate::checkpoint::Checkpoint;
+use crate::device::DeviceKind;
+use crate::encode::EncodeError;
+use crate::encode::encoder::cut_whole;
+use crate::encode::spread::spread;
 use crate::model::input::DevicePlan;
 use crate::model::state::State;
 use crate::model::{Decay, EncoderAlone, EncoderInput, ModelConfig, Precision, alone, state};
 use crate::progress::Console;
+use crate::range::{self, OutOfRange};
 use crate::train::optim::{AdamWSettings, Gradients, Optimizer};
 use crate::train::schedule::Schedule;
 use crate::train::slices::Slices;
 use crate::train::step::{PartTimes, StepOutput};
 use augment::{Augment, Mix};
 use network::{Classifier, blocks, branches_on, cross_entropy, depth_of, draw_branches};
-use stream::{Labelled, Views};
 
 /// Views that are classified at once.
 const PIECE: usize = 8;
@@ -81,6 +88,29 @@ pub struct FinetuneSettings {
 }
 
 impl FinetuneSettings {
+    pub(super) fn check(&self) -> Result<(), OutOfRange> {
+        range::count("epochs", self.epochs)?;
+        range::count("batch-size", self.batch_size as u64)?;
+        let numbers = [
+            ("lr", self.lr),
+            ("min-lr", self.min_lr),
+            ("warmup-epochs", self.warmup_epochs),
+            ("weight-decay", self.weight_decay),
+            ("mixup", self.mixup),
+            ("cutmix", self.cutmix),
+        ];
+        for (flag, value) in numbers {
+            range::not_negative(flag, value)?;
+        }
+        let shares =
+            [("drop-path", self.drop_path), ("smoothing", self.smoothing), ("erase", self.erase)];
+        for (flag, value) in shares {
+            range::check((0.0..1.0).contains(&value), flag, value, "it lies in [0, 1)")?;
+        }
+        let decay = self.layer_decay;
+        range::check(decay > 0.0 && decay <= 1.0, "layer-decay", decay, "it lies in (0, 1]")
+    }
+
     fn augment(&self) -> Augment {
         Augment {
             flip: self.flip,
@@ -113,9 +143,38 @@ pub struct Compute<B: Backend> {
     pub threads: usize,
 }
 
+/// [`predict`] on a device.
+///
+/// # Errors
+/// [`EvalError`] as there, and if the system gives no thread.
+pub fn predict_on(
+    device: DeviceKind,
+    from: (&Checkpoint, &Path),
+    sides: (&Labelled, &Labelled),
+    settings: &FinetuneSettings,
+    seed: u64,
+    console: &Console,
+) -> Result<(Vec<Vec<u32>>, State), EvalError> {
+    match device {
+        DeviceKind::Cuda(index) => {
+            let (device, slices) = (CudaDevice::new(index), Slices::whole());
+            let compute = Compute { device, precision: Precision::Bf16, slices, threads: 1 };
+            predict::<Autodiff<Cuda>>(from, sides, settings, seed, &compute, console)
+        }
+        DeviceKind::Cpu => {
+            let threads = rayon::current_num_threads();
+            let slices = Slices::over_threads(threads).map_err(EncodeError::from)?;
+            let device = Default::default();
+            let compute = Compute { device, precision: Precision::F32, slices, threads };
+            predict::<Autodiff<Flex>>(from, sides, settings, seed, &compute, console)
+        }
+    }
+}
+
 /// For each row of `test` the classes by their logits, the best first, and the parameters of encoder
-/// and head (`head.*`), after training the encoder of a checkpoint, which `path` names, and a head on `train`. Everything random follows from the
-/// seed; on the CPU the number of threads does not change a bit.
+/// and head (`head.*`), after training the encoder of a checkpoint, which `path` names, and a head
+/// on `train`. Everything random follows from the seed; on the CPU the number of threads does not
+/// change a bit.
 ///
 /// # Errors
 /// [`EvalError`] if a shard can't be read or the loss becomes no number.
@@ -131,7 +190,7 @@ pub fn predict<B: AutodiffBackend>(
     let (network, classes) = (&checkpoint.header.network, train.classes());
     let parameters = &checkpoint.model;
     let mut model = Classifier::<B>::new(network, parameters, (classes, seed), *precision, device)
-        .map_err(|source| EvalError::State { path: path.to_owned(), source })?;
+        .map_err(|source| EncodeError::State { path: path.to_owned(), source })?;
     let encoder = &network.encoder;
     let depth = blocks(encoder);
     let weight_decay = settings.weight_decay;
@@ -186,13 +245,6 @@ pub fn predict<B: AutodiffBackend>(
     let model = model.valid();
     let predictions = classify(&model, test, network, compute, console)?;
     Ok((predictions, state::save(&model, &alone::config(network))))
-}
-
-/// A random stream for each purpose, seed and number.
-fn random(purpose: &str, seed: u64, number: u64) -> ChaCha8Rng {
-    let mut hasher = blake3::Hasher::new_derive_key(purpose);
-    hasher.update(&seed.to_le_bytes()).update(&number.to_le_bytes());
-    ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
 }
 
 /// A batch as the network takes it, on the host.
@@ -265,11 +317,11 @@ fn classify<B: AutodiffBackend>(
     network: &ModelConfig,
     compute: &Compute<B>,
     console: &Console,
-) -> Result<Vec<Vec<u32>>, EvalError> {
+) -> Result<Vec<Vec<u32>>, EncodeError> {
     let bar = console.work("test rows", test.rows() as u64);
     let workers = vec![model.clone(); compute.threads.max(1)];
     let windows = EncoderAlone::<B::InnerBackend>::windows(network, &compute.device);
-    let parts = super::spread::spread(workers, test.groups(), |model, group| {
+    let parts = spread(workers, test.groups(), |model, group| {
         let views = test.group(group)?;
         let count = views.labels.len();
         let sample = Sample { inputs: inputs(&views.pictures, network), soft: vec![] };

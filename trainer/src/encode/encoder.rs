@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::backend::Backend;
 use targets::{TargetError, View};
 
-use super::EvalError;
+use super::EncodeError;
 use crate::checkpoint::Checkpoint;
 use crate::data::sample::cut_patches;
 use crate::model::input::DevicePlan;
@@ -49,15 +49,15 @@ impl<B: Backend> Frozen<B> {
     /// The encoder of a checkpoint; `path` names it in errors.
     ///
     /// # Errors
-    /// [`EvalError::State`] if the parameters do not fit the checkpoint's own sizes.
+    /// [`EncodeError::State`] if the parameters do not fit the checkpoint's own sizes.
     pub fn new(
         checkpoint: &Checkpoint,
         path: &Path,
         device: &B::Device,
-    ) -> Result<Self, EvalError> {
+    ) -> Result<Self, EncodeError> {
         let network = &checkpoint.header.network;
         let model = EncoderAlone::new(network, &checkpoint.model, Precision::F32, device)
-            .map_err(|source| EvalError::State { path: path.to_owned(), source })?;
+            .map_err(|source| EncodeError::State { path: path.to_owned(), source })?;
         Ok(Self {
             model,
             windows: EncoderAlone::windows(network, device),
@@ -93,10 +93,10 @@ impl<B: Backend> Frozen<B> {
     /// The attention of one view that [`cut`](Self::cut) prepared, in each block.
     ///
     /// # Errors
-    /// [`EvalError::NoAttention`] for a Swin, whose attention is one of many windows.
-    pub fn attention(&self, input: Vec<f32>) -> Result<Vec<Attention>, EvalError> {
+    /// [`EncodeError::NoAttention`] for a Swin, whose attention is one of many windows.
+    pub fn attention(&self, input: Vec<f32>) -> Result<Vec<Attention>, EncodeError> {
         let Encoder::Vit(vit) = &self.model.encoder else {
-            return Err(EvalError::NoAttention { path: self.path.clone() });
+            return Err(EncodeError::NoAttention { path: self.path.clone() });
         };
         let blocks = vit.attention(self.input(input)).into_iter();
         Ok(blocks

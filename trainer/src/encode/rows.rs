@@ -8,7 +8,7 @@ use burn::backend::cuda::CudaDevice;
 use burn::backend::{Cuda, Flex};
 use burn::tensor::backend::Backend;
 
-use super::EvalError;
+use super::EncodeError;
 use super::encoder::{Frozen, cut_whole};
 use super::spread::in_order;
 use crate::checkpoint::Checkpoint;
@@ -65,9 +65,9 @@ impl Encoders<'_> {
     /// `columns`. What a row gives depends on no other row's place and on no number of threads.
     ///
     /// # Errors
-    /// [`EvalError`] if a shard can't be read or its views are of another size than the encoders';
+    /// [`EncodeError`] if a shard can't be read or its views are of another size than the encoders';
     /// what `take` refuses.
-    pub fn encode<E: From<EvalError>>(
+    pub fn encode<E: From<EncodeError>>(
         &self,
         dataset: &Dataset,
         groups: &[GroupRef],
@@ -80,12 +80,12 @@ impl Encoders<'_> {
         let picture = dataset.layout().picture_column();
         let columns: Vec<String> =
             columns.iter().chain([&picture]).map(|&name| name.to_owned()).collect();
-        let read = |group: GroupRef| -> Result<Read, EvalError> {
+        let read = |group: GroupRef| -> Result<Read, EncodeError> {
             let batch = dataset.read(group, &columns)?;
             for name in &columns {
                 if batch.column_by_name(name).is_none() {
                     let reason = format!("lacks column `{name}`");
-                    return Err(EvalError::row(dataset, group, reason));
+                    return Err(EncodeError::row(dataset, group, reason));
                 }
             }
             Ok(Read { rows: choose(group, &batch), group, batch })
@@ -126,8 +126,8 @@ impl Encoders<'_> {
     /// For each encoder the features `[views, dim]` of views of size·size·3 bytes.
     ///
     /// # Errors
-    /// [`EvalError`] if the parameters do not fit, or a view is of another size.
-    pub fn encode_views(&self, views: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, EvalError> {
+    /// [`EncodeError`] if the parameters do not fit, or a view is of another size.
+    pub fn encode_views(&self, views: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, EncodeError> {
         match self.device {
             DeviceKind::Cpu => encode_views(&self.frozen::<Flex>(&<_>::default())?, views),
             DeviceKind::Cuda(index) => {
@@ -136,7 +136,7 @@ impl Encoders<'_> {
         }
     }
 
-    fn frozen<B: Backend>(&self, device: &B::Device) -> Result<Vec<Frozen<B>>, EvalError> {
+    fn frozen<B: Backend>(&self, device: &B::Device) -> Result<Vec<Frozen<B>>, EncodeError> {
         let frozen = |checkpoint: &&Checkpoint| Frozen::new(checkpoint, self.path, device);
         self.checkpoints.iter().map(frozen).collect()
     }
@@ -149,12 +149,12 @@ fn threads() -> usize {
 fn encode_views<B: Backend>(
     encoders: &[Frozen<B>],
     views: &[Vec<u8>],
-) -> Result<Vec<Vec<f32>>, EvalError> {
+) -> Result<Vec<Vec<f32>>, EncodeError> {
     let mut features = vec![vec![]; encoders.len()];
     for view in views {
         let mut input = vec![];
         if let Some(first) = encoders.first() {
-            first.cut(view, &mut input).map_err(|error| EvalError::Row {
+            first.cut(view, &mut input).map_err(|error| EncodeError::Row {
                 at: "a view".to_owned(),
                 reason: error.to_string(),
             })?;
@@ -179,14 +179,14 @@ impl Read {
         network: &ModelConfig,
         most: usize,
         mut each: impl FnMut(Vec<f32>),
-    ) -> Result<(), EvalError> {
+    ) -> Result<(), EncodeError> {
         let layout = dataset.layout();
         let views = self.batch[layout.picture_column()].as_fixed_size_binary();
         for rows in self.rows.chunks(most) {
             let mut piece = Vec::with_capacity(rows.len() * 3 * network.size * network.size);
             for &row in rows {
                 cut_whole(network, &layout.view(views.value(row)), &mut piece)
-                    .map_err(|error| EvalError::row(dataset, self.group, error.to_string()))?;
+                    .map_err(|error| EncodeError::row(dataset, self.group, error.to_string()))?;
             }
             each(piece);
         }

@@ -9,7 +9,7 @@ use schemas::{MANIFEST_FILE, ShardLayout};
 use storage::{Address, Storage};
 use voice::terminal::counted;
 
-use super::EvalError;
+use super::EncodeError;
 use crate::data::{Dataset, ShardSource};
 use crate::model::ModelConfig;
 use crate::progress::Console;
@@ -39,20 +39,20 @@ impl Given {
     /// Opens the set, which pictures are made into in `cache` the first time.
     ///
     /// # Errors
-    /// [`EvalError`] if there is neither, or its views are not what the network takes.
+    /// [`EncodeError`] if there is neither, or its views are not what the network takes.
     pub fn open(
         &self,
         storage: &Storage,
         network: &ModelConfig,
         cache: &Path,
         console: &Console,
-    ) -> Result<Dataset, EvalError> {
+    ) -> Result<Dataset, EncodeError> {
         match self {
             Self::Shards(at) => open(storage, at, network, cache, console),
             Self::Pictures(all) => {
                 let local = |at: &&Address| at.local().is_some_and(|path| path.is_dir());
                 if let Some(set) = all.iter().filter(local).find(|at| !holds_pictures(at)) {
-                    return Err(EvalError::IsSet(set.to_string()));
+                    return Err(EncodeError::IsSet(set.to_string()));
                 }
                 let folder = ingest_pictures(storage, all, network, cache, console)?;
                 Ok(Dataset::open(ShardSource::local(folder))?)
@@ -65,14 +65,14 @@ impl Given {
 /// `cache` with one central view each, which is found there the next time.
 ///
 /// # Errors
-/// [`EvalError`] if there is neither, or its views are not what the network takes.
+/// [`EncodeError`] if there is neither, or its views are not what the network takes.
 pub fn open(
     storage: &Storage,
     at: &Address,
     network: &ModelConfig,
     cache: &Path,
     console: &Console,
-) -> Result<Dataset, EvalError> {
+) -> Result<Dataset, EncodeError> {
     let dataset = if holds_pictures(at) {
         let folder = ingest_pictures(storage, std::slice::from_ref(at), network, cache, console)?;
         Dataset::open(ShardSource::local(folder))?
@@ -81,7 +81,7 @@ pub fn open(
     };
     let size = dataset.layout().size as usize;
     if size != network.size {
-        return Err(EvalError::Size { at: at.to_string(), found: size, expected: network.size });
+        return Err(EncodeError::Size { at: at.to_string(), found: size, expected: network.size });
     }
     Ok(dataset)
 }
@@ -90,9 +90,9 @@ pub fn open(
 /// the file.
 ///
 /// # Errors
-/// [`EvalError::Picture`] if it is none that can be read.
-pub fn view_of(path: &Path, network: &ModelConfig) -> Result<(Vec<u8>, [u8; 32]), EvalError> {
-    let fault = |reason: String| EvalError::Picture { path: path.to_owned(), reason };
+/// [`EncodeError::Picture`] if it is none that can be read.
+pub fn view_of(path: &Path, network: &ModelConfig) -> Result<(Vec<u8>, [u8; 32]), EncodeError> {
+    let fault = |reason: String| EncodeError::Picture { path: path.to_owned(), reason };
     let ingest = central(network).ingest;
     let picture = ingest::picture::read(path, &ingest).map_err(|found| fault(found.message))?;
     let crop = Crop::of_view(&ingest, &picture.content_hash, 0, picture.size);
@@ -145,7 +145,7 @@ fn ingest_pictures(
     network: &ModelConfig,
     cache: &Path,
     console: &Console,
-) -> Result<Address, EvalError> {
+) -> Result<Address, EncodeError> {
     let sources: Vec<_> = all.iter().map(|at| at.clone().into()).collect();
     let listing = source::list(
         storage,

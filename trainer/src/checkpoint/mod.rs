@@ -4,6 +4,8 @@
 //! PyTorch's shapes; the metadata's `localmim` is a [`Header`] as JSON, `localmim.blake3` the
 //! checksum of header and tensors.
 
+mod folder;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -11,15 +13,14 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use storage::{Address, FileWriter, Storage};
-use voice::terminal::counted;
+use storage::FileWriter;
 
 use crate::data::Position;
 use crate::model::ModelConfig;
 use crate::model::init::init;
 use crate::model::state::{HostTensor, State};
-use crate::progress::Console;
 use crate::settings::Settings;
+pub use folder::{CheckpointFolder, EVAL_FOLDER, run_of};
 
 /// The version of the checkpoint's form; a reader refuses any other.
 pub const CHECKPOINT_VERSION: u32 = 2;
@@ -45,7 +46,8 @@ pub struct Header {
     pub settings: Settings,
     /// The sizes of the network.
     pub network: ModelConfig,
-    /// What identifies the shard set: the manifest's listing and the checksums of its shards.
+    /// What identifies the shard set, as [`Dataset::fingerprint`](crate::data::Dataset::fingerprint)
+    /// makes it of its shards' checksums and rows.
     pub dataset: String,
 }
 
@@ -223,105 +225,6 @@ pub(crate) fn write_tensors<'a>(
     file.finish()
 }
 
-/// The checkpoints of a run's folder.
-#[derive(Debug, Clone)]
-pub struct CheckpointFolder(PathBuf);
-
-impl CheckpointFolder {
-    /// `out/checkpoints`, which need not exist yet.
-    pub fn of_run(out: &Path) -> Self {
-        Self(out.join("checkpoints"))
-    }
-
-    /// The file of a step.
-    pub fn path(&self, step: u64) -> PathBuf {
-        self.0.join(format!("step-{step:08}.safetensors"))
-    }
-
-    /// The steps of which there is a file, rising.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] if the folder is there but can't be listed.
-    pub fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
-        let entries = match fs::read_dir(&self.0) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-            Err(source) => return Err(fail(&self.0)(format!("can't be listed: {source}"))),
-        };
-        let mut steps: Vec<u64> = entries
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name().into_string().ok()?;
-                name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
-            })
-            .collect();
-        steps.sort_unstable();
-        Ok(steps)
-    }
-
-    /// Writes a checkpoint and removes the oldest beyond `keep`.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] if it can't be written.
-    pub fn save(&self, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf, CheckpointError> {
-        fs::create_dir_all(&self.0)
-            .map_err(|source| fail(&self.0)(format!("can't be made: {source}")))?;
-        let path = self.path(checkpoint.header.step);
-        checkpoint.write(&path)?;
-        // A run that was killed while it wrote one may have left gigabytes. What can't be removed
-        // costs space, not the run.
-        let _ = Storage::local().sweep(&Address::from(self.0.as_path()));
-        let steps = self.steps()?;
-        for step in steps.iter().take(steps.len().saturating_sub(keep)) {
-            let _ = fs::remove_file(self.path(*step));
-        }
-        Ok(path)
-    }
-
-    /// The newest checkpoint that is whole, and what is wrong with newer ones; none if there is
-    /// no file at all.
-    ///
-    /// # Errors
-    /// [`CheckpointError`] with what is wrong with the newest if none is whole.
-    #[allow(clippy::type_complexity)]
-    pub fn newest(
-        &self,
-    ) -> Result<Option<(PathBuf, Checkpoint, Vec<CheckpointError>)>, CheckpointError> {
-        let mut broken = vec![];
-        for step in self.steps()?.into_iter().rev() {
-            match Checkpoint::read(&self.path(step)) {
-                Ok(checkpoint) => return Ok(Some((self.path(step), checkpoint, broken))),
-                // Whoever gave the folder has not named this file.
-                Err(error) => broken.push(CheckpointError { advice: "", ..error }),
-            }
-        }
-        let Some(newest) = broken.first() else { return Ok(None) };
-        let settings = self.0.with_file_name("settings.toml");
-        Err(fail(&self.0)(format!(
-            "none of the {} here can be used; the newest, {}: {}; bring one back from a copy, or begin a new run with the same settings: --config {} --out ANOTHER",
-            counted(broken.len() as u64, "checkpoint"),
-            newest.path.display(),
-            newest.reason,
-            settings.display()
-        )))
-    }
-
-    /// The newest checkpoint that is whole, if there is any; what is wrong with newer ones is told.
-    ///
-    /// # Errors
-    /// As [`Self::newest`].
-    pub fn newest_told(
-        &self,
-        console: &Console,
-    ) -> Result<Option<(PathBuf, Checkpoint)>, CheckpointError> {
-        let Some((path, checkpoint, damaged)) = self.newest()? else { return Ok(None) };
-        for error in damaged {
-            console.message(&format!("passed over: {error}"));
-        }
-        Ok(Some((path, checkpoint)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use schemas::ShardLayout;
@@ -330,7 +233,7 @@ mod tests {
     use crate::device::DeviceKind;
     use crate::settings::Options;
 
-    fn checkpoint(step: u64) -> Checkpoint {
+    pub fn checkpoint(step: u64) -> Checkpoint {
         let settings = Settings::resolve(Options::default(), DeviceKind::Cpu).unwrap();
         let network = settings.network(&ShardLayout::new(224, vec![4], 9).unwrap()).unwrap();
         let tensor =
@@ -393,41 +296,5 @@ mod tests {
         let metadata = HashMap::from([(HEADER_KEY.to_owned(), header)]);
         write_tensors(tensors, metadata, &path).unwrap();
         assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
-    }
-
-    #[test]
-    fn the_oldest_go_and_a_broken_newest_is_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = CheckpointFolder::of_run(folder.path());
-        assert!(run.newest().unwrap().is_none());
-        let left = run.path(10).with_file_name(".writing-killed");
-        storage::write_file(&left, "half").unwrap();
-        for step in [10, 20, 30] {
-            run.save(&checkpoint(step), 2).unwrap();
-        }
-        assert_eq!(run.steps().unwrap(), [20, 30]);
-        assert!(!left.exists());
-        let bytes = fs::read(run.path(30)).unwrap();
-        fs::write(run.path(30), &bytes[..bytes.len() / 2]).unwrap();
-        let (path, newest, broken) = run.newest().unwrap().unwrap();
-        assert_eq!((path, newest.header.step), (run.path(20), 20));
-        assert_eq!(broken.len(), 1);
-        assert_eq!(broken[0].path, run.path(30));
-
-        // With none left, there is no earlier one to be sent to.
-        fs::write(run.path(20), "").unwrap();
-        let text = run.newest().unwrap_err().to_string();
-        assert!(text.contains("none of the 2 checkpoints"), "{text}");
-        assert!(text.contains("--config") && text.contains("settings.toml"), "{text}");
-        assert!(!text.contains("earlier"), "{text}");
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_written_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("checkpoints");
-        fs::write(&file, "in the way").unwrap();
-        let error = CheckpointFolder::of_run(folder.path()).save(&checkpoint(1), 1).unwrap_err();
-        assert_eq!(error.path, file);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::EvalError;
+use super::EncodeError;
 
 /// Gives each worker a thread, which takes one item after the other, and what `work` makes of
 /// each, in the items' order.
@@ -17,12 +17,12 @@ use super::EvalError;
 pub fn spread<W: Send, I: Sync, T: Send>(
     workers: Vec<W>,
     items: &[I],
-    work: impl Fn(&W, &I) -> Result<T, EvalError> + Sync,
-) -> Result<Vec<T>, EvalError> {
+    work: impl Fn(&W, &I) -> Result<T, EncodeError> + Sync,
+) -> Result<Vec<T>, EncodeError> {
     let mut all = Vec::with_capacity(items.len());
     in_order(workers, items, work, |made| {
         all.push(made);
-        Ok::<(), EvalError>(())
+        Ok::<(), EncodeError>(())
     })?;
     Ok(all)
 }
@@ -36,10 +36,10 @@ pub fn spread<W: Send, I: Sync, T: Send>(
 /// # Errors
 /// The first of `work`'s and `take`'s errors, in the items' order; or if the system gives no
 /// thread.
-pub fn in_order<W: Send, I: Sync, T: Send, E: From<EvalError>>(
+pub fn in_order<W: Send, I: Sync, T: Send, E: From<EncodeError>>(
     workers: Vec<W>,
     items: &[I],
-    work: impl Fn(&W, &I) -> Result<T, EvalError> + Sync,
+    work: impl Fn(&W, &I) -> Result<T, EncodeError> + Sync,
     mut take: impl FnMut(T) -> Result<(), E>,
 ) -> Result<(), E> {
     let pool = |i| {
@@ -47,7 +47,7 @@ pub fn in_order<W: Send, I: Sync, T: Send, E: From<EvalError>>(
         builder.thread_name(move |_| format!("eval-{i}")).build()
     };
     let pools = (0..workers.len()).map(pool).collect::<Result<Vec<ThreadPool>, _>>();
-    let pools = pools.map_err(EvalError::from)?;
+    let pools = pools.map_err(EncodeError::from)?;
     let queue = Queue::new(items.len(), workers.len() + 2);
     std::thread::scope(|scope| {
         // Whatever ends this thread's part, the workers are let go.
@@ -74,7 +74,7 @@ pub fn in_order<W: Send, I: Sync, T: Send, E: From<EvalError>>(
 }
 
 /// What came of an item.
-type Made<T> = Result<Result<T, EvalError>, Box<dyn Any + Send>>;
+type Made<T> = Result<Result<T, EncodeError>, Box<dyn Any + Send>>;
 
 /// Items that are handed out, and results that are waited for.
 struct Queue<T> {
@@ -159,8 +159,8 @@ mod tests {
 
     use super::*;
 
-    fn fault(reason: usize) -> EvalError {
-        EvalError::Row { at: String::new(), reason: reason.to_string() }
+    fn fault(reason: usize) -> EncodeError {
+        EncodeError::Row { at: String::new(), reason: reason.to_string() }
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         let take = |item| {
             all.push(item);
             taken.fetch_add(1, Ordering::SeqCst);
-            Ok::<(), EvalError>(())
+            Ok::<(), EncodeError>(())
         };
         in_order(vec![(); 3], &items, work, take).unwrap();
         assert_eq!(all, items);

@@ -8,10 +8,11 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use schemas::layout;
 
+use super::features::{Features, is_parted_off};
+use super::random::random;
 use crate::data::Dataset;
 use crate::data::dataset::GroupRef;
-use crate::eval::EvalError;
-use crate::eval::features::{Features, is_parted_off};
+use crate::encode::EncodeError;
 
 /// Row groups whose rows are shuffled together.
 const WINDOW: usize = 16;
@@ -53,14 +54,14 @@ impl Labelled {
     /// Reads labels and content hashes of a set.
     ///
     /// # Errors
-    /// [`EvalError`] if a shard can't be read.
-    pub fn open(dataset: Dataset) -> Result<Self, EvalError> {
+    /// [`EncodeError`] if a shard can't be read.
+    pub fn open(dataset: Dataset) -> Result<Self, EncodeError> {
         let classes = dataset.manifest().classes.clone();
         let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
         let columns = [layout::CONTENT_HASH, layout::LABEL].map(str::to_owned);
         let read = |&group: &GroupRef| {
             let batch = dataset.read(group, &columns)?;
-            let fault = |reason: String| EvalError::row(&dataset, group, reason);
+            let fault = |reason: String| EncodeError::row(&dataset, group, reason);
             let column = |name: &str| {
                 batch.column_by_name(name).ok_or_else(|| fault(format!("lacks column `{name}`")))
             };
@@ -80,7 +81,7 @@ impl Labelled {
             Ok(Group { group, rows })
         };
         let groups: Vec<Group> =
-            dataset.groups().par_iter().map(read).collect::<Result<_, EvalError>>()?;
+            dataset.groups().par_iter().map(read).collect::<Result<_, EncodeError>>()?;
         let labelled: usize = groups.iter().map(|group| group.rows.len()).sum();
         let unlabelled = dataset.rows() - labelled as u64;
         Ok(Self { groups, classes, unlabelled, dataset })
@@ -138,8 +139,8 @@ impl Labelled {
     /// The labelled views of a row group.
     ///
     /// # Errors
-    /// [`EvalError`] if its shard can't be read.
-    pub fn group(&self, group: &Group) -> Result<Views, EvalError> {
+    /// [`EncodeError`] if its shard can't be read.
+    pub fn group(&self, group: &Group) -> Result<Views, EncodeError> {
         let mut views = Views::default();
         for (picture, label) in self.read(group)? {
             views.pictures.extend(picture);
@@ -148,7 +149,7 @@ impl Labelled {
         Ok(views)
     }
 
-    fn read(&self, group: &Group) -> Result<Vec<(Vec<u8>, u32)>, EvalError> {
+    fn read(&self, group: &Group) -> Result<Vec<(Vec<u8>, u32)>, EncodeError> {
         if group.rows.is_empty() {
             return Ok(vec![]);
         }
@@ -156,7 +157,7 @@ impl Labelled {
         let column = layout.picture_column();
         let batch = self.dataset.read(group.group, &[column.to_owned()])?;
         let pictures = batch.column_by_name(column).ok_or_else(|| {
-            EvalError::row(&self.dataset, group.group, "lacks its pictures".into())
+            EncodeError::row(&self.dataset, group.group, "lacks its pictures".into())
         })?;
         let pictures = pictures.as_fixed_size_binary();
         let view = |row: &Row| (layout.view(pictures.value(row.at)).into_owned(), row.label);
@@ -167,22 +168,22 @@ impl Labelled {
     /// over is dropped. The next rows are read meanwhile.
     ///
     /// # Errors
-    /// [`EvalError`] if a shard can't be read, or of `take`.
-    pub fn epoch(
+    /// [`EncodeError`] if a shard can't be read, or those of `take`.
+    pub fn epoch<E: From<EncodeError>>(
         &self,
         seed: u64,
         epoch: u64,
         batch_size: usize,
-        mut take: impl FnMut(Views) -> Result<(), EvalError>,
-    ) -> Result<(), EvalError> {
-        let mut rng = super::random("localmim fine-tuning order", seed, epoch);
+        mut take: impl FnMut(Views) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut rng = random("localmim fine-tuning order", seed, epoch);
         let mut order: Vec<&Group> = self.groups.iter().collect();
         order.shuffle(&mut rng);
         std::thread::scope(|scope| {
             let (sender, windows) = bounded(1);
             scope.spawn(move || {
                 for window in order.chunks(WINDOW) {
-                    let read: Result<Vec<_>, EvalError> =
+                    let read: Result<Vec<_>, EncodeError> =
                         window.par_iter().map(|group| self.read(group)).collect();
                     let failed = read.is_err();
                     // Nobody listens any more where `take` has failed.
