@@ -16,7 +16,7 @@ use trainer::checkpoint::{Checkpoint, CheckpointFolder};
 use trainer::data::ShardSource;
 use trainer::device::DeviceKind;
 use trainer::eval::record::{self, EvalRecord, Method};
-use trainer::eval::{self, Request};
+use trainer::eval::{self, EvalRequest};
 use trainer::metrics;
 use trainer::progress::Console;
 use trainer::settings::Options;
@@ -234,7 +234,7 @@ fn an_encoder_is_judged_as_it_was() {
     copy_all(&before("vit/eval"), &vit.join("eval"));
     let then: EvalRecord = record::read_all(&vit).unwrap().remove(0);
     let Method::Knn(knn) = then.method else { panic!("another way of judging") };
-    let request = Request {
+    let request = EvalRequest {
         checkpoint: vit,
         storage: Storage::local(),
         train: Address::from(before("set")),
