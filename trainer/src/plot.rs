@@ -89,13 +89,17 @@ const LINE: u32 = 20;
 /// # Errors
 /// [`PlotError`] if the drawing library refuses.
 pub fn figure(series: &[Series], axes: &Axes<'_>) -> Result<Markup, PlotError> {
-    // The library escapes the text that it draws.
-    let svg = PreEscaped(plot(series, axes)?);
-    Ok(html! { figure { (svg) } })
+    let svg = plot(series, axes)?;
+    Ok(html! {
+        figure {
+            // The library escapes the text that it draws.
+            @if let Some(svg) = svg { (PreEscaped(svg)) } @else { p { "Nothing was logged." } }
+        }
+    })
 }
 
-/// An SVG of `series` over a common x, with axes and, beside them, a legend.
-fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
+/// The SVG; none without a point.
+fn plot(series: &[Series], axes: &Axes<'_>) -> Result<Option<String>, PlotError> {
     let mut series = series.to_vec();
     for series in &mut series {
         series.points.retain(|(x, y)| x.is_finite() && y.is_finite() && (!axes.log_y || *y > 0.0));
@@ -107,7 +111,7 @@ fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
         })
     };
     if points().next().is_none() {
-        return Ok("<p>Nothing was logged.</p>".to_owned());
+        return Ok(None);
     }
     let (x_low, x_high) = span(&mut points().map(|point| point.0).chain(axes.from));
     let (y_low, y_high) = span(&mut points().map(|point| point.1).chain(axes.level));
@@ -145,7 +149,7 @@ fn plot(series: &[Series], axes: &Axes<'_>) -> Result<String, PlotError> {
         }
         area.present().map_err(fault)?;
     }
-    Ok(svg)
+    Ok(Some(svg))
 }
 
 /// A series' line of the legend, of which the middle of the left end is given.
@@ -252,9 +256,10 @@ mod tests {
     fn a_logarithmic_axis_leaves_out_what_has_no_logarithm() {
         let line = Series::line("a", vec![(0.0, 0.0), (1.0, -1.0), (2.0, f64::NAN)]);
         let axes = Axes { log_y: true, ..Axes::new("step", "loss") };
-        assert!(plot(std::slice::from_ref(&line), &axes).unwrap().contains("Nothing"));
+        let nothing = figure(std::slice::from_ref(&line), &axes).unwrap().into_string();
+        assert!(nothing.contains("Nothing"));
         let good = Series::line("b", vec![(0.0, 1.0), (5.0, 0.01)]);
-        let svg = plot(&[line, good], &axes).unwrap();
+        let svg = plot(&[line, good], &axes).unwrap().unwrap();
         assert!(svg.starts_with("<svg") && svg.contains("loss") && svg.contains("step"));
     }
 
@@ -280,7 +285,7 @@ mod tests {
     fn the_legend_names_every_series_and_stands_beside_the_plot() {
         let line = |i: u32| Series::line(format!("run {i}"), vec![(0.0, 1.0), (5.0, f64::from(i))]);
         let series: Vec<_> = (0..30).map(line).collect();
-        let svg = plot(&series, &Axes::new("step", "loss")).unwrap();
+        let svg = plot(&series, &Axes::new("step", "loss")).unwrap().unwrap();
         for i in 0..30 {
             assert!(svg.contains(&format!("run {i}\n")), "{i}");
         }
