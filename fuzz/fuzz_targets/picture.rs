@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use ingest::picture::{Decoder, MemoryBudget};
-use ingest::view::{Crop, Cutter};
+use ingest::view::{Cutter, random_crop};
 use libfuzzer_sys::fuzz_target;
 use schemas::{IngestSettings, ShardLayout};
 use targets::{HogExtractor, View, patch_stats};
@@ -57,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
             return;
         };
         for view in 0..2 {
-            let crop = Crop::draw(&picture.content_hash, view, 0, picture.size);
+            let crop = random_crop(&picture.content_hash, view, 0, picture.size);
             let pixels = cutter.cut_from(&picture, crop).unwrap();
             let view = View::new(&pixels, SIZE as usize).unwrap();
             for hog in hog.compute(view).unwrap() {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::Context;
 use image::{ImageFormat, RgbImage};
 use ingest::picture::{MemoryBudget, Picture, Reduced};
-use ingest::view::{Crop, Cutter};
+use ingest::view::{Cutter, random_crop};
 use ingest::{Settings, source};
 use libjpeg_turbo_rs::{Decoder, PixelFormat, ScalingFactor};
 
@@ -77,7 +77,7 @@ fn errors(files: &[Vec<u8>]) -> anyhow::Result<()> {
         let Ok(whole) = whole_or_reduced(bytes, 1) else { continue };
         let content_hash = *blake3::hash(bytes).as_bytes();
         let whole = picture(content_hash, whole, None)?;
-        let crop = Crop::draw(&content_hash, 0, seed, whole.size);
+        let crop = random_crop(&content_hash, 0, seed, whole.size);
         for scale in [2, 4, 8] {
             let reduced = whole_or_reduced(bytes, scale)?;
             let reduced = picture(content_hash, reduced, Some((scale, whole.size)))?;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use ingest::Settings;
-use ingest::view::{Crop, Cutter};
+use ingest::view::{Cutter, random_crop};
 use ingest::{picture, source};
 use rayon::prelude::*;
 use schemas::code;
@@ -94,7 +94,7 @@ fn join(mut all: Table, one: Table) -> Table {
 }
 
 fn measure(picture: &picture::Picture, seed: u64) -> anyhow::Result<Table> {
-    let crop = Crop::draw(&picture.content_hash, 0, seed, picture.size);
+    let crop = random_crop(&picture.content_hash, 0, seed, picture.size);
     let pixels = Cutter::new(SIZE as u32).cut_from(picture, crop)?;
     let mut mirrored = vec![0; pixels.len()];
     mirror_picture(&pixels, SIZE, &mut mirrored)?;

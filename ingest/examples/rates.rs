@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use ingest::picture::Decoder;
-use ingest::view::{Crop, Cutter};
+use ingest::view::{Cutter, random_crop};
 use ingest::{Settings, Silent, source};
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
@@ -85,7 +85,7 @@ fn look(paths: &[PathBuf], threads: usize, cut: bool) -> anyhow::Result<()> {
             |cutter, path| {
                 let Ok(picture) = decoder.decode(&fs::read(path)?) else { return Ok(()) };
                 if cut {
-                    let crop = Crop::draw(&picture.content_hash, 0, settings.seed, picture.size);
+                    let crop = random_crop(&picture.content_hash, 0, settings.seed, picture.size);
                     cutter.cut_from(&picture, crop)?;
                 }
                 Ok(())

@@ -177,7 +177,7 @@ pub struct IngestArgs {
     /// little after the filter. Below 0 few matches are looked for.
     #[arg(
         long,
-        default_value_t = ingest::DEFAULT_ZSTD_LEVEL,
+        default_value_t = shards::write::DEFAULT_ZSTD_LEVEL,
         value_parser = zstd_level,
         allow_negative_numbers = true,
         help_heading = "Shards"

@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use schemas::Crop;
+use shards::ShardsError;
 use storage::{Address, StorageError};
 
 use crate::container::Passed;
-use crate::view::Crop;
 
 /// Why a run could not start or go on, with the way out. The causes that a system or a library
 /// gives are sources of the error, not part of its text.
@@ -26,6 +27,9 @@ pub enum IngestError {
     /// Something could not be read or written.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A shard set.
+    #[error(transparent)]
+    Shards(#[from] ShardsError),
     /// A file of the set could not be written.
     #[error("can't write {at}")]
     Write {
@@ -196,14 +200,6 @@ pub enum IngestError {
     /// A file that is not for the set was to take the place of one of its own.
     #[error("{} is a file of a shard set; give another file", .0.display())]
     OverSet(PathBuf),
-    /// A shard could not be written.
-    #[error("can't write the shard {at}")]
-    Parquet {
-        /// The shard.
-        at: Box<Address>,
-        /// What the Parquet library said.
-        source: parquet::errors::ParquetError,
-    },
     /// A shard could not be read.
     #[error("can't read the shard {at}; if it is damaged, `ingest repair {folder}` makes it again")]
     Unreadable {
@@ -268,14 +264,5 @@ impl IngestError {
             let folder = text.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned();
             Self::Unreadable { at, folder, source: source.into() }
         }
-    }
-
-    /// Names the shard that a Parquet error concerns. What the storage said speaks for itself.
-    pub(crate) fn parquet<E>(at: &Address) -> impl FnOnce(E) -> Self
-    where
-        E: Into<parquet::errors::ParquetError>,
-    {
-        let at = Box::new(at.clone());
-        move |source| Self::Parquet { at, source: source.into() }
     }
 }

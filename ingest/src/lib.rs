@@ -6,7 +6,7 @@
 //! decodes one, [`view`] cuts it, [`duplicates`] tells those that are there twice, then come rows
 //! with the targets, shards and the run itself. [`verify`](mod@verify) and [`repair`](mod@repair) look after what was made,
 //! [`read`], [`inspect`] and [`report`] look at it; [`sample`] makes pictures to try it with. What is
-//! on disk is described by the crate `schemas`, what is said to people by `voice`.
+//! on disk is described by the crate `schemas`, written and read by `shards`, what is said to people by `voice`.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,6 @@ mod codebook;
 pub mod container;
 pub mod duplicates;
 mod error;
-mod hashed;
 pub mod inspect;
 mod known;
 mod make;
@@ -30,7 +29,6 @@ mod run;
 pub mod sample;
 mod set;
 mod settings;
-mod shard;
 pub mod source;
 pub mod source_list;
 mod state;
@@ -38,16 +36,13 @@ mod stored;
 mod stream;
 pub mod verify;
 pub mod view;
-mod wide;
 
 pub use classes::Classes;
 pub use codebook::Codebook;
 pub use error::IngestError;
 pub use run::{Summary, run};
-pub use set::is_of_a_set;
 pub use settings::{LEAST_MEMORY, Settings, USER_AGENT, default_pictures_per_shard};
 pub use voice::{Bar, Progress, Silent};
-pub use wide::DEFAULT_ZSTD_LEVEL;
 
 /// The program and its version, as shards and manifest name it.
 pub const CREATED_BY: &str = concat!("localmim-ingest version ", env!("CARGO_PKG_VERSION"));

@@ -140,7 +140,7 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
 }
 
 fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
-    if let Some(path) = args.preview.as_ref().filter(|path| ingest::is_of_a_set(path)) {
+    if let Some(path) = args.preview.as_ref().filter(|path| shards::set::is_of_a_set(path)) {
         return Err(IngestError::OverSet(path.clone())).context("--preview");
     }
     let storage = Storage::new(args.store.into())?;
@@ -163,7 +163,7 @@ fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
 
 fn report_set(args: ReportArgs) -> anyhow::Result<()> {
     let ReportArgs { shards, out, rows, views, seed, store } = args;
-    if ingest::is_of_a_set(&out) {
+    if shards::set::is_of_a_set(&out) {
         return Err(IngestError::OverSet(out)).context("--out");
     }
     let storage = Storage::new(store.into())?;

@@ -2,7 +2,7 @@
 //!
 //! Three stages overlap: the stream reads ahead; pictures are worked on, a block of them at a time;
 //! finished row groups are put into the file, which a thread of its own hashes and writes
-//! ([`crate::hashed`]). A block goes through three steps: its pictures are decoded and their views
+//! ([`shards::write`]). A block goes through three steps: its pictures are decoded and their views
 //! cut, in parallel; duplicates are told, in the order of the stream; rows are made of what is left,
 //! in parallel.
 //!
@@ -16,6 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 use schemas::{IngestSettings, Place, Reject, ShardEntry};
+use shards::write::{ClosedShard, Encoder, Group, ShardWriter};
 use storage::{Address, Storage};
 
 use crate::codebook::Codebook;
@@ -23,11 +24,10 @@ use crate::container::{Limits, Passed};
 use crate::known::{Known, Names, Twin};
 use crate::picture::MemoryBudget;
 use crate::row::{Cut, Looker, RowMaker, Seen};
-use crate::shard::{ClosedShard, Encoder, Group, ShardWriter};
 use crate::source::Listing;
 use crate::state::ShardState;
 use crate::stream::{AHEAD_ON_THE_WEB, Feed, Item};
-use crate::{IngestError, Progress};
+use crate::{CREATED_BY, IngestError, Progress};
 
 /// Where making shards begins.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +90,7 @@ impl<'a> Maker<'a> {
             codebooks,
             threads,
             progress,
-            encoder: Encoder::new(out, settings)?,
+            encoder: Encoder::new(out, settings, CREATED_BY)?,
             room: MemoryBudget::new(memory / 8),
             decoding: MemoryBudget::new(memory / 2),
             runs_at_once: usize::try_from(of_rows).unwrap_or(enough).clamp(1, enough),
@@ -327,8 +327,8 @@ impl<'a> Maker<'a> {
                         .collect::<Result<_, IngestError>>()?;
                     let rows = rows.into_iter().flatten().collect::<Vec<_>>();
                     rows.par_chunks(self.settings.rows_per_group as usize)
-                        .map(|rows| self.encoder.encode(rows))
-                        .collect::<Result<_, _>>()
+                        .map(|rows| Ok(self.encoder.encode(rows)?))
+                        .collect::<Result<_, IngestError>>()
                 })
                 .collect::<Result<_, IngestError>>()
         })?;

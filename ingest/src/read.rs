@@ -5,12 +5,12 @@ use std::path::Path;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{UInt32Type, UInt64Type};
 use parquet::errors::ParquetError;
-use schemas::{CodebookLayout, FileEntry, Manifest, Reject, ShardEntry, ShardLayout, layout};
+use schemas::{CodebookLayout, Crop, FileEntry, Manifest, Reject, ShardEntry, ShardLayout, layout};
+use shards::set::manifest;
 use storage::{Address, Storage};
 
+use crate::IngestError;
 use crate::stored::ShardFile;
-use crate::view::Crop;
-use crate::{IngestError, set};
 
 /// A finished shard set.
 #[derive(Debug, Clone)]
@@ -88,9 +88,8 @@ impl ShardSet {
     /// # Errors
     /// As [`Self::open`], and [`IngestError::Storage`] if the address can't be reached.
     pub fn open_at(storage: &Storage, at: &Address) -> Result<Self, IngestError> {
-        let Some(manifest) = set::find_manifest(storage, at)? else {
-            let problem = set::no_manifest(storage, at);
-            return Err(IngestError::NoSet { at: at.clone().into(), problem });
+        let Some(manifest) = manifest::find(storage, at)? else {
+            return Err(manifest::missing(storage, at).into());
         };
         Ok(Self::new(storage, at, manifest))
     }

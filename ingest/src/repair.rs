@@ -16,6 +16,8 @@ use schemas::{
     CodebookLayout, IngestSettings, MANIFEST_FILE, Manifest, ManifestError, Part, Reject,
     ShardEntry,
 };
+use shards::set::manifest::{self as manifests, copies, lost_beyond};
+use shards::write::ClosedShard;
 use storage::{Address, Lock, Storage};
 
 use crate::classes::Classes;
@@ -26,7 +28,6 @@ use crate::make::{Maker, Start};
 use crate::picture;
 use crate::run::{Columns, limits};
 use crate::set;
-use crate::shard::ClosedShard;
 use crate::source::{self, Listing, Request, Source};
 use crate::state::{self, ShardState};
 use crate::verify::{Damage, What, verify};
@@ -75,10 +76,9 @@ pub fn repair(
 ) -> Result<Repaired, IngestError> {
     let out = &repair.out;
     // A lock in a folder that is no set would only look like one in the making.
-    let is_none = matches!(set::find_manifest(storage, out), Ok(None));
-    if is_none && !set::has_copy(storage, out) {
-        let problem = set::no_manifest(storage, out);
-        return Err(IngestError::NoSet { at: out.clone().into(), problem });
+    let is_none = matches!(manifests::find(storage, out), Ok(None));
+    if is_none && !manifests::has_copy(storage, out) {
+        return Err(manifests::missing(storage, out).into());
     }
     let lock = state::hold(storage, out)?;
     let repaired = mend(storage, repair, &lock, progress);
@@ -327,24 +327,24 @@ fn manifest(storage: &Storage, out: &Address) -> Result<(Manifest, bool), Ingest
     let damaged = |problem: String| IngestError::Damaged { file: at.to_string(), problem };
     let found = match storage.read(&at) {
         Err(error) if error.is_missing() => Err("it is gone".to_owned()),
-        bytes => match set::parse_manifest(&bytes?) {
+        bytes => match manifests::parse(&bytes?) {
             Ok(manifest) => Ok(manifest),
             // No copy is of another version.
             Err(error @ ManifestError::Version(_)) => return Err(damaged(error.to_string())),
             Err(error) => Err(format!("it is damaged ({error})")),
         },
     };
-    let copies = set::copies(storage, out);
+    let copies = copies(storage, out);
     let mut newest = None;
     for name in copies.iter().rev() {
         let bytes = storage.read(&out.join(name))?;
-        let copy = set::parse_manifest(&bytes).ok();
+        let copy = manifests::parse(&bytes).ok();
         if let Some(copy) = copy.filter(|copy| *name == Manifest::file_of_version(copy.version)) {
             newest = Some((copy, bytes));
             break;
         }
     }
-    let begun = state::begun(storage, out)?;
+    let begun = manifests::begun(storage, out)?;
     let (manifest, bytes, is) = match (found, newest) {
         (Ok(found), Some((copy, bytes)))
             if copy.version > found.version
@@ -374,7 +374,7 @@ fn manifest(storage: &Storage, out: &Address) -> Result<(Manifest, bool), Ingest
             )));
         }
     };
-    let lost = set::lost_beyond(storage, out, &manifest)?;
+    let lost = lost_beyond(storage, out, &manifest)?;
     if !lost.is_empty() {
         let is = match bytes {
             Some(_) => format!("{is} the newest of which there is an undamaged copy,"),

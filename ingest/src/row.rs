@@ -1,6 +1,7 @@
 //! A picture of the stream → its views → its rows, with the targets as they are stored.
 
-use schemas::{IngestSettings, Reject, code};
+use schemas::{Crop, IngestSettings, Reject, code};
+use shards::write::Row;
 use targets::{HogExtractor, View, mirror_picture, patch_stats_of};
 
 use crate::IngestError;
@@ -8,23 +9,7 @@ use crate::codebook::Codebook;
 use crate::duplicates::perceptual_hash;
 use crate::picture::{Decoder, Fault, MemoryBudget};
 use crate::stream::{Body, Loaded};
-use crate::view::{Crop, Cutter};
-
-/// One row of a shard; the fields are its columns, in the order of the schema.
-#[derive(Debug, Clone)]
-pub(crate) struct Row {
-    pub id: u64,
-    pub source: String,
-    pub content_hash: [u8; 32],
-    pub perceptual_hash: Option<u64>,
-    pub label: Option<String>,
-    pub view: u32,
-    pub source_size: (u32, u32),
-    pub crop: Crop,
-    /// The wide columns: the picture, then HOG and ties of each cell size, then the mean and the
-    /// inverse deviation of each, then the codes of each codebook and those of the mirrored view.
-    pub wide: Vec<Vec<u8>>,
-}
+use crate::view::{self, Cutter};
 
 /// A picture from which its views are cut; of the rest there are only hashes.
 #[derive(Debug)]
@@ -87,7 +72,7 @@ impl<'a> Looker<'a> {
         let source_size = picture.size;
         let views = (0..self.settings.views)
             .map(|view| {
-                let crop = Crop::of_view(self.settings, &picture.content_hash, view, source_size);
+                let crop = view::crop(self.settings, &picture.content_hash, view, source_size);
                 Ok((crop, self.cutter.cut_from(&picture, crop)?))
             })
             .collect::<Result<_, IngestError>>()?;

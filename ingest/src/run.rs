@@ -8,6 +8,7 @@ use schemas::{
     CLASSES_FILE, IngestSettings, MANIFEST_FILE, Manifest, Part, Place, Reason, SCHEMA_VERSION,
     ShardEntry,
 };
+use shards::write::ClosedShard;
 use storage::Storage;
 
 use crate::classes::Classes;
@@ -16,7 +17,6 @@ use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
 use crate::picture::most_bytes;
 use crate::plan::Plan;
-use crate::shard::ClosedShard;
 use crate::source::{self, Listing, Request, Source};
 use crate::state::{self, Found, ShardState, Work};
 use crate::{IngestError, Progress, Settings};

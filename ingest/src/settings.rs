@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use schemas::{IngestSettings, PictureFilter, ShardLayout};
+use shards::write::{DEFAULT_ZSTD_LEVEL, ZSTD_LEVELS};
 use storage::{Address, Storage, StorageOptions};
 
 use crate::IngestError;
@@ -10,7 +11,6 @@ use crate::classes::Classes;
 use crate::codebook::Codebook;
 use crate::duplicates::MOST_RADIUS;
 use crate::make::run_bytes;
-use crate::wide::{DEFAULT_ZSTD_LEVEL, ZSTD_LEVELS};
 
 /// Bytes of a shard before compression at which the default number of pictures a shard aims.
 const SHARD_BYTES: usize = 320 << 20;

@@ -14,21 +14,22 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
-use schemas::{MANIFEST_FILE, Manifest, Place, REJECTS_FILE, Reject, ShardEntry};
+use schemas::{MANIFEST_FILE, Manifest, Place, Reject, ShardEntry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use shards::set::manifest::{self, check_sizes, has_copy};
+use shards::set::names::{
+    Numbered, PLAN_FILE, UNFINISHED_FOLDER, beyond, next_shard, rejects_file, shard_file,
+};
 use storage::{Address, Lock, Storage};
 
 use crate::container::Passed;
 use crate::plan::{Plan, other_files, settings_differences};
-use crate::set::{self, Numbered, check_sizes, find_manifest, has_copy};
-use crate::shard::file_name;
+use crate::set;
 use crate::source::Listing;
 use crate::stored::{self, ShardFile};
 use crate::{CREATED_BY, IngestError};
 
-pub(crate) const FOLDER: &str = ".ingest";
-pub(crate) const PLAN: &str = "plan.json";
 const LOCK: &str = "lock";
 /// States that are read or deleted at once.
 const AT_ONCE: usize = 64;
@@ -84,7 +85,7 @@ pub(crate) fn open(
     listing: &Listing,
     append: bool,
 ) -> Result<Found, IngestError> {
-    let base = find_manifest(storage, out)?;
+    let base = manifest::find(storage, out)?;
     if base.is_none() {
         refuse_lost(storage, out)?;
     }
@@ -102,8 +103,8 @@ pub(crate) fn open(
     }
     plan.version = base.as_ref().map_or(1, |manifest| manifest.version + 1);
 
-    let folder = out.join(FOLDER);
-    let plan_at = folder.join(PLAN);
+    let folder = out.join(UNFINISHED_FOLDER);
+    let plan_at = folder.join(PLAN_FILE);
     if base.is_none() && storage.stat(&plan_at)?.is_none() {
         refuse_foreign(storage, out)?;
     }
@@ -111,7 +112,7 @@ pub(crate) fn open(
         return Err(IngestError::Locked(out.clone()));
     };
     // Another run may have finished since the look at the manifest.
-    if find_manifest(storage, out)?.map(|manifest| manifest.version)
+    if manifest::find(storage, out)?.map(|manifest| manifest.version)
         != base.as_ref().map(|manifest| manifest.version)
     {
         drop(lock);
@@ -156,19 +157,11 @@ pub(crate) fn open(
         None => {
             // What a run left behind that ended between its last steps.
             clear(storage, out)?;
-            work.found.retain(|name, _| !name.starts_with(FOLDER));
+            work.found.retain(|name, _| !name.starts_with(UNFINISHED_FOLDER));
             write_json(storage, &plan_at, &work.plan)?;
         }
     }
     Ok(Found::Open(Box::new(work)))
-}
-
-/// Which version an unfinished run makes; none if there is none, or no telling.
-pub(crate) fn begun(storage: &Storage, out: &Address) -> Result<Option<u32>, IngestError> {
-    match read_json::<Plan>(storage, &out.join(FOLDER).join(PLAN)) {
-        Err(IngestError::Damaged { .. }) => Ok(None),
-        plan => Ok(plan?.map(|plan| plan.version)),
-    }
 }
 
 /// Removes what a run left behind that ended between its last steps.
@@ -177,12 +170,12 @@ fn remove_leftovers(
     out: &Address,
     manifest: &Manifest,
 ) -> Result<(), IngestError> {
-    let folder = out.join(FOLDER);
+    let folder = out.join(UNFINISHED_FOLDER);
     if storage.list(&folder)?.is_empty() {
         return Ok(());
     }
     let Some(lock) = storage.lock(&folder.join(LOCK))? else { return Ok(()) };
-    let plan: Option<Plan> = read_json(storage, &folder.join(PLAN))?;
+    let plan: Option<Plan> = read_json(storage, &folder.join(PLAN_FILE))?;
     if plan.is_none_or(|plan| plan.version <= manifest.version) {
         clear(storage, out)?;
         storage.sweep(&folder)?;
@@ -194,13 +187,13 @@ fn remove_leftovers(
 
 /// Removes all states but the lock, the plan last: without it, what is left has no meaning.
 fn clear(storage: &Storage, out: &Address) -> Result<(), IngestError> {
-    let folder = out.join(FOLDER);
+    let folder = out.join(UNFINISHED_FOLDER);
     let found = storage.list(&folder)?;
     found
         .par_iter()
         .filter(|found| found.relative.starts_with("shard-"))
         .try_for_each(|found| storage.delete(&folder.join(&found.relative)))?;
-    Ok(storage.delete(&folder.join(PLAN))?)
+    Ok(storage.delete(&folder.join(PLAN_FILE))?)
 }
 
 /// Refuses a finished set whose manifest is gone: to begin anew would write over its shards.
@@ -208,13 +201,10 @@ fn refuse_lost(storage: &Storage, out: &Address) -> Result<(), IngestError> {
     if !has_copy(storage, out) {
         return Ok(());
     }
-    match read_json::<Plan>(storage, &out.join(FOLDER).join(PLAN))? {
+    match read_json::<Plan>(storage, &out.join(UNFINISHED_FOLDER).join(PLAN_FILE))? {
         // A first run that ended between its last steps, and makes the manifest now.
         Some(plan) if plan.version == 1 => Ok(()),
-        Some(_) | None => Err(IngestError::Damaged {
-            file: out.join(MANIFEST_FILE).to_string(),
-            problem: format!("it is gone; `ingest repair {out}` brings it back from its copy"),
-        }),
+        Some(_) | None => Err(manifest::gone(out).into()),
     }
 }
 
@@ -226,11 +216,11 @@ fn refuse_beyond(
     goes_on: Option<&Plan>,
     found: &HashMap<String, u64>,
 ) -> Result<(), IngestError> {
-    let mut beyond = set::beyond(found.keys().map(String::as_str), base);
+    let mut beyond = beyond(found.keys().map(String::as_str), base);
     if let Some(plan) = goes_on {
         let states = found.keys().filter_map(|name| number_of_state(name));
         // Killed at the right moment, a run leaves its last shard without a state.
-        let last = states.max().map_or(set::next_shard(base), |last| last + 1);
+        let last = states.max().map_or(next_shard(base), |last| last + 1);
         beyond.retain(|(file, _)| match *file {
             Numbered::Shard(number) => number > last,
             file => !file.is_of(plan.version),
@@ -307,15 +297,15 @@ fn refuse_foreign(storage: &Storage, out: &Address) -> Result<(), IngestError> {
 
 /// Takes hold of a finished set, to mend it.
 pub(crate) fn hold(storage: &Storage, out: &Address) -> Result<Lock, IngestError> {
-    let lock = storage.lock(&out.join(FOLDER).join(LOCK))?;
+    let lock = storage.lock(&out.join(UNFINISHED_FOLDER).join(LOCK))?;
     lock.ok_or_else(|| IngestError::Locked(out.clone()))
 }
 
 /// Lets go of a set that was mended, and of the folder of the lock if it is for nothing else.
 pub(crate) fn release(out: &Address, lock: Lock) {
     drop(lock);
-    if let Some(folder) = out.join(FOLDER).local()
-        && !folder.join(PLAN).exists()
+    if let Some(folder) = out.join(UNFINISHED_FOLDER).local()
+        && !folder.join(PLAN_FILE).exists()
     {
         // Another run may hold the lock by now; what is not empty stays.
         let _ = std::fs::remove_file(folder.join(LOCK));
@@ -326,7 +316,7 @@ pub(crate) fn release(out: &Address, lock: Lock) {
 impl Work {
     /// The number of the part's first shard.
     pub fn first_shard(&self) -> u64 {
-        set::next_shard(self.base.as_ref())
+        next_shard(self.base.as_ref())
     }
 
     /// The number of the part's first picture.
@@ -337,10 +327,7 @@ impl Work {
 
     /// The name of the part's list of rejects.
     pub fn rejects_file(&self) -> String {
-        match self.plan.version {
-            1 => REJECTS_FILE.to_owned(),
-            version => format!("rejects-{version:05}.jsonl"),
-        }
+        rejects_file(self.plan.version)
     }
 
     /// Tells `each` what became of the part's shards that are finished, in order, and of their
@@ -350,7 +337,9 @@ impl Work {
         mut each: impl FnMut(ShardState) -> Result<(), IngestError>,
     ) -> Result<(), IngestError> {
         let numbers: Vec<_> = (self.first_shard()..)
-            .take_while(|&number| self.found.contains_key(&format!("{FOLDER}/{}", state(number))))
+            .take_while(|&number| {
+                self.found.contains_key(&format!("{UNFINISHED_FOLDER}/{}", state(number)))
+            })
             .collect();
         for numbers in numbers.chunks(AT_ONCE) {
             let states: Vec<_> = numbers
@@ -444,7 +433,7 @@ impl Work {
     }
 
     fn state_at(&self, number: u64) -> Address {
-        self.out.join(FOLDER).join(&state(number))
+        self.out.join(UNFINISHED_FOLDER).join(&state(number))
     }
 }
 
@@ -457,12 +446,16 @@ pub(crate) fn reject_line(at: &Address, reject: &Reject) -> Result<String, Inges
 
 /// The name of a shard's state.
 fn state(number: u64) -> String {
-    file_name(number).replace(".parquet", ".json")
+    shard_file(number).replace(".parquet", ".json")
 }
 
 /// The number of the shard that a file below the output is the state of.
 fn number_of_state(name: &str) -> Option<u64> {
-    name.strip_prefix(FOLDER)?.strip_prefix("/shard-")?.strip_suffix(".json")?.parse().ok()
+    name.strip_prefix(UNFINISHED_FOLDER)?
+        .strip_prefix("/shard-")?
+        .strip_suffix(".json")?
+        .parse()
+        .ok()
 }
 
 fn read_json<T: DeserializeOwned>(

@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use rayon::prelude::*;
 use schemas::{CLASSES_FILE, FileEntry, MANIFEST_FILE, Manifest, ShardEntry};
+use shards::set::manifest::lost_beyond;
 use storage::{Address, Storage, StorageError};
 
-use crate::set;
-use crate::shard::group_hash;
 use crate::{IngestError, Progress};
 use voice::terminal::name;
 
@@ -140,9 +139,9 @@ pub fn verify(
     }
     // The newest has the bytes of the manifest itself.
     let newest = Manifest::file_of_version(manifest.version);
-    let beyond = match set::lost_beyond(storage, out, manifest) {
+    let beyond = match lost_beyond(storage, out, manifest) {
         // Who may only read can't know; what there is to read is sound all the same.
-        Err(IngestError::Storage(StorageError::Denied { .. })) => vec![],
+        Err(StorageError::Denied { .. }) => vec![],
         beyond => beyond?,
     };
     let text = storage.read(&out.join(MANIFEST_FILE))?;
@@ -184,9 +183,9 @@ impl Reading<'_> {
             return Ok(None);
         }
         let is_sound = |group: usize| {
-            read.parts
-                .get(group + 1)
-                .is_some_and(|hash| group_hash(hash) == entry.row_group_hashes[group])
+            read.parts.get(group + 1).is_some_and(|hash| {
+                ShardEntry::row_group_hash(hash) == entry.row_group_hashes[group]
+            })
         };
         let row_groups: Vec<_> =
             (0..entry.row_groups.len()).filter(|&group| !is_sound(group)).collect();

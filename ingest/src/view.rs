@@ -7,7 +7,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::RgbImage;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use schemas::IngestSettings;
+use schemas::{Crop, IngestSettings};
 
 use crate::IngestError;
 use crate::picture::{Picture, Reduced};
@@ -17,75 +17,60 @@ const AREA: (f64, f64) = (0.2, 1.0);
 /// The range of a crop's width over its height.
 const ASPECT: (f64, f64) = (3.0 / 4.0, 4.0 / 3.0);
 
-/// A box in a picture, in whole pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Crop {
-    /// Left edge.
-    pub x: u32,
-    /// Upper edge.
-    pub y: u32,
-    /// Width.
-    pub width: u32,
-    /// Height.
-    pub height: u32,
+/// The crop of a view by the settings: drawn, or the largest central square.
+pub fn crop(
+    settings: &IngestSettings,
+    content_hash: &[u8; 32],
+    view: u32,
+    (width, height): (u32, u32),
+) -> Crop {
+    if !settings.central {
+        return random_crop(content_hash, view, settings.seed, (width, height));
+    }
+    let side = width.min(height);
+    Crop { x: (width - side) / 2, y: (height - side) / 2, width: side, height: side }
 }
 
-impl Crop {
-    /// The crop of a view by the settings: drawn, or the largest central square.
-    pub fn of_view(
-        settings: &IngestSettings,
-        content_hash: &[u8; 32],
-        view: u32,
-        (width, height): (u32, u32),
-    ) -> Self {
-        if !settings.central {
-            return Self::draw(content_hash, view, settings.seed, (width, height));
+/// The crop that content, view and seed fix: torchvision's `RandomResizedCrop.get_params` with
+/// area 0.2–1 and aspect 3/4–4/3.
+pub fn random_crop(
+    content_hash: &[u8; 32],
+    view: u32,
+    seed: u64,
+    (width, height): (u32, u32),
+) -> Crop {
+    let mut hasher = blake3::Hasher::new_derive_key("ingest: crop of a view");
+    hasher.update(content_hash);
+    hasher.update(&view.to_le_bytes());
+    hasher.update(&seed.to_le_bytes());
+    let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
+
+    let (w, h) = (f64::from(width), f64::from(height));
+    for _ in 0..10 {
+        let area = w * h * rng.random_range(AREA.0..=AREA.1);
+        let aspect = rng.random_range(ASPECT.0.ln()..=ASPECT.1.ln()).exp();
+        let crop_w = (area * aspect).sqrt().round_ties_even() as u32;
+        let crop_h = (area / aspect).sqrt().round_ties_even() as u32;
+        if (1..=width).contains(&crop_w) && (1..=height).contains(&crop_h) {
+            let y = rng.random_range(0..=height - crop_h);
+            let x = rng.random_range(0..=width - crop_w);
+            return Crop { x, y, width: crop_w, height: crop_h };
         }
-        let side = width.min(height);
-        Self { x: (width - side) / 2, y: (height - side) / 2, width: side, height: side }
     }
+    central_crop(width, height)
+}
 
-    /// The crop that content, view and seed fix: torchvision's `RandomResizedCrop.get_params` with
-    /// area 0.2–1 and aspect 3/4–4/3.
-    pub fn draw(
-        content_hash: &[u8; 32],
-        view: u32,
-        seed: u64,
-        (width, height): (u32, u32),
-    ) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("ingest: crop of a view");
-        hasher.update(content_hash);
-        hasher.update(&view.to_le_bytes());
-        hasher.update(&seed.to_le_bytes());
-        let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
-
-        let (w, h) = (f64::from(width), f64::from(height));
-        for _ in 0..10 {
-            let area = w * h * rng.random_range(AREA.0..=AREA.1);
-            let aspect = rng.random_range(ASPECT.0.ln()..=ASPECT.1.ln()).exp();
-            let crop_w = (area * aspect).sqrt().round_ties_even() as u32;
-            let crop_h = (area / aspect).sqrt().round_ties_even() as u32;
-            if (1..=width).contains(&crop_w) && (1..=height).contains(&crop_h) {
-                let y = rng.random_range(0..=height - crop_h);
-                let x = rng.random_range(0..=width - crop_w);
-                return Self { x, y, width: crop_w, height: crop_h };
-            }
-        }
-        Self::central(width, height)
-    }
-
-    /// The largest central crop whose aspect is in range.
-    fn central(width: u32, height: u32) -> Self {
-        let (w, h) = (f64::from(width), f64::from(height));
-        let (crop_w, crop_h) = if w / h < ASPECT.0 {
-            (width, (w / ASPECT.0).round_ties_even() as u32)
-        } else if w / h > ASPECT.1 {
-            ((h * ASPECT.1).round_ties_even() as u32, height)
-        } else {
-            (width, height)
-        };
-        Self { x: (width - crop_w) / 2, y: (height - crop_h) / 2, width: crop_w, height: crop_h }
-    }
+/// The largest central crop whose aspect is in range.
+fn central_crop(width: u32, height: u32) -> Crop {
+    let (w, h) = (f64::from(width), f64::from(height));
+    let (crop_w, crop_h) = if w / h < ASPECT.0 {
+        (width, (w / ASPECT.0).round_ties_even() as u32)
+    } else if w / h > ASPECT.1 {
+        ((h * ASPECT.1).round_ties_even() as u32, height)
+    } else {
+        (width, height)
+    };
+    Crop { x: (width - crop_w) / 2, y: (height - crop_h) / 2, width: crop_w, height: crop_h }
 }
 
 /// Cuts and resizes; keeps its buffers between pictures.
@@ -165,7 +150,7 @@ mod tests {
     use super::*;
 
     fn crops(size: (u32, u32), count: u32) -> impl Iterator<Item = Crop> {
-        (0..count).map(move |view| Crop::draw(&[7; 32], view, 0, size))
+        (0..count).map(move |view| random_crop(&[7; 32], view, 0, size))
     }
 
     #[test]
@@ -190,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_crop_follows_from_content_view_and_seed() {
-        let draw = |hash: u8, view, seed| Crop::draw(&[hash; 32], view, seed, (500, 300));
+        let draw = |hash: u8, view, seed| random_crop(&[hash; 32], view, seed, (500, 300));
         assert_eq!(draw(1, 0, 0), draw(1, 0, 0));
         assert_ne!(draw(1, 0, 0), draw(2, 0, 0));
         assert_ne!(draw(1, 0, 0), draw(1, 1, 0));
@@ -202,17 +187,16 @@ mod tests {
         assert!(
             crops((2000, 16), 50).all(|crop| crop == Crop { x: 989, y: 0, width: 21, height: 16 })
         );
-        assert_eq!(Crop::central(30, 100), Crop { x: 0, y: 30, width: 30, height: 40 });
-        assert_eq!(Crop::central(100, 80), Crop { x: 0, y: 0, width: 100, height: 80 });
+        assert_eq!(central_crop(30, 100), Crop { x: 0, y: 30, width: 30, height: 40 });
+        assert_eq!(central_crop(100, 80), Crop { x: 0, y: 0, width: 100, height: 80 });
     }
 
     #[test]
     fn central_views_take_the_largest_square_whatever_the_content() {
         let mut settings = crate::Settings::new("a", "b").ingest;
-        let crop = |settings: &IngestSettings, hash: u8| {
-            Crop::of_view(settings, &[hash; 32], 0, (100, 31))
-        };
-        assert_eq!(crop(&settings, 1), Crop::draw(&[1; 32], 0, 0, (100, 31)));
+        let crop =
+            |settings: &IngestSettings, hash: u8| super::crop(settings, &[hash; 32], 0, (100, 31));
+        assert_eq!(crop(&settings, 1), random_crop(&[1; 32], 0, 0, (100, 31)));
         settings.central = true;
         let square = Crop { x: 34, y: 0, width: 31, height: 31 };
         assert_eq!((crop(&settings, 1), crop(&settings, 2)), (square, square));

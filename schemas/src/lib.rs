@@ -3,6 +3,7 @@
 //! - [`layout`]: the shard's columns and what each holds ([`ShardLayout`]);
 //! - [`checksums`]: of column chunks, in a shard's footer;
 //! - [`code`]: how a value in 0..=1 is stored in one byte;
+//! - [`crop`]: where in its picture a view was cut;
 //! - [`filter`]: how a view's pixels are stored;
 //! - [`manifest`]: `manifest.json`, which alone decides what belongs to a shard set;
 //! - [`settings`]: everything that decides a set's bytes, besides the pictures;
@@ -12,6 +13,7 @@
 
 pub mod checksums;
 pub mod code;
+pub mod crop;
 pub mod filter;
 pub mod layout;
 pub mod manifest;
@@ -19,6 +21,7 @@ pub mod reject;
 pub mod settings;
 
 pub use checksums::ColumnChecksums;
+pub use crop::Crop;
 pub use filter::PictureFilter;
 pub use layout::{CodebookLayout, LayoutError, ShardLayout};
 pub use manifest::{FileEntry, Manifest, ManifestError, Part, Place, ShardEntry};

@@ -45,6 +45,14 @@ pub struct ShardEntry {
     pub start: Place,
 }
 
+impl ShardEntry {
+    /// How the hash of a row group's bytes is written in [`row_group_hashes`](Self::row_group_hashes).
+    pub fn row_group_hash(hash: &blake3::Hash) -> String {
+        const DIGITS: usize = 16;
+        hash.to_hex()[..DIGITS].to_owned()
+    }
+}
+
 /// What one run of `ingest` added to a set: the first made it, each later one appended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {

@@ -267,7 +267,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// Refuses to write over a file of a shard set.
 fn spare(out: &Path) -> anyhow::Result<()> {
-    if ingest::is_of_a_set(out) {
+    if shards::set::is_of_a_set(out) {
         return Err(ingest::IngestError::OverSet(out.to_owned())).context("--out");
     }
     Ok(())

@@ -8,7 +8,7 @@
 use image::metadata::Orientation;
 use schemas::IngestSettings;
 
-use crate::view::Crop;
+use crate::view;
 
 /// How many times larger than the view a reduced crop must still be, in width and in height. At 2 a
 /// view's values differ from those of the whole picture by less than one level of 256 on average,
@@ -58,7 +58,7 @@ pub(super) fn choose(content_hash: &[u8; 32], size: (u32, u32), settings: &Inges
         return 1;
     }
     let least = (0..settings.views)
-        .map(|view| Crop::of_view(settings, content_hash, view, size))
+        .map(|view| view::crop(settings, content_hash, view, size))
         .map(|crop| crop.width.min(crop.height))
         .min()
         .unwrap_or(0);

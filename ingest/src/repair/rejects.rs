@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use schemas::{FileEntry, Manifest, Part, Reject, ShardEntry};
+use shards::write::ClosedShard;
 use storage::{Address, Storage};
 
 use super::{limits_of, want_of_memory};
@@ -13,7 +14,6 @@ use crate::codebook::Codebook;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
 use crate::picture;
-use crate::shard::ClosedShard;
 use crate::source::Listing;
 use crate::state::{ShardState, reject_line};
 use crate::{IngestError, Progress};

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use schemas::{IngestSettings, Manifest, Reason, Reject};
+use schemas::{Crop, IngestSettings, Manifest, Reason, Reject};
 
 use super::Scope;
 use crate::duplicates::{DuplicateIndex, Verdict};
 use crate::read::{ShardSet, StoredRow};
 use crate::stored::{Listed, ShardFile, listed};
-use crate::view::{Crop, Cutter};
+use crate::view::Cutter;
 use crate::{IngestError, inspect, picture};
 use voice::draw;
 

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::shards::set::manifest;
 use rayon::prelude::*;
 use storage::{Address, Storage, StorageError};
 use walkdir::{DirEntry, WalkDir};
@@ -13,9 +14,9 @@ use walkdir::{DirEntry, WalkDir};
 use super::beside::Beside;
 use super::shards::{self, Place};
 use super::{Input, Listed, Request, Source, Stored, What, list};
+use crate::IngestError;
 use crate::container::addresses::{self, Form, Survey};
 use crate::container::{self, ContainerError, Kind, Origin};
-use crate::{IngestError, set};
 
 /// Bytes of a file's beginning by which it is told what it is.
 const HEAD: u64 = 4096;
@@ -325,7 +326,7 @@ impl<'a> Found<'a> {
             },
         };
         // A list may lie anywhere.
-        let Ok(Some(manifest)) = set::find_manifest(self.storage, &folder) else {
+        let Ok(Some(manifest)) = manifest::find(self.storage, &folder) else {
             return Ok(Arc::default());
         };
         let part = manifest.parts.iter().find(|part| part.rejects.file == list.name());

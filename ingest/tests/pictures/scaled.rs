@@ -2,7 +2,7 @@
 
 use image::{Rgb, RgbImage};
 use ingest::picture;
-use ingest::view::{Crop, Cutter};
+use ingest::view::{Cutter, random_crop};
 use jpeg_encoder::ColorType;
 use schemas::IngestSettings;
 
@@ -30,7 +30,7 @@ fn views(file: &[u8], settings: &IngestSettings) -> (u32, Vec<Vec<u8>>) {
     let picture = picture::decode(file, settings).unwrap();
     let mut cutter = Cutter::new(SIZE);
     let views = (0..settings.views)
-        .map(|view| Crop::draw(&picture.content_hash, view, settings.seed, picture.size))
+        .map(|view| random_crop(&picture.content_hash, view, settings.seed, picture.size))
         .map(|crop| cutter.cut_from(&picture, crop).unwrap())
         .collect();
     (picture.reduced.scale, views)
@@ -65,7 +65,7 @@ fn the_scale_serves_the_smallest_crop_of_all_views() {
         let picture = picture::decode(&file, &settings).unwrap();
         assert_eq!(picture.size, scene.dimensions());
         let least = (0..count)
-            .map(|view| Crop::draw(&picture.content_hash, view, 0, picture.size))
+            .map(|view| random_crop(&picture.content_hash, view, 0, picture.size))
             .map(|crop| crop.width.min(crop.height))
             .min()
             .unwrap();

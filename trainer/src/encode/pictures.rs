@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ingest::container::Limits;
 use ingest::source::{self, Request};
-use ingest::view::{Crop, Cutter};
+use ingest::view::{self, Cutter};
 use schemas::{MANIFEST_FILE, ShardLayout};
 use storage::{Address, Storage};
 use voice::terminal::counted;
@@ -95,7 +95,7 @@ pub fn view_of(path: &Path, network: &ModelConfig) -> Result<(Vec<u8>, [u8; 32])
     let fault = |reason: String| EncodeError::Picture { path: path.to_owned(), reason };
     let ingest = central(network).ingest;
     let picture = ingest::picture::read(path, &ingest).map_err(|found| fault(found.message))?;
-    let crop = Crop::of_view(&ingest, &picture.content_hash, 0, picture.size);
+    let crop = view::crop(&ingest, &picture.content_hash, 0, picture.size);
     let view = Cutter::new(ingest.layout.size).cut_from(&picture, crop)?;
     Ok((view, picture.content_hash))
 }

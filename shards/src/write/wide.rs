@@ -24,7 +24,7 @@ use zstd::zstd_safe::ParamSwitch;
 const PAGE_BYTES: usize = 512 << 10;
 
 /// A column of a row group that is encoded and compressed, but not yet in a file.
-pub(crate) struct WideColumn {
+pub struct WideColumn {
     bytes: Bytes,
     close: ColumnCloseResult,
 }
@@ -39,7 +39,7 @@ impl WideColumn {
     }
 }
 
-/// The levels that are taken, but for 0.
+/// The levels of zstd that are taken, but for 0.
 pub const ZSTD_LEVELS: RangeInclusive<i32> = -50..=22;
 
 /// The level that is taken if none is asked for: pixels' differences and histograms have few
@@ -47,7 +47,7 @@ pub const ZSTD_LEVELS: RangeInclusive<i32> = -50..=22;
 pub const DEFAULT_ZSTD_LEVEL: i32 = -5;
 
 /// Encodes columns; keeps its buffers between them. One a thread.
-pub(crate) struct Packer {
+pub struct Packer {
     compressor: Compressor<'static>,
     page: Vec<u8>,
 }

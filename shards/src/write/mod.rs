@@ -1,4 +1,9 @@
-//! Rows → one Parquet file. The bytes follow from the rows and the settings alone.
+//! Rows → row groups → one Parquet file, hashed and written by a thread of its own. The bytes follow
+//! from the rows and the settings alone.
+
+mod hashed;
+mod row;
+mod wide;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,28 +26,23 @@ use schemas::checksums::CHECKSUMS_KEY;
 use schemas::{ColumnChecksums, IngestSettings, Place, ShardEntry, layout};
 use storage::{Address, Storage};
 
-use crate::hashed::Hashed;
-use crate::row::Row;
-use crate::wide::{Packer, WideColumn};
-use crate::{CREATED_BY, IngestError};
+pub use row::Row;
+pub use wide::{DEFAULT_ZSTD_LEVEL, ZSTD_LEVELS};
 
-/// Hexadecimal digits of a row group's hash.
-const GROUP_DIGITS: usize = 16;
-
-/// The name of shard `number`.
-pub(crate) fn file_name(number: u64) -> String {
-    format!("shard-{number:05}.parquet")
-}
+use crate::ShardsError;
+use crate::set::names::shard_file;
+use hashed::Hashed;
+use wide::{Packer, WideColumn};
 
 /// A row group that is encoded and compressed, but not yet in a file.
-pub(crate) struct Group {
+pub struct Group {
     rows: u64,
     narrow: Vec<ArrowColumnChunk>,
     wide: Vec<WideColumn>,
 }
 
 /// Encodes row groups, for any shard and on many threads at once.
-pub(crate) struct Encoder {
+pub struct Encoder {
     out: Address,
     schema: SchemaRef,
     options: ArrowWriterOptions,
@@ -55,16 +55,24 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder of shards in `out`.
-    pub fn new(out: &Address, settings: &IngestSettings) -> Result<Self, IngestError> {
-        Self::try_new(out, settings).map_err(IngestError::parquet(out))
+    /// An encoder of shards in `out`, which name `created_by` as the program that made them.
+    ///
+    /// # Errors
+    /// [`ShardsError::Write`] if the settings ask for what no shard can have.
+    pub fn new(
+        out: &Address,
+        settings: &IngestSettings,
+        created_by: &str,
+    ) -> Result<Self, ShardsError> {
+        Self::try_new(out, settings, created_by).map_err(ShardsError::write(out))
     }
 
-    fn try_new(out: &Address, settings: &IngestSettings) -> ParquetResult<Self> {
+    fn try_new(out: &Address, settings: &IngestSettings, created_by: &str) -> ParquetResult<Self> {
         let schema: SchemaRef = Arc::new(settings.layout.arrow_schema());
         // The narrow columns, of a few bytes a row, have no level below 1.
         let narrow_level = ZstdLevel::try_new(settings.zstd_level.max(1))?;
-        let options = ArrowWriterOptions::new().with_properties(properties(narrow_level));
+        let options =
+            ArrowWriterOptions::new().with_properties(properties(narrow_level, created_by));
         let writer = |schema: &SchemaRef| {
             ArrowWriter::try_new_with_options(io::sink(), schema.clone(), options.clone())?
                 .into_serialized_writer()
@@ -78,10 +86,13 @@ impl Encoder {
         Ok(Self { out, schema, options, narrow, factory, wide, level, packers })
     }
 
-    /// Encodes and compresses rows into a group.
-    pub fn encode(&self, rows: &[Row]) -> Result<Group, IngestError> {
+    /// Encodes and compresses rows, whose wide columns are as the layout says, into a group.
+    ///
+    /// # Errors
+    /// [`ShardsError::Write`] if the Parquet library refuses.
+    pub fn encode(&self, rows: &[Row]) -> Result<Group, ShardsError> {
         let (narrow, wide) = rayon::join(|| self.encode_narrow(rows), || self.encode_wide(rows));
-        let error = IngestError::parquet(&self.out);
+        let error = ShardsError::write(&self.out);
         let (narrow, wide) = narrow.and_then(|narrow| Ok((narrow, wide?))).map_err(error)?;
         Ok(Group { rows: rows.len() as u64, narrow, wide })
     }
@@ -122,8 +133,11 @@ impl Encoder {
     }
 
     /// Begins the file of shard `number`, which is not seen before it is published.
-    pub fn create(&self, storage: &Storage, number: u64) -> Result<ShardWriter, IngestError> {
-        let at = self.out.join(&file_name(number));
+    ///
+    /// # Errors
+    /// [`ShardsError`] if the output can't be written.
+    pub fn create(&self, storage: &Storage, number: u64) -> Result<ShardWriter, ShardsError> {
+        let at = self.out.join(&shard_file(number));
         let writer = storage.writer(&at)?;
         let (file, _) = Hashed::new(writer)
             .map_err(Into::into)
@@ -132,7 +146,7 @@ impl Encoder {
                 ArrowWriter::try_new_with_options(hashed, schema, options)
             })
             .and_then(ArrowWriter::into_serialized_writer)
-            .map_err(IngestError::parquet(&at))?;
+            .map_err(ShardsError::write(&at))?;
         Ok(ShardWriter {
             at,
             file,
@@ -146,7 +160,7 @@ impl Encoder {
 }
 
 /// A shard in the making.
-pub(crate) struct ShardWriter {
+pub struct ShardWriter {
     at: Address,
     file: SerializedFileWriter<Hashed>,
     rows: u64,
@@ -158,8 +172,11 @@ pub(crate) struct ShardWriter {
 
 impl ShardWriter {
     /// Appends a group to the file.
-    pub fn append(&mut self, group: Group) -> Result<(), IngestError> {
-        self.append_columns(group.narrow, group.wide).map_err(IngestError::parquet(&self.at))?;
+    ///
+    /// # Errors
+    /// [`ShardsError::Write`] of this group or an earlier one, which may be on its way still.
+    pub fn append(&mut self, group: Group) -> Result<(), ShardsError> {
+        self.append_columns(group.narrow, group.wide).map_err(ShardsError::write(&self.at))?;
         self.rows += group.rows;
         self.groups.push(group.rows as u32);
         Ok(())
@@ -191,18 +208,21 @@ impl ShardWriter {
             crc32c::crc32c(&group[(start - begin) as usize..][..length as usize])
         };
         self.checksums.push(metadata.columns().iter().map(checksum).collect());
-        self.hashes.push(group_hash(&hashed.end_group()?));
+        self.hashes.push(ShardEntry::row_group_hash(&hashed.end_group()?));
         Ok(())
     }
 
     /// Closes the file, which then can be published.
-    pub fn close(self) -> Result<ClosedShard, IngestError> {
+    ///
+    /// # Errors
+    /// [`ShardsError::Write`] if not all could be written.
+    pub fn close(self) -> Result<ClosedShard, ShardsError> {
         let Self { at, mut file, rows, groups, ends, hashes, checksums } = self;
         file.append_key_value_metadata(KeyValue::new(CHECKSUMS_KEY.into(), checksums.to_text()));
         let (writer, bytes, hash) = file
             .into_inner()
             .and_then(|hashed| Ok(hashed.finish()?))
-            .map_err(IngestError::parquet(&at))?;
+            .map_err(ShardsError::write(&at))?;
         let entry = ShardEntry {
             file: at.name().to_owned(),
             rows,
@@ -219,13 +239,8 @@ impl ShardWriter {
     }
 }
 
-/// How a row group's hash is written in the manifest.
-pub(crate) fn group_hash(hash: &blake3::Hash) -> String {
-    hash.to_hex()[..GROUP_DIGITS].to_owned()
-}
-
 /// A whole shard that nobody sees yet. Dropped, it leaves nothing.
-pub(crate) struct ClosedShard {
+pub struct ClosedShard {
     writer: storage::Writer,
     /// What the manifest says of it, but for its place in the stream.
     pub entry: ShardEntry,
@@ -233,15 +248,18 @@ pub(crate) struct ClosedShard {
 
 impl ClosedShard {
     /// Brings the file to where it belongs.
-    pub fn publish(self) -> Result<ShardEntry, IngestError> {
+    ///
+    /// # Errors
+    /// [`ShardsError::Storage`] if the output can't be written.
+    pub fn publish(self) -> Result<ShardEntry, ShardsError> {
         self.writer.finish()?;
         Ok(self.entry)
     }
 }
 
-fn properties(level: ZstdLevel) -> WriterProperties {
+fn properties(level: ZstdLevel, created_by: &str) -> WriterProperties {
     let mut properties = WriterProperties::builder()
-        .set_created_by(CREATED_BY.to_owned())
+        .set_created_by(created_by.to_owned())
         .set_compression(Compression::ZSTD(level))
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::None)

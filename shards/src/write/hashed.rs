@@ -16,7 +16,7 @@ const WAITING: usize = 1;
 
 /// A writer that hashes what is written to it. A row group is gathered first, so that its bytes are
 /// hashed and passed on in large pieces.
-pub(crate) struct Hashed {
+pub struct Hashed {
     tail: Tail,
     bytes: u64,
     in_group: bool,
