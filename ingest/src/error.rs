@@ -163,14 +163,9 @@ pub enum IngestError {
         /// Why, and the way out.
         problem: String,
     },
-    /// An address that is no shard set.
-    #[error("{at}: {problem}")]
-    NoSet {
-        /// The folder.
-        at: Box<Address>,
-        /// What it is instead, and the way out.
-        problem: String,
-    },
+    /// A folder in which sample pictures can't be made.
+    #[error("{}: not empty; give a new folder for the sample pictures", .0.display())]
+    NotEmpty(PathBuf),
     /// Another run writes to the same output.
     #[error("another ingest is writing to {0}; wait for it to end, or give another --out")]
     Locked(Address),
@@ -200,24 +195,6 @@ pub enum IngestError {
     /// A file that is not for the set was to take the place of one of its own.
     #[error("{} is a file of a shard set; give another file", .0.display())]
     OverSet(PathBuf),
-    /// A shard could not be read.
-    #[error("can't read the shard {at}; if it is damaged, `ingest repair {folder}` makes it again")]
-    Unreadable {
-        /// The shard.
-        at: Box<Address>,
-        /// The folder of its set.
-        folder: String,
-        /// What the Parquet library said.
-        source: parquet::errors::ParquetError,
-    },
-    /// The columns of a shard are not those of its layout.
-    #[error("the shard {at} has other columns than it should")]
-    Columns {
-        /// The shard.
-        at: Box<Address>,
-        /// What does not fit.
-        source: schemas::LayoutError,
-    },
     /// The targets could not be computed with these settings.
     #[error(transparent)]
     Targets(#[from] targets::TargetError),
@@ -251,18 +228,5 @@ impl IngestError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
-    }
-
-    /// Names the shard that could not be read, and its set.
-    pub(crate) fn unreadable<E>(at: &Address) -> impl FnOnce(E) -> Self
-    where
-        E: Into<parquet::errors::ParquetError>,
-    {
-        let at = Box::new(at.clone());
-        move |source| {
-            let text = at.to_string();
-            let folder = text.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned();
-            Self::Unreadable { at, folder, source: source.into() }
-        }
     }
 }

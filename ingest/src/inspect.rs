@@ -6,9 +6,7 @@ use std::fmt::{self, Write};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use schemas::{CodebookLayout, IngestSettings, Manifest, Reject, code};
-
-use crate::IngestError;
-use crate::read::{ShardSet, StoredRow};
+use shards::{ShardSet, ShardsError, StoredRow};
 use voice::draw::Canvas;
 use voice::terminal::{counted, name, size};
 
@@ -20,8 +18,8 @@ const PANEL: usize = 448;
 /// Reads `count` rows of the set, drawn by `seed`, in their order.
 ///
 /// # Errors
-/// [`IngestError`] if a shard can't be read.
-pub fn sample(set: &ShardSet, count: usize, seed: u64) -> Result<Vec<StoredRow>, IngestError> {
+/// [`ShardsError`] if a shard can't be read.
+pub fn sample(set: &ShardSet, count: usize, seed: u64) -> Result<Vec<StoredRow>, ShardsError> {
     let rows = set.manifest().rows as usize;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut indices = rand::seq::index::sample(&mut rng, rows, count.min(rows)).into_vec();

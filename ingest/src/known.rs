@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use schemas::{IngestSettings, Reason, Reject, ShardEntry};
+use shards::ShardFile;
+use shards::pictures::Fingerprint;
 use storage::{Address, Storage};
 
 use crate::IngestError;
 use crate::duplicates::{DuplicateIndex, Verdict};
 use crate::row::Cut;
-use crate::stored::{self, Fingerprint, ShardFile};
 
 /// Shards that are read at once to fill the index.
 const AT_ONCE: usize = 64;
@@ -55,7 +56,7 @@ impl Known {
         for shards in shards.chunks(AT_ONCE) {
             let read: Vec<_> = shards
                 .par_iter()
-                .map(|entry| stored::fingerprints(&ShardFile::new(storage, out, entry), views))
+                .map(|entry| ShardFile::new(storage, out, entry).fingerprints(views))
                 .collect::<Result<_, _>>()?;
             for Fingerprint { number, content, perceptual } in read.into_iter().flatten() {
                 index.insert(number, content, perceptual);
@@ -171,7 +172,7 @@ impl<'a> Names<'a> {
             }
         }
         let file = ShardFile::new(self.storage, self.out, entry);
-        let names = Arc::new(stored::names(&file, self.views)?);
+        let names = Arc::new(file.names(self.views)?);
         let mut cache = cache();
         if cache.len() == CACHED {
             cache.pop_front();

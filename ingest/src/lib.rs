@@ -4,8 +4,8 @@
 //! are the steps, in the order in which the data flows: [`source`] lists what the sources hold, the
 //! stream reads it one picture after the other (out of archives through [`container`]), [`picture`]
 //! decodes one, [`view`] cuts it, [`duplicates`] tells those that are there twice, then come rows
-//! with the targets, shards and the run itself. [`verify`](mod@verify) and [`repair`](mod@repair) look after what was made,
-//! [`read`], [`inspect`] and [`report`] look at it; [`sample`] makes pictures to try it with. What is
+//! with the targets, shards and the run itself. [`repair`](mod@repair) looks after what was made,
+//! [`inspect`] and [`report`] look at it; [`sample`] makes pictures to try it with. What is
 //! on disk is described by the crate `schemas`, written and read by `shards`, what is said to people by `voice`.
 
 #![forbid(unsafe_code)]
@@ -21,7 +21,6 @@ mod known;
 mod make;
 pub mod picture;
 mod plan;
-pub mod read;
 pub mod repair;
 pub mod report;
 mod row;
@@ -32,9 +31,7 @@ mod settings;
 pub mod source;
 pub mod source_list;
 mod state;
-mod stored;
 mod stream;
-pub mod verify;
 pub mod view;
 
 pub use classes::Classes;

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use ingest::repair::repair;
 use ingest::report::{self, Scope};
-use ingest::verify::{Damage, What, verify};
-use ingest::{IngestError, Settings, Summary, inspect, read, sample};
+use ingest::{IngestError, Progress, Settings, Summary, inspect, sample};
+use shards::verify::{self, Damage, What};
+use shards::{ShardSet, ShardSource};
 use storage::{Address, Storage};
 use voice::terminal::counted;
 use voice::{Bar, draw, terminal};
@@ -144,7 +145,7 @@ fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
         return Err(IngestError::OverSet(path.clone())).context("--preview");
     }
     let storage = Storage::new(args.store.into())?;
-    let set = read::ShardSet::open_at(&storage, &args.shards)?;
+    let set = ShardSet::open(ShardSource::new(storage, args.shards, None))?;
     let rows = inspect::sample(&set, args.rows, args.seed)?;
     // Shards whose list of rejects is damaged can be looked at all the same.
     let rejects = set.rejects();
@@ -167,7 +168,7 @@ fn report_set(args: ReportArgs) -> anyhow::Result<()> {
         return Err(IngestError::OverSet(out)).context("--out");
     }
     let storage = Storage::new(store.into())?;
-    let set = read::ShardSet::open_at(&storage, &shards)?;
+    let set = ShardSet::open(ShardSource::new(storage, shards, None))?;
     let page = report::page(&set, Scope { rows, views, seed })?;
     Storage::local().put(&Address::from(out.as_path()), page.into_bytes())?;
     writeln!(std::io::stdout(), "{}", out.display())?;
@@ -176,14 +177,15 @@ fn report_set(args: ReportArgs) -> anyhow::Result<()> {
 
 fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let storage = Storage::new(args.store.into())?;
-    let set = read::ShardSet::open_at(&storage, &args.shards)?;
+    let set = ShardSet::open(ShardSource::new(storage.clone(), args.shards.clone(), None))?;
     let manifest = set.manifest();
     let bar = Bar::of_bytes();
-    let damages = verify(&storage, &args.shards, manifest, &bar)?;
+    bar.begin(verify::bytes(manifest), 0);
+    let damages = verify::verify(&storage, &args.shards, manifest, &|bytes| bar.read(bytes))?;
     drop(bar);
     let mut out = std::io::stdout().lock();
     for damage in &damages {
-        writeln!(out, "{damage}")?;
+        writeln!(out, "{}", terminal::name(&damage.to_string()))?;
     }
     let shards = counted(manifest.shards.len() as u64, "shard");
     let size = terminal::size(manifest.bytes);

@@ -17,6 +17,7 @@ use schemas::{
     ShardEntry,
 };
 use shards::set::manifest::{self as manifests, copies, lost_beyond};
+use shards::verify::{Damage, What, verify};
 use shards::write::ClosedShard;
 use storage::{Address, Lock, Storage};
 
@@ -30,7 +31,6 @@ use crate::run::{Columns, limits};
 use crate::set;
 use crate::source::{self, Listing, Request, Source};
 use crate::state::{self, ShardState};
-use crate::verify::{Damage, What, verify};
 use crate::{IngestError, Progress};
 use voice::terminal::{self, counted};
 
@@ -94,7 +94,7 @@ fn mend(
 ) -> Result<Repaired, IngestError> {
     let out = &repair.out;
     let (manifest, restored) = manifest(storage, out)?;
-    let damages = verify(storage, out, &manifest, &crate::Silent)?;
+    let damages = verify(storage, out, &manifest, &|_| ())?;
     let mut repaired = Repaired { manifest: restored, ..Repaired::default() };
     let Damaged { shards: damaged, lists, derived } = Damaged::of(&manifest, damages);
     let derive = |repaired: &mut Repaired| {
@@ -304,7 +304,7 @@ fn publish(
         ));
     }
     match closed {
-        Some(closed) if closed.entry.blake3 == entry.blake3 => closed.publish().map(drop),
+        Some(closed) if closed.entry.blake3 == entry.blake3 => Ok(closed.publish().map(drop)?),
         Some(closed) => differs(format!(
             "made again it has {} rows in {} bytes with other contents, instead of {} in {}",
             closed.entry.rows, closed.entry.bytes, entry.rows, entry.bytes

@@ -40,8 +40,7 @@ pub fn write(root: &Path, pictures: usize, seed: u64) -> Result<Sample, IngestEr
     fs::create_dir_all(root).map_err(IngestError::io("create the folder", root))?;
     let mut entries = fs::read_dir(root).map_err(IngestError::io("read the folder", root))?;
     if entries.next().is_some() {
-        let problem = "not empty; give a new folder for the sample pictures".to_owned();
-        return Err(IngestError::NoSet { at: Box::new(root.into()), problem });
+        return Err(IngestError::NotEmpty(root.to_owned()));
     }
     for kind in Kind::ALL {
         let folder = root.join(kind.name());

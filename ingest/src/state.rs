@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use schemas::{MANIFEST_FILE, Manifest, Place, Reject, ShardEntry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use shards::ShardFile;
 use shards::set::manifest::{self, check_sizes, has_copy};
 use shards::set::names::{
     Numbered, PLAN_FILE, UNFINISHED_FOLDER, beyond, next_shard, rejects_file, shard_file,
@@ -27,7 +28,6 @@ use crate::container::Passed;
 use crate::plan::{Plan, other_files, settings_differences};
 use crate::set;
 use crate::source::Listing;
-use crate::stored::{self, ShardFile};
 use crate::{CREATED_BY, IngestError};
 
 const LOCK: &str = "lock";
@@ -367,7 +367,7 @@ impl Work {
         self.finished(|state| {
             if let Some(entry) = &state.entry {
                 let file = ShardFile::new(&self.storage, &self.out, entry);
-                done.extend(stored::names(&file, views)?.into_iter().map(|(_, name)| (name, None)));
+                done.extend(file.names(views)?.into_iter().map(|(_, name)| (name, None)));
             }
             let rejects = state.rejects.into_iter();
             done.extend(rejects.map(|reject| (reject.source, Some(reject.bytes))));

@@ -194,8 +194,7 @@ mod tests {
     #[test]
     fn central_views_take_the_largest_square_whatever_the_content() {
         let mut settings = crate::Settings::new("a", "b").ingest;
-        let crop =
-            |settings: &IngestSettings, hash: u8| super::crop(settings, &[hash; 32], 0, (100, 31));
+        let crop = |settings: &IngestSettings, hash: u8| crop(settings, &[hash; 32], 0, (100, 31));
         assert_eq!(crop(&settings, 1), random_crop(&[1; 32], 0, 0, (100, 31)));
         settings.central = true;
         let square = Crop { x: 34, y: 0, width: 31, height: 31 };

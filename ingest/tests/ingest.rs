@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use ingest::picture;
-use ingest::read::{ShardSet, StoredRow};
 use ingest::{IngestError, Progress, Settings, Silent, run, sample};
 use schemas::{PictureFilter, Reason, ShardLayout, code};
+use shards::{ShardSet, StoredRow};
 use targets::{HogExtractor, View, patch_stats};
 use tempfile::TempDir;
 

@@ -1,6 +1,10 @@
 //! Why a set can't be read or written.
 
+use std::io;
+use std::path::PathBuf;
+
 use parquet::errors::ParquetError;
+use schemas::LayoutError;
 use storage::{Address, StorageError};
 
 /// What is wrong with a set, where, and the way out. The causes that a system or a library gives are
@@ -42,6 +46,40 @@ pub enum ShardsError {
         /// What is wrong.
         reason: String,
     },
+    /// A shard could not be read.
+    #[error("can't read the shard {at}; if it is damaged, `ingest repair {folder}` makes it again")]
+    Unreadable {
+        /// The shard.
+        at: Box<Address>,
+        /// The folder of its set.
+        folder: String,
+        /// What the Parquet library said.
+        source: ParquetError,
+    },
+    /// The columns of a shard are not those of its layout.
+    #[error("the shard {at} has other columns than it should")]
+    Columns {
+        /// The shard.
+        at: Box<Address>,
+        /// What does not fit.
+        source: LayoutError,
+    },
+    /// A file could not be read to its end.
+    #[error("can't read {at} to its end")]
+    Read {
+        /// The file.
+        at: Address,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The folder of the cache can't be used.
+    #[error("--cache-dir {}: {reason}; give a folder that can be written, or leave it out", path.display())]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// A shard could not be written.
     #[error("can't write the shard {at}")]
     Write {
@@ -58,10 +96,24 @@ impl ShardsError {
         Self::fault(at, None, reason)
     }
 
+    /// A fault in a row group of a shard.
+    pub(crate) fn group(at: &Address, group: usize, reason: impl ToString) -> Self {
+        Self::fault(at, Some(group), reason)
+    }
+
     fn fault(at: &Address, group: Option<usize>, reason: impl ToString) -> Self {
         let at = at.to_string();
         let folder = folder(&at).to_owned();
         Self::Shard { at, folder, group, reason: reason.to_string() }
+    }
+
+    /// Names the shard that could not be read, and its set.
+    pub(crate) fn unreadable<E: Into<ParquetError>>(at: &Address) -> impl FnOnce(E) -> Self {
+        let at = Box::new(at.clone());
+        move |source| {
+            let folder = folder(&at.to_string()).to_owned();
+            Self::Unreadable { at, folder, source: source.into() }
+        }
     }
 
     /// Names the shard that could not be written. What the storage said speaks for itself.

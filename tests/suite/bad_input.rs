@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use shards::ShardSource;
 use storage::{Address, Storage};
-use trainer::data::{DataError, ShardSource};
+use trainer::data::DataError;
 use trainer::progress::Console;
 use trainer::report::{self, Contents, ReportError};
 use trainer::train::run::TrainError;

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use ingest::repair::{Repair, repair};
-use ingest::verify::verify;
 use ingest::{IngestError, LEAST_MEMORY, Settings, Silent, USER_AGENT};
 use safetensors::SafeTensors;
 use schemas::{MANIFEST_FILE, Manifest, PictureFilter};
+use shards::ShardSource;
+use shards::verify::verify;
 use storage::{Address, Storage};
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, CheckpointFolder};
-use trainer::data::ShardSource;
 use trainer::device::DeviceKind;
 use trainer::eval::record::{self, EvalRecord, Method};
 use trainer::eval::{self, EvalRequest};
@@ -125,7 +125,7 @@ fn every_set_is_sound_and_is_repaired_to_its_bytes() {
     for name in ["set", "scaled", "wide"] {
         let set = before(name);
         let address = Address::from(set.clone());
-        let damaged = verify(&Storage::local(), &address, &manifest(&set), &Silent).unwrap();
+        let damaged = verify(&Storage::local(), &address, &manifest(&set), &|_| ()).unwrap();
         assert_eq!(damaged, [], "{name}");
     }
     let (_folder, set) = copy("set");

@@ -8,10 +8,11 @@ use ingest::{Codebook, Silent};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use schemas::PictureFilter;
+use shards::{ShardSet, ShardSource};
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, CheckpointFolder};
+use trainer::data::LoaderSettings;
 use trainer::data::mask::MaskKind;
-use trainer::data::{Dataset, LoaderSettings, ShardSource};
 use trainer::device::DeviceKind;
 use trainer::metrics::{self, Record};
 use trainer::model::{ModelConfig, ModelName, TargetKind};
@@ -78,8 +79,8 @@ impl Case {
         self.path("shards")
     }
 
-    pub fn dataset(&self) -> Arc<Dataset> {
-        Arc::new(Dataset::open(ShardSource::local(self.shards())).unwrap())
+    pub fn dataset(&self) -> Arc<ShardSet> {
+        Arc::new(ShardSet::open_whole(ShardSource::local(self.shards())).unwrap())
     }
 
     /// Trains into the folder `out`, taking up its newest checkpoint if `resume`.

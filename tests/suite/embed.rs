@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float32Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use shards::{ShardSet, ShardSource};
 use storage::testing::{S3Server, StoreServer};
 use storage::{Address, Storage};
 use trainer::checkpoint::Checkpoint;
-use trainer::data::{Dataset, ShardSource};
 use trainer::device::DeviceKind;
 use trainer::embed::{self, EmbedError};
 use trainer::encode::EncodeError;
@@ -91,7 +91,7 @@ fn pictures<const N: usize>(all: [PathBuf; N]) -> Given {
 }
 
 /// What `eval` takes as features of a set.
-fn features(case: &Case, set: &Dataset) -> Features {
+fn features(case: &Case, set: &ShardSet) -> Features {
     let (path, checkpoint) = export::find_checkpoint(&case.path("run"), &Console::quiet()).unwrap();
     let encoders = Encoders { device: DeviceKind::Cpu, path: &path, checkpoints: &[&checkpoint] };
     extract(encoders, set, "features", None, &Console::quiet()).unwrap()
@@ -107,7 +107,7 @@ fn embeddings_are_evals_features_in_the_sets_order() {
     assert_eq!((done.rows, done.width), (case.dataset().rows(), expected.dim));
     assert_eq!((table.keys.len() as u64, table.width), (done.rows, done.width));
     assert_eq!(table.values, expected.values);
-    let set = ingest::read::ShardSet::open(&case.shards()).unwrap();
+    let set = ShardSet::open(&case.shards()).unwrap();
     for (row, (key, label)) in table.keys.iter().zip(&table.labels).enumerate() {
         let stored = set.row(row as u64).unwrap();
         assert_eq!((key, label), (&stored.source, &stored.label));
@@ -272,7 +272,7 @@ fn neighbours_are_of_the_same_cluster_and_those_of_a_plain_search() {
     assert_eq!((agreement.trained, agreement.untrained), (1.0, 1.0));
 
     let cached = fs::read_dir(case.path("run/eval")).unwrap().next().unwrap().unwrap().path();
-    let set = Dataset::open(ShardSource::local(cached)).unwrap();
+    let set = ShardSet::open_whole(ShardSource::local(cached)).unwrap();
     let all = features(&case, &set);
     let cosine = |a: &[f32], b: &[f32]| {
         let dot = |a: &[f32], b: &[f32]| -> f64 {
@@ -302,7 +302,7 @@ fn neighbours_are_of_the_same_cluster_and_those_of_a_plain_search() {
     }
 }
 
-fn sources(set: &Dataset) -> Vec<String> {
+fn sources(set: &ShardSet) -> Vec<String> {
     let read = |&group| {
         let batch = set.read(group, &["source".to_owned()]).unwrap();
         let sources = batch["source"].as_string::<i32>();

@@ -5,8 +5,9 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ingest::read::ShardSet;
+use shards::{ShardSet, ShardsError};
 use targets::{HogExtractor, View, mirror_picture};
+use trainer::data::order::batches_per_epoch;
 use trainer::data::{Batch, DataError, Loader, LoaderSettings, Position};
 
 use crate::case::{Case, SIZE, damage, loader_settings};
@@ -25,7 +26,7 @@ fn an_epoch_has_every_row_once_but_for_the_last_partial_batch() {
     let case = Case::with_shards(25);
     let dataset = case.dataset();
     let (size, rows) = (loader_settings().batch_size as u64, dataset.rows());
-    let per_epoch = dataset.batches_per_epoch(size as usize).unwrap();
+    let per_epoch = batches_per_epoch(&dataset, size as usize).unwrap();
     assert_eq!(per_epoch, rows / size);
     assert_ne!(rows % size, 0, "the case should have a partial batch");
     assert!(dataset.groups().len() > 4, "the case should have several windows");
@@ -130,10 +131,13 @@ fn a_damaged_row_group_is_named_and_what_lies_before_it_is_delivered() {
     let name = dataset.name(0);
     damage(&case.shards().join(&*name));
     let mut loader = Loader::start(Arc::clone(&dataset), loader_settings(), START).unwrap();
-    let per_epoch = dataset.batches_per_epoch(loader_settings().batch_size).unwrap();
+    let per_epoch = batches_per_epoch(&dataset, loader_settings().batch_size).unwrap();
     let error = (0..per_epoch).find_map(|_| loader.next().err()).expect("the shard is damaged");
     let text = error.to_string();
-    assert!(matches!(error, DataError::Shard { group: Some(_), .. }), "{text}");
+    assert!(
+        matches!(error, DataError::Shards(ShardsError::Shard { group: Some(_), .. })),
+        "{text}"
+    );
     assert!(text.contains(&*name) && text.contains("row group"), "{text}");
     assert!(loader.next().is_err(), "the stream is over");
 }
@@ -145,7 +149,7 @@ fn a_shard_that_vanished_after_the_start_is_named() {
     let name = dataset.name(1);
     std::fs::remove_file(case.shards().join(&*name)).unwrap();
     let mut loader = Loader::start(Arc::clone(&dataset), loader_settings(), START).unwrap();
-    let per_epoch = dataset.batches_per_epoch(loader_settings().batch_size).unwrap();
+    let per_epoch = batches_per_epoch(&dataset, loader_settings().batch_size).unwrap();
     let error = (0..per_epoch).find_map(|_| loader.next().err()).expect("a shard is missing");
     assert!(error.to_string().contains(&*name), "{error}");
 }

@@ -1,8 +1,8 @@
 //! Every recipe trains, goes on where it was stopped, is exported and reported.
 
 use clap::ValueEnum;
+use shards::ShardSource;
 use trainer::checkpoint::Checkpoint;
-use trainer::data::ShardSource;
 use trainer::export;
 use trainer::model::TargetKind;
 use trainer::progress::Console;

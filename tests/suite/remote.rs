@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shards::{Cache, ShardSet, ShardSource};
 use storage::testing::{Fault, FaultProxy, Request, S3Server, StoreServer};
 use storage::{Address, Storage, StorageOptions};
-use trainer::data::{Batch, Cache, Dataset, Loader, LoaderSettings, Position, ShardSource};
+use trainer::data::{Batch, Loader, LoaderSettings, Position};
 
 use crate::case::{Case, loader_settings, settings};
 
@@ -46,7 +47,7 @@ const START: Position = Position { epoch: 0, batch: 0 };
 const BATCHES: usize = 14;
 
 fn batches(source: ShardSource) -> Vec<Batch> {
-    let dataset = Arc::new(Dataset::open(source).unwrap());
+    let dataset = Arc::new(ShardSet::open_whole(source).unwrap());
     let settings = LoaderSettings { window_groups: 1, ..loader_settings() };
     let mut loader = Loader::start(dataset, settings, START).unwrap();
     (0..BATCHES).map(|_| loader.next().unwrap()).collect()
@@ -155,6 +156,6 @@ fn a_bucket_without_a_set_says_what_is_missing() {
     let server = S3Server::start().unwrap();
     let storage = Storage::new(server.options()).unwrap();
     let source = ShardSource::new(storage, server.address("nothing"), None);
-    let error = Dataset::open(source).unwrap_err().to_string();
+    let error = ShardSet::open_whole(source).unwrap_err().to_string();
     assert!(error.contains("nothing/manifest.json") && error.contains("ingest"), "{error}");
 }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::sync::atomic::AtomicBool;
 
-use trainer::data::{Loader, Position, ShardSource};
+use shards::ShardSource;
+use trainer::data::{Loader, Position};
 use trainer::device::DeviceKind;
 use trainer::export;
 use trainer::model::{EncoderConfig, LocalMim, Precision, init, state};
@@ -206,7 +207,7 @@ fn hog_is_learned_and_the_run_can_be_exported_and_reported() {
         thumbnails > 12,
         "each of some pictures should have neighbours, not {thumbnails} in all"
     );
-    let rejects = ingest::read::ShardSet::open(&case.shards()).unwrap().rejects().unwrap();
+    let rejects = shards::ShardSet::open(&case.shards()).unwrap().rejects().unwrap();
     assert!(!rejects.is_empty(), "the case should have broken files");
     for reject in rejects {
         assert!(html.contains(&reject.source), "{} should be named", reject.source);

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use shards::{ShardSet, ShardSource};
 use trainer::data::mask::MaskKind;
-use trainer::data::{Dataset, Loader, LoaderSettings, Position, ShardSource};
+use trainer::data::{Loader, LoaderSettings, Position};
 use trainer::model::{ModelConfig, ModelName, TargetKind};
 
 /// Pictures of the folder that is made: enough for several windows of row groups.
@@ -31,7 +32,7 @@ fn loader(criterion: &mut Criterion) {
         Some(path) => path.into(),
         None => make(folder.path()),
     };
-    let dataset = Arc::new(Dataset::open(ShardSource::local(shards)).expect("shards"));
+    let dataset = Arc::new(ShardSet::open_whole(ShardSource::local(shards)).expect("shards"));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut group = criterion.benchmark_group("loader");
     group.throughput(Throughput::Elements(BATCH as u64)).sample_size(20);

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use burn::backend::{Autodiff, Flex};
-use ingest::read::ShardSet;
+use shards::ShardSet;
 use targets::{HogExtractor, View, mirror_picture};
-use trainer::data::{Batch, Dataset, Loader, LoaderSettings, Position, ShardSource};
+use trainer::data::{Batch, Loader, LoaderSettings, Position};
 use trainer::export::find_checkpoint;
 use trainer::model::{LocalMim, Precision, TargetKind};
 use trainer::progress::Console;
@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
     let (_, checkpoint) = find_checkpoint(Path::new(run), &Console::new())?;
     let network = &checkpoint.header.network;
     ensure!(network.target == TargetKind::Hog, "{run} does not predict HOG");
-    let set = ShardSet::open(Path::new(shards))?;
+    let set = Arc::new(ShardSet::open_whole(Path::new(shards))?);
     let device = Default::default();
     let model = LocalMim::<Autodiff<Flex>>::from_state(
         network,
@@ -40,8 +40,7 @@ fn main() -> anyhow::Result<()> {
         batch_size: VIEWS,
         ..LoaderSettings::new(network, trained.mask_ratio, trained.mask, size)
     };
-    let dataset = Arc::new(Dataset::open(ShardSource::local(Path::new(shards)))?);
-    let mut loader = Loader::start(dataset, settings, Position { epoch: 0, batch: 0 })?;
+    let mut loader = Loader::start(Arc::clone(&set), settings, Position { epoch: 0, batch: 0 })?;
     let slices = Slices::over_threads(rayon::current_num_threads())?;
 
     let mut sums = vec![[0.0; 2]; network.taps.len()];

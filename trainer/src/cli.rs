@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
+use shards::{Cache, ShardSource};
 use storage::{Address, Notice, Storage, StorageOptions};
 use trainer::checkpoint::CheckpointFolder;
-use trainer::data::{Cache, ShardSource};
 use trainer::device::{self, DeviceChoice, DeviceKind};
 use trainer::export;
 use trainer::import::{self, Imported};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch};
+use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -12,6 +12,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use schemas::layout;
+use shards::Columns;
 use storage::{Address, Storage, StorageError, Writer};
 use voice::terminal::counted;
 
@@ -145,19 +146,20 @@ pub fn run(
     let encoders = Encoders { device, path: &path, checkpoints: &[&checkpoint] };
     let bar = console.work("embeddings", rows);
     let columns = [layout::SOURCE, layout::LABEL];
-    let all = |_, batch: &RecordBatch| (0..batch.num_rows()).collect();
+    let all = |_, batch: &RecordBatch| Ok((0..batch.num_rows()).collect());
     encoders.encode(&set, set.groups(), &columns, all, |encoded| {
         let Encoded { group, batch, features, .. } = encoded;
         let mut values = features.into_iter().next().unwrap_or_default();
-        let keys = &batch[layout::SOURCE];
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            let key = keys.as_string::<i32>().value(at / width).to_owned();
+            let source = Columns::of(&batch).source();
+            let source = source.map_err(|error| EncodeError::from(set.fault(group, error)))?;
+            let key = source(at / width).to_owned();
             return Err(EmbedError::NotFinite { path: path.clone(), key, value: values[at] });
         }
         if request.normalize {
             values.chunks_mut(width).for_each(normalise);
         }
-        file.write(keys, &batch[layout::LABEL], values)?;
+        file.write(&batch[layout::SOURCE], &batch[layout::LABEL], values)?;
         bar.inc(group.rows as u64);
         Ok(())
     })?;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use schemas::ShardLayout;
+use shards::{ShardSet, ShardSource, ShardsError};
 use storage::Storage;
 
 use crate::checkpoint::{CheckpointError, CheckpointFolder};
-use crate::data::{DataError, Dataset, ShardSource};
 use crate::device::DeviceKind;
 use crate::eval::knn::KnnSettings;
 use crate::eval::page::percent;
@@ -47,7 +47,7 @@ pub enum QuickstartError {
     Checkpoint(#[from] CheckpointError),
     /// The shards.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Shards(#[from] ShardsError),
     /// Training.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -168,7 +168,7 @@ pub fn run(
     let source = ShardSource::local(shards.as_path());
     let settings = settings(device)?;
     let folder = CheckpointFolder::of_run(&run);
-    let dataset = Dataset::open(source.clone())?;
+    let dataset = ShardSet::open_whole(source.clone())?;
     let network = settings.network(dataset.layout())?;
     let (path, checkpoint) =
         folder.newest_or_untrained(&settings, network, dataset.fingerprint(), console)?;

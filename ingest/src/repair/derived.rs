@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use schemas::{CLASSES_FILE, MANIFEST_FILE, Manifest};
+use shards::ShardFile;
 use storage::{Address, Storage};
 
 use crate::IngestError;
-use crate::stored::{self, ShardFile};
 
 /// Shards that are read at once.
 const AT_ONCE: usize = 64;
@@ -49,9 +49,7 @@ fn earlier(
     for shards in shards.chunks(AT_ONCE) {
         let found: Vec<_> = shards
             .par_iter()
-            .map(|entry| {
-                stored::classes(&ShardFile::new(storage, out, entry), manifest.settings.views)
-            })
+            .map(|entry| ShardFile::new(storage, out, entry).classes(manifest.settings.views))
             .collect::<Result<_, _>>()?;
         for (class, pictures) in found.into_iter().flatten() {
             *counts.entry(class).or_default() += pictures;

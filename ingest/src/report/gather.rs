@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use schemas::{Crop, IngestSettings, Manifest, Reason, Reject};
+use shards::pictures::Listed;
+use shards::{ShardSet, StoredRow};
 
 use super::Scope;
 use crate::duplicates::{DuplicateIndex, Verdict};
-use crate::read::{ShardSet, StoredRow};
-use crate::stored::{Listed, ShardFile, listed};
 use crate::view::Cutter;
 use crate::{IngestError, inspect, picture};
 use voice::draw;
@@ -68,8 +68,7 @@ pub fn gather(set: &ShardSet, scope: Scope) -> Result<Gathered, IngestError> {
     let picked = spread(manifest, scope.rows);
     for &shard in &picked {
         let first = manifest.shards[..shard].iter().map(|shard| shard.rows).sum();
-        let file = ShardFile::new(set.storage(), set.at(), &manifest.shards[shard]);
-        pictures.extend(listed(&file, first)?);
+        pictures.extend(set.shard(shard).listed(manifest.settings.views, first)?);
     }
     let thumbnail = |row: &StoredRow| thumbnail(row, manifest);
     let views = inspect::sample(set, scope.views, scope.seed)?

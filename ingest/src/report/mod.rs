@@ -6,8 +6,9 @@
 mod gather;
 mod page;
 
+use shards::ShardSet;
+
 use crate::IngestError;
-use crate::read::ShardSet;
 
 /// How much of a set is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

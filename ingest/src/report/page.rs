@@ -5,11 +5,12 @@ use std::f64::consts::PI;
 
 use maud::{Markup, html};
 use schemas::{Manifest, Reason, code};
+use shards::StoredRow;
+use shards::pictures::Listed;
 use voice::html::{data_url, document, facts};
 use voice::terminal::{counted, name as plain, size};
 
 use super::gather::{Cluster, Gathered, RADIUS, Rejected};
-use crate::read::StoredRow;
 use crate::{IngestError, inspect};
 
 /// Bars of a chart, at most; the rest is added up.
@@ -196,7 +197,7 @@ fn chart(title: &str, bars: &Bars) -> Markup {
     }
 }
 
-fn by(gathered: &Gathered, name: impl Fn(&crate::stored::Listed) -> String) -> Bars {
+fn by(gathered: &Gathered, name: impl Fn(&Listed) -> String) -> Bars {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for picture in &gathered.pictures {
         *counts.entry(name(picture)).or_default() += 1;

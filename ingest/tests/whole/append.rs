@@ -3,10 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ingest::read::ShardSet;
-use ingest::verify::verify;
 use ingest::{IngestError, Progress, Settings, Silent, Summary, run};
 use schemas::{Manifest, PictureFilter, Reason};
+use shards::ShardSet;
+use shards::verify::verify;
 use storage::Storage;
 
 use crate::case::{Case, members, picture, tar};
@@ -90,7 +90,7 @@ fn an_append_that_was_stopped_goes_on_and_gives_the_same_bytes() {
         // The first part is there to be read all the while.
         let set = ShardSet::open(&case.path("stopped")).unwrap();
         assert_eq!(set.manifest().version, 1);
-        let damages = verify(&Storage::local(), &settings.out, set.manifest(), &Silent).unwrap();
+        let damages = verify(&Storage::local(), &settings.out, set.manifest(), &|_| ()).unwrap();
         assert_eq!(damages, []);
     }
     // A run may be killed between a shard and what it keeps of it.

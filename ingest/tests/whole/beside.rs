@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use ingest::read::ShardSet;
 use ingest::{IngestError, Settings, Silent, Summary, run};
 use parquet::arrow::ArrowWriter;
 use schemas::Reason;
+use shards::ShardSet;
 use storage::Storage;
 use storage::testing::{S3Server, StoreServer};
 

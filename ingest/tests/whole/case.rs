@@ -11,12 +11,12 @@ use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
-use ingest::read::{ShardSet, StoredRow};
 use ingest::{Settings, Silent, Summary, run, sample};
 use parquet::arrow::ArrowWriter;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use schemas::ShardLayout;
+use shards::{ShardSet, StoredRow};
 use storage::Address;
 use tempfile::TempDir;
 

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use ingest::read::ShardSet;
 use ingest::repair::{Repair, repair};
 use ingest::{Classes, LEAST_MEMORY, Settings, Silent, run};
 use schemas::Reason;
+use shards::ShardSet;
 use storage::Storage;
 
 use crate::case::{Case, members, parquet, picture, tar};

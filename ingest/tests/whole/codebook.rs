@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use ingest::read::ShardSet;
 use ingest::repair::{Repair, repair};
 use ingest::{Codebook, LEAST_MEMORY, Settings, Silent, run};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use shards::ShardSet;
 use storage::Storage;
 use targets::{View, mirror_picture};
 

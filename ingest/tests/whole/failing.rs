@@ -3,8 +3,8 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ingest::read::ShardSet;
 use ingest::{IngestError, Progress, Settings, Silent, run};
+use shards::ShardSet;
 
 use crate::case::{Case, picture};
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use ingest::read::{ShardSet, StoredRow};
 use ingest::repair::{Repair, repair};
-use ingest::verify::verify;
 use ingest::{IngestError, LEAST_MEMORY, Progress, Settings, Silent, Summary, run};
 use parquet::arrow::ArrowWriter;
 use schemas::{Reason, Reject};
+use shards::verify::verify;
+use shards::{ShardSet, StoredRow};
 use storage::testing::{WebServer, WebServerOptions};
 use storage::{Address, Storage};
 
@@ -284,7 +284,7 @@ fn what_could_not_be_had_is_tried_anew_from_the_list_of_rejects() {
     let mend = web.mend(out);
     repair(&storage, &mend, &Silent).unwrap();
     assert!(after == web.case.files("out"));
-    assert_eq!(verify(&storage, &mend.out, &again.manifest, &Silent).unwrap(), []);
+    assert_eq!(verify(&storage, &mend.out, &again.manifest, &|_| ()).unwrap(), []);
 
     // The newest list can be tried in turn; that of the first run was.
     assert_eq!(web.append(&["out/rejects.jsonl"], "out").unwrap().pictures, 0);

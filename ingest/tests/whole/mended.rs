@@ -3,11 +3,11 @@
 use std::fs;
 
 use ingest::Silent;
-use ingest::read::ShardSet;
 use ingest::repair::{Repair, repair};
-use ingest::verify::{Damage, What, verify};
 use ingest::{LEAST_MEMORY, Settings, run};
 use schemas::Manifest;
+use shards::ShardSet;
+use shards::verify::{Damage, What, verify};
 use storage::{Address, Storage};
 
 use crate::case::{Case, picture, scene, told};
@@ -27,7 +27,7 @@ fn grown() -> Case {
 fn damages(case: &Case) -> Vec<Damage> {
     let out = case.path("out");
     let set = ShardSet::open(&out).unwrap();
-    verify(&Storage::local(), &out.into(), set.manifest(), &Silent).unwrap()
+    verify(&Storage::local(), &out.into(), set.manifest(), &|_| ()).unwrap()
 }
 
 fn settings(case: &Case, from: &[&str]) -> Repair {

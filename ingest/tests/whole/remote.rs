@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use ingest::container::Packing;
-use ingest::read::ShardSet;
 use ingest::repair::{Repair, repair};
-use ingest::verify::verify;
 use ingest::{IngestError, LEAST_MEMORY, Settings, Silent, run};
+use shards::verify::verify;
+use shards::{ShardSet, ShardSource};
 use storage::testing::{
     AzureServer, Fault, FaultProxy, GcsServer, S3Server, StoreServer, TlsProxy,
 };
@@ -50,7 +50,10 @@ fn remote(case: &Case, server: &S3Server, proxy: &FaultProxy) -> Settings {
 /// addresses alone.
 fn same_as_local(storage: &Storage, out: &Address, local: &Path) {
     let set = ShardSet::open(local).unwrap();
-    let mut manifest = ShardSet::open_at(storage, out).unwrap().manifest().clone();
+    let mut manifest = ShardSet::open(ShardSource::new(storage.clone(), out.clone(), None))
+        .unwrap()
+        .manifest()
+        .clone();
     manifest.parts[0].sources = set.manifest().parts[0].sources.clone();
     assert_eq!(&manifest, set.manifest());
     let mut names: Vec<_> =
@@ -116,7 +119,7 @@ fn run_between(from: &dyn StoreServer, to: &dyn StoreServer) {
     let mut bytes = storage.read(&shard).unwrap().to_vec();
     bytes[30] ^= 1;
     storage.put(&shard, bytes).unwrap();
-    let damages = verify(&storage, &settings.out, &whole.manifest, &Silent).unwrap();
+    let damages = verify(&storage, &settings.out, &whole.manifest, &|_| ()).unwrap();
     assert_eq!(damages.len(), 1, "{damages:?}");
     let mend = Repair {
         out: settings.out.clone(),
@@ -128,7 +131,7 @@ fn run_between(from: &dyn StoreServer, to: &dyn StoreServer) {
     };
     repair(&storage, &mend, &Silent).unwrap();
     same_as_local(&storage, &settings.out, &case.path("local"));
-    assert_eq!(verify(&storage, &settings.out, &whole.manifest, &Silent).unwrap(), []);
+    assert_eq!(verify(&storage, &settings.out, &whole.manifest, &|_| ()).unwrap(), []);
 }
 
 /// Options that reach several servers, each at an endpoint of its own.

@@ -1,7 +1,7 @@
 //! The page of a set.
 
-use ingest::read::ShardSet;
 use ingest::report::{self, Scope};
+use shards::ShardSet;
 
 use crate::case::{Case, members, scene};
 

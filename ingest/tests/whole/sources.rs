@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use ingest::container::Packing;
-use ingest::read::ShardSet;
 use ingest::{IngestError, Progress, Silent, run};
 use schemas::Reason;
+use shards::ShardSet;
 
 use crate::archives::packed;
 use crate::case::{Case, gzip, members, picture, tar, warc, zip};

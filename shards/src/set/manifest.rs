@@ -19,6 +19,19 @@ pub fn find(storage: &Storage, out: &Address) -> Result<Option<Manifest>, Shards
     read(storage, out, MANIFEST_FILE)
 }
 
+/// The manifest of a version of a set, which lies beside the newest.
+///
+/// # Errors
+/// As [`find`], and [`ShardsError::Damaged`] if it is not there.
+pub fn of_version(storage: &Storage, out: &Address, version: u32) -> Result<Manifest, ShardsError> {
+    let file = Manifest::file_of_version(version);
+    let manifest = read(storage, out, &file)?;
+    manifest.ok_or_else(|| ShardsError::Damaged {
+        file: out.join(&file).to_string(),
+        problem: format!("it is gone; `ingest repair {out}` makes it again"),
+    })
+}
+
 /// A manifest of a set by its file's name; none if it is not there.
 fn read(storage: &Storage, out: &Address, file: &str) -> Result<Option<Manifest>, ShardsError> {
     let at = out.join(file);

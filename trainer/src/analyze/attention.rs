@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ingest::read::StoredRow;
 use maud::html;
+use shards::StoredRow;
 use voice::draw::Canvas;
 use voice::html::{document, sheet};
 

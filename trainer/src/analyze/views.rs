@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::backend::Flex;
-use ingest::read::{ShardSet, StoredRow};
+use shards::{ShardSet, StoredRow};
 use storage::{Address, Storage};
 
 use super::error::AnalyzeError;
@@ -48,10 +48,7 @@ impl Views {
         range::check(request.views >= 1, "views", request.views, "it must be at least 1")?;
         let cache = run_of(&path).join(EVAL_FOLDER);
         let network = &checkpoint.header.network;
-        let dataset = pictures::open(&request.storage, &request.shards, network, &cache, console)?;
-        let source = dataset.source();
-        let set =
-            ShardSet::open_at(source.storage(), source.folder()).map_err(EncodeError::from)?;
+        let set = pictures::open(&request.storage, &request.shards, network, &cache, console)?;
         let all = set.manifest().rows;
         let count = request.views.min(all);
         let rows = (0..count).map(|i| i * all / count).collect();

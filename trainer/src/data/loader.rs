@@ -13,19 +13,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::UInt64Type;
+use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rand::Rng;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use schemas::layout;
+use shards::columns::ColumnError;
+use shards::{Columns, GroupRef, ShardSet};
 
 use super::DataError;
-use super::dataset::{Dataset, GroupRef};
 use super::mask::{MaskKind, MaskSpec, Masking};
-use super::order::{EpochOrder, Position, stream};
-use super::sample::{self, Draw, SampleMut, SampleSpec, StoredTarget, StoredView};
+use super::order::{EpochOrder, Position, batches_per_epoch, stream};
+use super::sample::{self, Draw, SampleMut, SampleSpec, StoredTarget, StoredView, TapSpec};
 use crate::model::windows::{WindowPlan, Windows};
 use crate::model::{MaskedInput, ModelConfig, TargetKind};
 
@@ -201,7 +201,7 @@ impl Loader {
     /// # Errors
     /// [`DataError`] if the shards lack a cell, or hold less than a batch.
     pub fn start(
-        dataset: Arc<Dataset>,
+        dataset: Arc<ShardSet>,
         settings: LoaderSettings,
         from: Position,
     ) -> Result<Self, DataError> {
@@ -226,7 +226,7 @@ impl Loader {
         let whole = (settings.masks.input == MaskedInput::Token)
             .then(|| settings.windows.as_ref().map(|windows| Arc::new(windows.whole())))
             .flatten();
-        let batches_per_epoch = dataset.batches_per_epoch(settings.batch_size)?;
+        let batches_per_epoch = batches_per_epoch(&dataset, settings.batch_size)?;
         let pool = ThreadPoolBuilder::new()
             .num_threads(settings.threads)
             .thread_name(|i| format!("loader-{i}"))
@@ -315,6 +315,29 @@ fn target_columns(target: TargetKind, cell: usize) -> Option<[String; 2]> {
     }
 }
 
+/// What is stored of a target for a row.
+fn stored_target(
+    columns: Columns<'_>,
+    target: TargetKind,
+    cell: u32,
+    row: usize,
+) -> Result<StoredTarget<'_>, ColumnError> {
+    Ok(match target {
+        TargetKind::Hog => {
+            StoredTarget::Hog { codes: columns.hog(cell)?(row), ties: columns.hog_ties(cell)?(row) }
+        }
+        TargetKind::Pixel => StoredTarget::Pixel {
+            mean: columns.mean(cell)?(row),
+            inv_std: columns.inv_std(cell)?(row),
+        },
+        TargetKind::RawPixel => StoredTarget::RawPixel,
+        TargetKind::Code => StoredTarget::Code {
+            codes: columns.code(cell)?(row),
+            mirrored: columns.code_mirrored(cell)?(row),
+        },
+    })
+}
+
 /// The decoded rows of one window.
 type Window = Vec<Arc<(GroupRef, RecordBatch)>>;
 
@@ -322,7 +345,7 @@ type Window = Vec<Arc<(GroupRef, RecordBatch)>>;
 type Waiting = (Arc<(GroupRef, RecordBatch)>, usize);
 
 struct Coordinator {
-    dataset: Arc<Dataset>,
+    dataset: Arc<ShardSet>,
     settings: LoaderSettings,
     /// The windows over all units, where all are given.
     whole: Option<Arc<WindowPlan>>,
@@ -444,42 +467,14 @@ impl Coordinator {
     ) -> Result<RowRef, DataError> {
         let spec = &self.settings.sample;
         let name = self.dataset.name(group.shard);
-        let fault = |reason: String| {
-            DataError::group(&self.dataset.address(group.shard), group.group, reason)
-        };
-        let column = |name: &str| {
-            batch.column_by_name(name).ok_or_else(|| fault(format!("lacks column `{name}`")))
-        };
-        let bytes = |name: &str| -> Result<&[u8], DataError> {
-            Ok(column(name)?.as_fixed_size_binary().value(row))
-        };
-        let floats = |name: &str| -> Result<Vec<f32>, DataError> {
-            let words = bytes(name)?.as_chunks().0;
-            Ok(words.iter().map(|&word| f32::from_le_bytes(word)).collect())
-        };
-        let words = |name: &str| -> Result<Vec<u16>, DataError> {
-            let words = bytes(name)?.as_chunks().0;
-            Ok(words.iter().map(|&word| u16::from_le_bytes(word)).collect())
-        };
-        let stored = |tap: &sample::TapSpec| -> Result<StoredTarget<'_>, DataError> {
-            let Some([first, second]) = target_columns(spec.target, tap.cell) else {
-                return Ok(StoredTarget::RawPixel);
-            };
-            Ok(match spec.target {
-                TargetKind::Hog => {
-                    StoredTarget::Hog { codes: bytes(&first)?, ties: bytes(&second)? }
-                }
-                TargetKind::Code => {
-                    StoredTarget::Code { codes: words(&first)?, mirrored: words(&second)? }
-                }
-                _ => StoredTarget::Pixel { mean: floats(&first)?, inv_std: floats(&second)? },
-            })
-        };
-        let taps = spec.taps.iter().map(stored).collect::<Result<_, DataError>>()?;
-        let layout = self.dataset.layout();
-        let picture = layout.view(bytes(layout.picture_column())?);
+        let fault = |reason: String| DataError::from(self.dataset.fault(group, reason));
+        let columns = Columns::of(batch);
+        let lacks = |error: ColumnError| fault(error.to_string());
+        let stored = |tap: &TapSpec| stored_target(columns, spec.target, tap.cell as u32, row);
+        let taps = spec.taps.iter().map(stored).collect::<Result<_, _>>().map_err(lacks)?;
+        let picture = columns.picture(self.dataset.layout()).map_err(lacks)?(row);
         let stored = StoredView { picture: &picture, taps };
-        let id = column(layout::ID)?.as_primitive::<UInt64Type>().value(row);
+        let id = columns.id().map_err(lacks)?(row);
 
         // A row's own stream: neither the batch around it nor the threads matter.
         let mut rng = stream("localmim flip and mask", self.settings.seed, epoch, id);

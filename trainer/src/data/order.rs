@@ -8,8 +8,9 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use shards::{GroupRef, ShardSet};
 
-use super::dataset::GroupRef;
+use super::DataError;
 
 /// A place in the endless stream of batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,18 @@ impl Position {
         } else {
             Self { epoch: self.epoch + 1, batch: 0 }
         }
+    }
+}
+
+/// Full batches an epoch of a set; what is left over is dropped.
+///
+/// # Errors
+/// [`DataError::TooFew`] if there is not one.
+pub fn batches_per_epoch(set: &ShardSet, batch: usize) -> Result<u64, DataError> {
+    let rows = set.rows();
+    match rows / batch as u64 {
+        0 => Err(DataError::TooFew { at: set.source().folder().to_string(), rows, batch }),
+        batches => Ok(batches),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::data::dataset::GroupRef;
-use crate::data::{DataError, Dataset};
+use shards::{GroupRef, ShardSet, ShardsError};
+
 use crate::model::StateError;
 
 /// Views that can't be had or encoded.
@@ -20,7 +20,7 @@ pub enum EncodeError {
     },
     /// The shards.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Shards(#[from] ShardsError),
     /// The pictures.
     #[error(transparent)]
     Ingest(#[from] ingest::IngestError),
@@ -71,7 +71,7 @@ pub enum EncodeError {
 
 impl EncodeError {
     /// A fault in a row group.
-    pub(crate) fn row(dataset: &Dataset, group: GroupRef, reason: String) -> Self {
+    pub(crate) fn row(dataset: &ShardSet, group: GroupRef, reason: String) -> Self {
         let at = format!("{}, row group {}", dataset.address(group.shard), group.group);
         Self::Row { at, reason }
     }

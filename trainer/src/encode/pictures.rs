@@ -5,12 +5,12 @@ use std::path::Path;
 use ingest::container::Limits;
 use ingest::source::{self, Request};
 use ingest::view::{self, Cutter};
-use schemas::{MANIFEST_FILE, ShardLayout};
+use schemas::ShardLayout;
+use shards::{ShardSet, ShardSource};
 use storage::{Address, Storage};
 use voice::terminal::counted;
 
 use super::EncodeError;
-use crate::data::{Dataset, ShardSource};
 use crate::model::ModelConfig;
 use crate::progress::Console;
 
@@ -46,7 +46,7 @@ impl Given {
         network: &ModelConfig,
         cache: &Path,
         console: &Console,
-    ) -> Result<Dataset, EncodeError> {
+    ) -> Result<ShardSet, EncodeError> {
         match self {
             Self::Shards(at) => open(storage, at, network, cache, console),
             Self::Pictures(all) => {
@@ -55,7 +55,7 @@ impl Given {
                     return Err(EncodeError::IsSet(set.to_string()));
                 }
                 let folder = ingest_pictures(storage, all, network, cache, console)?;
-                Ok(Dataset::open(ShardSource::local(folder))?)
+                Ok(ShardSet::open_whole(ShardSource::local(folder))?)
             }
         }
     }
@@ -72,12 +72,12 @@ pub fn open(
     network: &ModelConfig,
     cache: &Path,
     console: &Console,
-) -> Result<Dataset, EncodeError> {
+) -> Result<ShardSet, EncodeError> {
     let dataset = if holds_pictures(at) {
         let folder = ingest_pictures(storage, std::slice::from_ref(at), network, cache, console)?;
-        Dataset::open(ShardSource::local(folder))?
+        ShardSet::open_whole(ShardSource::local(folder))?
     } else {
-        Dataset::open(ShardSource::new(storage.clone(), at.clone(), None))?
+        ShardSet::open_whole(ShardSource::new(storage.clone(), at.clone(), None))?
     };
     let size = dataset.layout().size as usize;
     if size != network.size {
@@ -114,11 +114,7 @@ pub(crate) fn ingest_told(
 
 /// Whether a local address is no shard set, finished or not, but something for `ingest`.
 fn holds_pictures(at: &Address) -> bool {
-    at.local().is_some_and(|path| {
-        path.is_file()
-            || (path.is_dir()
-                && ![MANIFEST_FILE, ".ingest"].iter().any(|name| path.join(name).exists()))
-    })
+    at.local().is_some_and(|path| path.is_file() || (path.is_dir() && !shards::set::is_set(path)))
 }
 
 /// Settings of a run that makes one central view of every picture that can be decoded.

@@ -3,17 +3,17 @@
 
 use std::path::Path;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::RecordBatch;
 use burn::backend::cuda::CudaDevice;
 use burn::backend::{Cuda, Flex};
 use burn::tensor::backend::Backend;
+use shards::columns::ColumnError;
+use shards::{Columns, GroupRef, ShardSet};
 
 use super::EncodeError;
 use super::encoder::{Frozen, cut_whole};
 use super::spread::in_order;
 use crate::checkpoint::Checkpoint;
-use crate::data::Dataset;
-use crate::data::dataset::GroupRef;
 use crate::device::DeviceKind;
 use crate::model::{ModelConfig, alone};
 
@@ -69,26 +69,21 @@ impl Encoders<'_> {
     /// what `take` refuses.
     pub fn encode<E: From<EncodeError>>(
         &self,
-        dataset: &Dataset,
+        dataset: &ShardSet,
         groups: &[GroupRef],
         columns: &[&str],
-        choose: impl Fn(GroupRef, &RecordBatch) -> Vec<usize> + Sync,
+        choose: impl Fn(GroupRef, &RecordBatch) -> Result<Vec<usize>, ColumnError> + Sync,
         mut take: impl FnMut(Encoded) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(first) = self.checkpoints.first() else { return Ok(()) };
         let network = &first.header.network;
         let picture = dataset.layout().picture_column();
-        let columns: Vec<String> =
-            columns.iter().chain([&picture]).map(|&name| name.to_owned()).collect();
+        let columns: Vec<&str> = columns.iter().copied().chain([picture]).collect();
         let read = |group: GroupRef| -> Result<Read, EncodeError> {
             let batch = dataset.read(group, &columns)?;
-            for name in &columns {
-                if batch.column_by_name(name).is_none() {
-                    let reason = format!("lacks column `{name}`");
-                    return Err(EncodeError::row(dataset, group, reason));
-                }
-            }
-            Ok(Read { rows: choose(group, &batch), group, batch })
+            let rows = choose(group, &batch);
+            let rows = rows.map_err(|error| EncodeError::row(dataset, group, error.to_string()))?;
+            Ok(Read { rows, group, batch })
         };
         match self.device {
             DeviceKind::Cpu => {
@@ -175,18 +170,19 @@ impl Read {
     /// Cuts the chosen rows' views for the network, up to `most` at once.
     fn each_piece(
         &self,
-        dataset: &Dataset,
+        dataset: &ShardSet,
         network: &ModelConfig,
         most: usize,
         mut each: impl FnMut(Vec<f32>),
     ) -> Result<(), EncodeError> {
-        let layout = dataset.layout();
-        let views = self.batch[layout.picture_column()].as_fixed_size_binary();
+        let fault = |reason: String| EncodeError::row(dataset, self.group, reason);
+        let picture = Columns::of(&self.batch).picture(dataset.layout());
+        let picture = picture.map_err(|error| fault(error.to_string()))?;
         for rows in self.rows.chunks(most) {
             let mut piece = Vec::with_capacity(rows.len() * 3 * network.size * network.size);
             for &row in rows {
-                cut_whole(network, &layout.view(views.value(row)), &mut piece)
-                    .map_err(|error| EncodeError::row(dataset, self.group, error.to_string()))?;
+                cut_whole(network, &picture(row), &mut piece)
+                    .map_err(|error| fault(error.to_string()))?;
             }
             each(piece);
         }

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::RecordBatch;
 use schemas::layout;
+use shards::columns::ColumnError;
+use shards::{Columns, GroupRef, ShardSet};
 
-use crate::data::Dataset;
-use crate::data::dataset::GroupRef;
 use crate::encode::EncodeError;
 use crate::encode::rows::{Encoded, Encoders};
 use crate::progress::Console;
@@ -117,7 +117,7 @@ pub fn is_parted_off(picture: &[u8; 32], share: f64, seed: u64) -> bool {
 /// [`EncodeError`] if a shard can't be read, or its views are of another size than the encoder's.
 pub fn extract(
     encoders: Encoders<'_>,
-    dataset: &Dataset,
+    dataset: &ShardSet,
     what: &str,
     most: Option<u64>,
     console: &Console,
@@ -134,8 +134,8 @@ pub fn extract(
     let bar = console.work(what, groups.iter().map(|group| group.rows as u64).sum());
     let columns = [layout::CONTENT_HASH, layout::LABEL];
     let labelled = |_, batch: &RecordBatch| {
-        let labels = batch[layout::LABEL].as_string::<i32>();
-        (0..batch.num_rows()).filter(|&row| labels.is_valid(row)).collect()
+        let label = Columns::of(batch).label()?;
+        Ok((0..batch.num_rows()).filter(|&row| label(row).is_some()).collect())
     };
     let mut all = Features {
         dim: encoders.dim(),
@@ -148,15 +148,16 @@ pub fn extract(
     encoders.encode(dataset, &groups, &columns, labelled, |encoded| {
         let Encoded { group, rows, batch, features } = encoded;
         let fault = |reason: String| EncodeError::row(dataset, group, reason);
-        let labels = batch[layout::LABEL].as_string::<i32>();
-        let hashes = batch[layout::CONTENT_HASH].as_fixed_size_binary();
+        let lacks = |error: ColumnError| fault(error.to_string());
+        let label = Columns::of(&batch).label().map_err(lacks)?;
+        let content_hash = Columns::of(&batch).content_hash().map_err(lacks)?;
         for &row in &rows {
-            let label = labels.value(row);
+            let label = label(row).unwrap_or_default();
             let place = places.get(label);
             let place =
                 place.ok_or_else(|| fault(format!("class `{label}` is not in its manifest")))?;
             all.labels.push(*place);
-            all.pictures.push(hashes.value(row).try_into().unwrap_or_default());
+            all.pictures.push(content_hash(row));
         }
         all.values.extend(features.into_iter().next().unwrap_or_default());
         all.unlabelled += (group.rows - rows.len()) as u64;

@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array, AsArray};
 use crossbeam_channel::bounded;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use schemas::layout;
+use shards::columns::ColumnError;
+use shards::{Columns, GroupRef, ShardSet};
 
 use super::features::{Features, is_parted_off};
 use super::random::random;
-use crate::data::Dataset;
-use crate::data::dataset::GroupRef;
 use crate::encode::EncodeError;
 
 /// Row groups whose rows are shuffled together.
@@ -44,7 +43,7 @@ pub struct Group {
 /// The labelled rows of a set, or a part of them; pictures stay on disk.
 #[derive(Debug, Clone)]
 pub struct Labelled {
-    dataset: Dataset,
+    dataset: ShardSet,
     groups: Vec<Group>,
     classes: Vec<String>,
     unlabelled: u64,
@@ -55,28 +54,23 @@ impl Labelled {
     ///
     /// # Errors
     /// [`EncodeError`] if a shard can't be read.
-    pub fn open(dataset: Dataset) -> Result<Self, EncodeError> {
+    pub fn open(dataset: ShardSet) -> Result<Self, EncodeError> {
         let classes = dataset.manifest().classes.clone();
         let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
-        let columns = [layout::CONTENT_HASH, layout::LABEL].map(str::to_owned);
+        let columns = [layout::CONTENT_HASH, layout::LABEL];
         let read = |&group: &GroupRef| {
             let batch = dataset.read(group, &columns)?;
             let fault = |reason: String| EncodeError::row(&dataset, group, reason);
-            let column = |name: &str| {
-                batch.column_by_name(name).ok_or_else(|| fault(format!("lacks column `{name}`")))
-            };
-            let hashes = column(layout::CONTENT_HASH)?.as_fixed_size_binary();
-            let labels = column(layout::LABEL)?.as_string::<i32>();
+            let lacks = |error: ColumnError| fault(error.to_string());
+            let content_hash = Columns::of(&batch).content_hash().map_err(lacks)?;
+            let class = Columns::of(&batch).label().map_err(lacks)?;
             let mut rows = Vec::new();
-            for at in (0..batch.num_rows()).filter(|&at| labels.is_valid(at)) {
-                let name = labels.value(at);
+            for at in 0..batch.num_rows() {
+                let Some(name) = class(at) else { continue };
                 let label = places.get(name).copied();
                 let label =
                     label.ok_or_else(|| fault(format!("class `{name}` is not in its manifest")))?;
-                let picture = hashes.value(at).try_into();
-                let picture = picture
-                    .map_err(|error: std::array::TryFromSliceError| fault(error.to_string()))?;
-                rows.push(Row { at, label, picture });
+                rows.push(Row { at, label, picture: content_hash(at) });
             }
             Ok(Group { group, rows })
         };
@@ -154,13 +148,11 @@ impl Labelled {
             return Ok(vec![]);
         }
         let layout = self.dataset.layout();
-        let column = layout.picture_column();
-        let batch = self.dataset.read(group.group, &[column.to_owned()])?;
-        let pictures = batch.column_by_name(column).ok_or_else(|| {
-            EncodeError::row(&self.dataset, group.group, "lacks its pictures".into())
-        })?;
-        let pictures = pictures.as_fixed_size_binary();
-        let view = |row: &Row| (layout.view(pictures.value(row.at)).into_owned(), row.label);
+        let batch = self.dataset.read(group.group, &[layout.picture_column()])?;
+        let picture = Columns::of(&batch).picture(layout);
+        let picture = picture
+            .map_err(|error| EncodeError::row(&self.dataset, group.group, error.to_string()))?;
+        let view = |row: &Row| (picture(row.at).into_owned(), row.label);
         Ok(group.rows.iter().map(view).collect())
     }
 

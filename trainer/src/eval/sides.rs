@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use shards::ShardSet;
 use storage::Address;
 
 use super::EvalRequest;
 use super::features::{self, Features};
 use super::labelled::Labelled;
-use crate::data::Dataset;
 use crate::encode::rows::Encoders;
 use crate::encode::{EncodeError, pictures};
 use crate::model::ModelConfig;
@@ -86,7 +86,7 @@ impl Sets<'_> {
     /// The features of both sides by a frozen encoder.
     pub fn frozen(&self, encoders: Encoders<'_>) -> Result<Sides, SidesError> {
         let EvalRequest { train: train_at, test: test_at, most, .. } = self.request;
-        let features = |at: &Address, set: &Dataset, what: &str, most: Option<u64>| {
+        let features = |at: &Address, set: &ShardSet, what: &str, most: Option<u64>| {
             self.labelled(at, features::extract(encoders, set, what, most, self.console)?)
         };
         let (train_most, test_most) = most.unzip();
@@ -125,12 +125,12 @@ impl Sets<'_> {
         Ok((all, test.with_index(&matched(index, test_at, &all_index.classes)?)))
     }
 
-    fn open(&self, at: &Address) -> Result<Dataset, EncodeError> {
+    fn open(&self, at: &Address) -> Result<ShardSet, EncodeError> {
         pictures::open(&self.request.storage, at, self.network, self.cache, self.console)
     }
 
     /// Opens a set; an error if it is known to have no labels before its rows are read.
-    fn open_labelled(&self, at: &Address) -> Result<Dataset, SidesError> {
+    fn open_labelled(&self, at: &Address) -> Result<ShardSet, SidesError> {
         let set = self.open(at)?;
         if set.manifest().classes.is_empty() || set.rows() == 0 {
             return Err(SidesError::Unlabelled { at: at.to_string(), unlabelled: set.rows() });
@@ -168,7 +168,7 @@ impl Sets<'_> {
 }
 
 /// Refuses a test set with classes that the train set lacks before any feature is made.
-fn foresee(at: &Address, test: &Dataset, train: &Dataset) -> Result<(), SidesError> {
+fn foresee(at: &Address, test: &ShardSet, train: &ShardSet) -> Result<(), SidesError> {
     let known = &train.manifest().classes;
     let names: HashSet<&String> = known.iter().collect();
     if test.manifest().classes.iter().all(|class| names.contains(class)) {

@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use schemas::ShardLayout;
 use serde::{Deserialize, Serialize};
+use shards::{ShardSet, ShardSource, ShardsError};
 use storage::{Address, Storage};
 
 use crate::checkpoint::{CheckpointError, CheckpointFolder};
 use crate::compare::CompareError;
-use crate::data::{DataError, Dataset, ShardSource};
 use crate::device::DeviceKind;
 use crate::encode::pictures::ingest_told;
 use crate::eval::knn::KnnSettings;
@@ -48,7 +48,7 @@ pub enum ExperimentError {
     Ingest(#[from] ingest::IngestError),
     /// Reading them.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Shards(#[from] ShardsError),
     /// The settings.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -145,7 +145,7 @@ pub fn run(
 ) -> Result<ExperimentOutcome, ExperimentError> {
     let shards = request.out.join("shards");
     ingest_pictures(request, &shards, console)?;
-    let dataset = Dataset::open(ShardSource::local(shards.as_path()))?;
+    let dataset = ShardSet::open_whole(ShardSource::local(shards.as_path()))?;
     let bench = Bench { request, dataset: &dataset, device, console, stop };
     let settled = settle::settle(&bench)?;
 
@@ -209,7 +209,7 @@ fn ingest_pictures(
 /// What all runs of an experiment have in common.
 struct Bench<'a> {
     request: &'a ExperimentRequest,
-    dataset: &'a Dataset,
+    dataset: &'a ShardSet,
     device: DeviceKind,
     console: &'a Console,
     stop: &'a AtomicBool,

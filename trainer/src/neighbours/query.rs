@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::RecordBatch;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use schemas::layout;
+use shards::{Columns, GroupRef, ShardSet};
 
 use super::sample::{COLUMNS, Picture, Sample, read_views, thumbnail};
 use super::{NeighbourSettings, NeighboursError, NeighboursRequest};
-use crate::data::Dataset;
-use crate::data::dataset::GroupRef;
 use crate::encode::EncodeError;
 use crate::encode::pictures::view_of;
 use crate::encode::rows::Encoders;
@@ -49,13 +48,12 @@ impl Query {
         Self { key, label, hash, features, view: View::Stored(group, row) }
     }
 
-    pub fn thumbnail(&self, set: &Dataset) -> Result<Arc<[u8]>, NeighboursError> {
+    pub fn thumbnail(&self, set: &ShardSet) -> Result<Arc<[u8]>, NeighboursError> {
         match &self.view {
             View::Here(view, side) => thumbnail(view, *side, &self.key),
             View::Stored(group, row) => {
-                let views = read_views(set, *group)?;
-                let view = set.layout().view(views.value(*row));
-                thumbnail(&view, set.layout().size, &self.key)
+                let views = read_views(set, *group, &[*row])?;
+                thumbnail(&views[0], set.layout().size, &self.key)
             }
         }
     }
@@ -73,7 +71,7 @@ pub enum Named {
 /// Finds what the request's queries name: files, or else keys of the set.
 pub fn named(
     request: &NeighboursRequest,
-    set: &Dataset,
+    set: &ShardSet,
     network: &ModelConfig,
 ) -> Result<Vec<Named>, NeighboursError> {
     let is_file = |query: &String| Path::new(query).is_file();
@@ -102,16 +100,15 @@ pub fn named(
 /// The first row of each key.
 fn rows_of(
     keys: &HashSet<&str>,
-    set: &Dataset,
+    set: &ShardSet,
 ) -> Result<HashMap<String, (GroupRef, usize)>, EncodeError> {
     let mut found = HashMap::new();
     let workers = vec![(); rayon::current_num_threads()];
     let look = |(): &(), &group: &GroupRef| {
-        let batch = set.read(group, &[layout::SOURCE.to_owned()])?;
-        let sources = batch[layout::SOURCE].as_string::<i32>();
-        let rows = (0..batch.num_rows()).filter(|&row| keys.contains(sources.value(row)));
-        let rows = rows.map(|row| (sources.value(row).to_owned(), (group, row)));
-        Ok(rows.collect::<Vec<_>>())
+        let batch = set.read(group, &[layout::SOURCE])?;
+        let source = Columns::of(&batch).source().map_err(|error| set.fault(group, error))?;
+        let rows = (0..batch.num_rows()).filter(|&row| keys.contains(source(row)));
+        Ok(rows.map(|row| (source(row).to_owned(), (group, row))).collect::<Vec<_>>())
     };
     in_order(workers, set.groups(), look, |rows| {
         for (key, place) in rows {
@@ -122,17 +119,18 @@ fn rows_of(
     Ok(found)
 }
 
-fn first_key(set: &Dataset) -> Result<String, EncodeError> {
+fn first_key(set: &ShardSet) -> Result<String, EncodeError> {
     let Some(&group) = set.groups().first() else { return Ok("none".to_owned()) };
-    let batch = set.read(group, &[layout::SOURCE.to_owned()])?;
-    Ok(batch[layout::SOURCE].as_string::<i32>().value(0).to_owned())
+    let batch = set.read(group, &[layout::SOURCE])?;
+    let source = Columns::of(&batch).source().map_err(|error| set.fault(group, error))?;
+    Ok(source(0).to_owned())
 }
 
 /// What was named, with features. A file whose content is in the sample has the class that it has
 /// there.
 pub fn encode(
     named: Vec<Named>,
-    set: &Dataset,
+    set: &ShardSet,
     sample: &Sample,
     encoders: Encoders<'_>,
     console: &Console,
@@ -171,7 +169,7 @@ pub fn encode(
 /// The named rows of the set.
 fn stored(
     named: &[Named],
-    set: &Dataset,
+    set: &ShardSet,
     encoders: Encoders<'_>,
     console: &Console,
 ) -> Result<Sample, NeighboursError> {
@@ -193,11 +191,11 @@ fn stored(
         .copied()
         .collect();
     let mut sample = Sample { dim: encoders.dim(), ..Sample::default() };
-    let choose = |group: GroupRef, _: &RecordBatch| rows[&(group.shard, group.group)].clone();
+    let choose = |group: GroupRef, _: &RecordBatch| Ok(rows[&(group.shard, group.group)].clone());
     let bar = console.work("queries", rows.values().map(|rows| rows.len() as u64).sum());
     encoders.encode(set, &groups, &COLUMNS, choose, |encoded| {
         bar.inc(encoded.rows.len() as u64);
-        sample.add(encoded, |_| true)
+        sample.add(set, encoded, |_| true)
     })?;
     bar.finish_and_clear();
     sample.check(encoders)?;

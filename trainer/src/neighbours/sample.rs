@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::UInt32Type;
+use arrow::array::RecordBatch;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use schemas::layout;
+use shards::columns::ColumnError;
+use shards::{Columns, GroupRef, ShardSet};
 
 use super::{NeighbourSettings, NeighboursError};
-use crate::data::Dataset;
-use crate::data::dataset::GroupRef;
 use crate::encode::EncodeError;
 use crate::encode::rows::{Encoded, Encoders};
 use crate::progress::Console;
@@ -51,7 +50,7 @@ pub struct Sample {
 impl Sample {
     /// Draws pictures by the seed and encodes them.
     pub fn draw(
-        set: &Dataset,
+        set: &ShardSet,
         encoders: Encoders<'_>,
         settings: &NeighbourSettings,
         console: &Console,
@@ -78,7 +77,7 @@ impl Sample {
         let choose = |_, batch: &RecordBatch| first_views(batch, settings.seed, of_group);
         encoders.encode(set, &groups, &COLUMNS, choose, |encoded| {
             bar.inc(encoded.rows.len() as u64);
-            sample.add(encoded, |picture| known.insert(picture.hash))
+            sample.add(set, encoded, |picture| known.insert(picture.hash))
         })?;
         bar.finish_and_clear();
         sample.check(encoders)?;
@@ -89,12 +88,14 @@ impl Sample {
     /// Adds those of a group's chosen rows that are wanted.
     pub fn add(
         &mut self,
+        set: &ShardSet,
         encoded: Encoded,
         mut wanted: impl FnMut(&Picture) -> bool,
     ) -> Result<(), NeighboursError> {
         let Encoded { group, rows, batch, features } = encoded;
         for (at, row) in rows.into_iter().enumerate() {
-            let picture = picture(&batch, group, row);
+            let picture = picture(Columns::of(&batch), group, row)
+                .map_err(|error| EncodeError::from(set.fault(group, error)))?;
             if !wanted(&picture) {
                 continue;
             }
@@ -155,7 +156,7 @@ impl Sample {
     pub fn thumbnails(
         &self,
         places: BTreeSet<usize>,
-        set: &Dataset,
+        set: &ShardSet,
     ) -> Result<HashMap<usize, Arc<[u8]>>, NeighboursError> {
         let mut of_groups: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
         for place in places {
@@ -164,10 +165,10 @@ impl Sample {
         }
         let mut thumbnails = HashMap::new();
         for places in of_groups.values() {
-            let views = read_views(set, self.pictures[places[0]].group)?;
-            for &place in places {
-                let Picture { key, row, .. } = &self.pictures[place];
-                let view = set.layout().view(views.value(*row));
+            let rows: Vec<_> = places.iter().map(|&place| self.pictures[place].row).collect();
+            let views = read_views(set, self.pictures[places[0]].group, &rows)?;
+            for (&place, view) in places.iter().zip(views) {
+                let key = &self.pictures[place].key;
                 thumbnails.insert(place, thumbnail(&view, set.layout().size, key)?);
             }
         }
@@ -175,14 +176,16 @@ impl Sample {
     }
 }
 
-/// The stored views of a row group.
+/// The views of some rows of a row group.
 pub fn read_views(
-    set: &Dataset,
+    set: &ShardSet,
     group: GroupRef,
-) -> Result<arrow::array::FixedSizeBinaryArray, NeighboursError> {
-    let column = set.layout().picture_column();
-    let batch = set.read(group, &[column.to_owned()]).map_err(EncodeError::from)?;
-    Ok(batch[column].as_fixed_size_binary().clone())
+    rows: &[usize],
+) -> Result<Vec<Vec<u8>>, NeighboursError> {
+    let batch = set.read(group, &[set.layout().picture_column()]).map_err(EncodeError::from)?;
+    let picture = Columns::of(&batch).picture(set.layout());
+    let picture = picture.map_err(|error| EncodeError::from(set.fault(group, error)))?;
+    Ok(rows.iter().map(|&row| picture(row).into_owned()).collect())
 }
 
 /// A view of `side`×`side` pixels, shrunk.
@@ -196,30 +199,28 @@ pub fn thumbnail(view: &[u8], side: u32, key: &str) -> Result<Arc<[u8]>, Neighbo
 }
 
 /// Up to `most` rows of a group that are first views, drawn by the seed and the pictures' content.
-fn first_views(batch: &RecordBatch, seed: u64, most: usize) -> Vec<usize> {
-    let views = batch[layout::VIEW].as_primitive::<UInt32Type>();
-    let hashes = batch[layout::CONTENT_HASH].as_fixed_size_binary();
-    let mut rows: Vec<usize> = (0..batch.num_rows()).filter(|&row| views.value(row) == 0).collect();
+fn first_views(batch: &RecordBatch, seed: u64, most: usize) -> Result<Vec<usize>, ColumnError> {
+    let view = Columns::of(batch).view()?;
+    let content_hash = Columns::of(batch).content_hash()?;
+    let mut rows: Vec<usize> = (0..batch.num_rows()).filter(|&row| view(row) == 0).collect();
     if rows.len() > most {
         rows.sort_by_cached_key(|&row| {
             let mut hasher = blake3::Hasher::new_derive_key("localmim sample of pictures");
-            hasher.update(&seed.to_le_bytes()).update(hashes.value(row));
+            hasher.update(&seed.to_le_bytes()).update(&content_hash(row));
             *hasher.finalize().as_bytes()
         });
         rows.truncate(most);
         rows.sort_unstable();
     }
-    rows
+    Ok(rows)
 }
 
-fn picture(batch: &RecordBatch, group: GroupRef, row: usize) -> Picture {
-    let labels = batch[layout::LABEL].as_string::<i32>();
-    let hashes = batch[layout::CONTENT_HASH].as_fixed_size_binary();
-    Picture {
-        key: batch[layout::SOURCE].as_string::<i32>().value(row).to_owned(),
-        label: labels.is_valid(row).then(|| labels.value(row).to_owned()),
-        hash: hashes.value(row).try_into().unwrap_or_default(),
+fn picture(columns: Columns<'_>, group: GroupRef, row: usize) -> Result<Picture, ColumnError> {
+    Ok(Picture {
+        key: columns.source()?(row).to_owned(),
+        label: columns.label()?(row).map(str::to_owned),
+        hash: columns.content_hash()?(row),
         group,
         row,
-    }
+    })
 }

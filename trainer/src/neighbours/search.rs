@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use shards::ShardSet;
+
 use super::query::Query;
 use super::sample::{Picture, Sample};
 use super::{Agreement, Neighbour, NeighboursError, Row, Shown};
-use crate::data::Dataset;
 use crate::encode::nearest::nearest;
 
 /// Pictures of the sample whose neighbours count for [`Agreement`], at most.
@@ -35,7 +36,7 @@ pub fn search(
     queries: &[Query],
     sample: &Sample,
     k: usize,
-    set: &Dataset,
+    set: &ShardSet,
 ) -> Result<Vec<Row>, NeighboursError> {
     let [trained, untrained] = others(sample, queries, k);
     let wanted = trained.iter().chain(&untrained).flatten().map(|&(_, place)| place);

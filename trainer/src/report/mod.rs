@@ -6,9 +6,8 @@ mod panels;
 
 use std::path::{Path, PathBuf};
 
-use ingest::read::ShardSet;
+use shards::{ShardSet, ShardSource, ShardsError};
 
-use crate::data::{DataError, Dataset, ShardSource};
 use crate::device::DeviceKind;
 use crate::encode::pictures::Given;
 use crate::eval::record;
@@ -52,10 +51,7 @@ pub enum ReportError {
     Metrics(#[from] MetricsError),
     /// The shards.
     #[error(transparent)]
-    Shards(#[from] ingest::IngestError),
-    /// The shards, as training reads them.
-    #[error(transparent)]
-    Data(#[from] DataError),
+    Shards(#[from] ShardsError),
     /// The checkpoint's parameters do not fit its own sizes.
     #[error("checkpoint {}: {source}", path.display())]
     State {
@@ -120,11 +116,11 @@ pub fn write(
     let (path, checkpoint) = find_checkpoint(run, console)?;
     let records = metrics::read(run)?;
     // The set as the run began with it: what was appended since it has not seen.
-    let dataset =
-        Dataset::open(source.clone())?.as_of(&checkpoint.header.dataset)?.ok_or_else(|| {
-            ReportError::OtherShards { path: path.clone(), shards: source.folder().to_string() }
-        })?;
-    let set = ShardSet::new(source.storage(), source.folder(), dataset.manifest().clone());
+    let set = ShardSet::open_whole(source.clone())?.as_of(&checkpoint.header.dataset)?;
+    let set = set.ok_or_else(|| ReportError::OtherShards {
+        path: path.clone(),
+        shards: source.folder().to_string(),
+    })?;
     let rejects = set.rejects()?;
     let drawn = panels::draw(&checkpoint, &path, &set, contents.views)?;
     let evaluations = record::read_all(run).map_err(ReportError::Evaluations)?;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
-use ingest::read::{ShardSet, StoredRow};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use shards::{ShardSet, StoredRow};
 use targets::{IMAGENET_MEAN, IMAGENET_STD};
 use voice::draw::Canvas;
 

@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
+use shards::{ShardSet, ShardSource};
 use storage::{Address, Lock, Storage};
 
 use super::error::TrainError;
 use super::schedule::Schedule;
 use super::trainee::Resume;
-use crate::data::{Dataset, LoaderSettings, ShardSource};
+use crate::data::{DataError, LoaderSettings};
 use crate::model::ModelConfig;
 use crate::progress::Console;
 use crate::settings::Settings;
@@ -27,11 +28,11 @@ pub fn dataset(
     shards: &ShardSource,
     resume: Option<&Resume>,
     console: &Console,
-) -> Result<Dataset, TrainError> {
-    let newest = Dataset::open(shards.clone())?;
+) -> Result<ShardSet, TrainError> {
+    let newest = ShardSet::open_whole(shards.clone()).map_err(DataError::from)?;
     let Some(Resume { path, checkpoint }) = resume else { return Ok(newest) };
     let now = newest.rows();
-    let begun_with = newest.as_of(&checkpoint.header.dataset)?;
+    let begun_with = newest.as_of(&checkpoint.header.dataset).map_err(DataError::from)?;
     let begun_with = begun_with.ok_or_else(|| TrainError::OtherShards {
         path: path.clone(),
         shards: shards.folder().to_string(),

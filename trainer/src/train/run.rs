@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::backend::AutodiffBackend;
+use shards::{ShardSet, ShardSource};
 
 use super::clock::Clock;
 pub use super::error::TrainError;
@@ -17,7 +18,8 @@ pub use super::trainee::Resume;
 use super::trainee::Trainee;
 use super::{begin, told};
 use crate::checkpoint::{CheckpointError, CheckpointFolder};
-use crate::data::{DataError, Dataset, Loader, Position, RowRef, ShardSource};
+use crate::data::order::batches_per_epoch;
+use crate::data::{DataError, Loader, Position, RowRef};
 use crate::metrics::{MetricsWriter, Record};
 use crate::model::ModelConfig;
 use crate::progress::Console;
@@ -110,7 +112,7 @@ struct Run<'a, B: AutodiffBackend> {
     device: &'a B::Device,
     slices: &'a Slices,
     console: &'a Console,
-    dataset: Arc<Dataset>,
+    dataset: Arc<ShardSet>,
     batches_per_epoch: u64,
     network: ModelConfig,
     schedule: Schedule,
@@ -143,7 +145,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
         let dataset = Arc::new(begin::dataset(&paths.shards, resume.as_ref(), console)?);
         let network = settings.network(dataset.layout())?;
         let folder = CheckpointFolder::of_run(&paths.out);
-        let batches_per_epoch = dataset.batches_per_epoch(settings.batch_size)?;
+        let batches_per_epoch = batches_per_epoch(&dataset, settings.batch_size)?;
         let schedule = begin::schedule(settings, batches_per_epoch)?;
         let saved = resume.as_ref().map(|resume| resume.checkpoint.header.step);
         let trainee = match resume {

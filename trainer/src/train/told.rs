@@ -1,16 +1,16 @@
 //! What a run says of itself before it begins.
 
+use shards::ShardSet;
 use voice::terminal::counted;
 
 use super::schedule::Schedule;
-use crate::data::Dataset;
 use crate::model::ModelConfig;
 use crate::settings::Settings;
 
 /// On what a run trains which network, of so many parameters, and the steps it is going to make.
 pub fn beginning(
     settings: &Settings,
-    dataset: &Dataset,
+    dataset: &ShardSet,
     network: &ModelConfig,
     parameters: usize,
     (batches_per_epoch, steps): (u64, &str),

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use burn::tensor::backend::AutodiffBackend;
+use shards::ShardSet;
 
 use super::error::TrainError;
 use super::optim::{AdamWSettings, Gradients, Optimizer};
 use crate::checkpoint::{
     CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header,
 };
-use crate::data::{Dataset, Position};
+use crate::data::Position;
 use crate::model::init::init;
 use crate::model::{LocalMim, ModelConfig, state};
 use crate::settings::Settings;
@@ -89,7 +90,7 @@ impl<B: AutodiffBackend> Trainee<B> {
         folder: &CheckpointFolder,
         settings: &Settings,
         network: &ModelConfig,
-        dataset: &Dataset,
+        dataset: &ShardSet,
     ) -> Result<PathBuf, CheckpointError> {
         let (moments, optimizer_steps) = self.optimizer.to_state();
         let header = Header {

@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use rayon::prelude::*;
 use schemas::{CLASSES_FILE, FileEntry, MANIFEST_FILE, Manifest, ShardEntry};
-use shards::set::manifest::lost_beyond;
 use storage::{Address, Storage, StorageError};
 
-use crate::{IngestError, Progress};
-use voice::terminal::name;
+use crate::ShardsError;
+use crate::set::manifest::lost_beyond;
 
 /// Bytes that are read and hashed at once.
 const CHUNK: usize = 1 << 20;
@@ -62,7 +61,7 @@ pub enum What {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", name(&self.file))?;
+        write!(f, "{}: ", self.file)?;
         match &self.what {
             What::Missing => write!(f, "missing"),
             What::Unreadable(problem) => write!(f, "can't be read: {problem}"),
@@ -96,24 +95,27 @@ impl fmt::Display for Damage {
     }
 }
 
+/// How many bytes [`verify`] reads of a sound set.
+pub fn bytes(manifest: &Manifest) -> u64 {
+    manifest.bytes + manifest.parts.iter().map(|part| part.rejects.bytes).sum::<u64>()
+}
+
 /// Reads every file of the manifest's set, some at once, and tells those that are damaged: shards in
 /// the manifest's order, then lists of rejects, classes, and the numbered manifests. Files of later
 /// versions come last, if they show that a newer manifest is lost; those of a run that is not
-/// finished are none.
+/// finished are none. `read` is told how many bytes were read so far.
 ///
 /// # Errors
-/// [`IngestError::Storage`] if a remote store could not be asked to the end, so that nothing is
+/// [`ShardsError::Storage`] if a remote store could not be asked to the end, so that nothing is
 /// known of a file. A local file that can't be read is damaged.
 pub fn verify(
     storage: &Storage,
     out: &Address,
     manifest: &Manifest,
-    progress: &dyn Progress,
-) -> Result<Vec<Damage>, IngestError> {
+    read: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<Damage>, ShardsError> {
     let lists = manifest.parts.iter().map(|part| &part.rejects);
-    let bytes = manifest.bytes + lists.clone().map(|list| list.bytes).sum::<u64>();
-    progress.begin(bytes, 0);
-    let reading = Reading { storage, out, progress, done: AtomicU64::new(0), turn: Mutex::new(()) };
+    let reading = Reading { storage, out, read, done: AtomicU64::new(0), turn: Mutex::new(()) };
     let shards: Vec<_> = manifest
         .shards
         .par_iter()
@@ -122,7 +124,7 @@ pub fn verify(
             let what = reading.shard(entry)?;
             Ok(what.map(|what| Damage { file: entry.file.clone(), shard: Some(index), what }))
         })
-        .collect::<Result<_, IngestError>>()?;
+        .collect::<Result<_, ShardsError>>()?;
     let mut damages: Vec<_> = shards.into_iter().flatten().collect();
     for list in lists {
         let what = reading.list(list)?;
@@ -165,17 +167,17 @@ pub fn verify(
 struct Reading<'a> {
     storage: &'a Storage,
     out: &'a Address,
-    progress: &'a dyn Progress,
+    read: &'a (dyn Fn(u64) + Sync),
     done: AtomicU64,
-    /// Progress is told in order.
+    /// What was read is told in order.
     turn: Mutex<()>,
 }
 
 impl Reading<'_> {
-    fn shard(&self, entry: &ShardEntry) -> Result<Option<What>, IngestError> {
+    fn shard(&self, entry: &ShardEntry) -> Result<Option<What>, ShardsError> {
         let mut ends = vec![MAGIC];
         ends.extend(&entry.row_group_ends);
-        let read = match self.read(&entry.file, &ends)? {
+        let read = match self.hash(&entry.file, &ends)? {
             Ok(read) => read,
             Err(what) => return Ok(Some(what)),
         };
@@ -194,8 +196,8 @@ impl Reading<'_> {
         Ok(Some(What::Changed { bytes: read.bytes, expected: entry.bytes, row_groups, rest }))
     }
 
-    fn list(&self, list: &FileEntry) -> Result<Option<What>, IngestError> {
-        let read = match self.read(&list.file, &[])? {
+    fn list(&self, list: &FileEntry) -> Result<Option<What>, ShardsError> {
+        let read = match self.hash(&list.file, &[])? {
             Ok(read) => read,
             Err(what) => return Ok(Some(what)),
         };
@@ -209,7 +211,7 @@ impl Reading<'_> {
     }
 
     /// A small file whole.
-    fn whole(&self, file: &str) -> Result<Result<Bytes, What>, IngestError> {
+    fn whole(&self, file: &str) -> Result<Result<Bytes, What>, ShardsError> {
         match self.storage.read(&self.out.join(file)) {
             Ok(bytes) => Ok(Ok(bytes)),
             Err(error) if error.is_missing() => Ok(Err(What::Missing)),
@@ -221,7 +223,7 @@ impl Reading<'_> {
     }
 
     /// A file of which the text is known.
-    fn text(&self, file: &str, expected: &str) -> Result<Option<What>, IngestError> {
+    fn text(&self, file: &str, expected: &str) -> Result<Option<What>, ShardsError> {
         Ok(match self.whole(file)? {
             Err(what) => Some(what),
             Ok(bytes) if bytes == expected.as_bytes() => None,
@@ -240,7 +242,7 @@ impl Reading<'_> {
         file: &str,
         version: u32,
         manifest: &Manifest,
-    ) -> Result<Option<What>, IngestError> {
+    ) -> Result<Option<What>, ShardsError> {
         let bytes = match self.whole(file)? {
             Err(what) => return Ok(Some(what)),
             Ok(bytes) => bytes,
@@ -253,7 +255,7 @@ impl Reading<'_> {
     }
 
     /// Hashes a file, and each of its parts up to one of `ends`.
-    fn read(&self, file: &str, ends: &[u64]) -> Result<Result<Hashes, What>, IngestError> {
+    fn hash(&self, file: &str, ends: &[u64]) -> Result<Result<Hashes, What>, ShardsError> {
         let at = self.out.join(file);
         let mut reader = match self.storage.reader(&at, 0) {
             Ok(reader) => reader,
@@ -273,7 +275,7 @@ impl Reading<'_> {
                 Err(error) if at.local().is_some() => {
                     return Ok(Err(What::Unreadable(error.to_string())));
                 }
-                Err(error) => return Err(IngestError::Fetch { at, source: error }),
+                Err(error) => return Err(ShardsError::Read { at, source: error }),
             };
             if read == 0 {
                 break;
@@ -301,7 +303,7 @@ impl Reading<'_> {
     fn tell(&self, bytes: u64) {
         let _turn = self.turn.lock();
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.progress.read(done);
+        (self.read)(done);
     }
 }
 

@@ -1,19 +1,28 @@
 //! Where the bytes of a shard set come from: a local folder, or a store behind a cache.
 //!
-//! Whatever is read of a shard is read as ranges, and then looks to Parquet as if it were the file.
+//! Whatever is read of a shard is read as ranges, and then looks to Parquet as if it were the file:
+//! a row group's columns are fetched at once and held against their checksums (`group`), columns
+//! of few bytes a row through a window (`window`).
+
+mod cache;
+mod fetched;
+mod group;
+mod window;
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use bytes::buf::{Buf, Reader};
-use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::reader::ChunkReader;
 use schemas::ShardEntry;
 use storage::{Address, Storage, StorageError};
 
-use super::cache::Cache;
+pub use cache::Cache;
+use fetched::{Fetched, joined};
+pub use group::GroupRef;
+pub use window::ShardFile;
 
 /// The end of a shard that is fetched for its footer; a longer footer is fetched again.
 const TAIL: u64 = 64 << 10;
@@ -28,6 +37,18 @@ pub struct ShardSource {
     folder: Address,
     cache: Option<Arc<Cache>>,
     tails: Arc<Mutex<Tails>>,
+}
+
+impl From<&Path> for ShardSource {
+    fn from(folder: &Path) -> Self {
+        Self::local(folder)
+    }
+}
+
+impl From<&PathBuf> for ShardSource {
+    fn from(folder: &PathBuf) -> Self {
+        Self::local(folder.as_path())
+    }
 }
 
 /// The ends of shards, which every row group needs; those that came first go first.
@@ -86,7 +107,7 @@ impl ShardSource {
 
     /// The footer of a shard and what else stands at its end. A remote one is fetched once for all
     /// row groups, as far as memory for that goes.
-    pub(super) fn tail(&self, shard: &ShardEntry) -> Result<Fetched, StorageError> {
+    fn tail(&self, shard: &ShardEntry) -> Result<Fetched, StorageError> {
         if !self.is_remote() {
             return self.fetch_tail(shard);
         }
@@ -100,7 +121,7 @@ impl ShardSource {
     }
 
     fn fetch_tail(&self, shard: &ShardEntry) -> Result<Fetched, StorageError> {
-        let mut fetched = Fetched { bytes: shard.bytes, held: vec![] };
+        let mut fetched = Fetched::new(shard.bytes);
         fetched.hold(
             self.range(shard, shard.bytes.saturating_sub(TAIL)..shard.bytes)?,
             shard.bytes.saturating_sub(TAIL),
@@ -117,7 +138,7 @@ impl ShardSource {
     }
 
     /// Adds ranges of a shard to what is held of it; those that touch are fetched as one.
-    pub(super) fn fetch(
+    fn fetch(
         &self,
         shard: &ShardEntry,
         ranges: impl IntoIterator<Item = Range<u64>>,
@@ -145,87 +166,15 @@ impl ShardSource {
     }
 }
 
-/// Rising ranges, with those that touch joined.
-fn joined(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
-    let mut ranges: Vec<_> = ranges.into_iter().collect();
-    ranges.sort_by_key(|range| range.start);
-    let mut all: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match all.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => all.push(range),
-        }
-    }
-    all
-}
-
-/// Parts of a shard.
-#[derive(Debug, Clone)]
-pub(super) struct Fetched {
-    bytes: u64,
-    held: Vec<(u64, Bytes)>,
-}
-
-impl Fetched {
-    fn hold(&mut self, bytes: Bytes, from: u64) {
-        self.held.push((from, bytes));
-    }
-
-    fn in_memory(&self) -> usize {
-        self.held.iter().map(|(_, bytes)| bytes.len()).sum()
-    }
-
-    /// What is held from `start` on.
-    fn from(&self, start: u64) -> ParquetResult<Bytes> {
-        self.held
-            .iter()
-            .filter_map(|(from, bytes)| {
-                let skip = usize::try_from(start.checked_sub(*from)?).ok()?;
-                (skip < bytes.len()).then(|| bytes.slice(skip..))
-            })
-            .max_by_key(Bytes::len)
-            .ok_or_else(|| ParquetError::General(format!("byte {start} was not fetched")))
-    }
-}
-
-impl Length for Fetched {
-    fn len(&self) -> u64 {
-        self.bytes
-    }
-}
-
-impl ChunkReader for Fetched {
-    type T = Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        Ok(self.from(start)?.reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        let bytes = self.from(start)?;
-        if bytes.len() < length {
-            return Err(ParquetError::General(format!(
-                "byte {} was not fetched",
-                start + bytes.len() as u64
-            )));
-        }
-        Ok(bytes.slice(..length))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ranges_that_touch_are_fetched_as_one() {
-        assert_eq!(joined([5..9, 0..3, 3..5, 12..14]), [0..9, 12..14]);
-    }
-
-    #[test]
     fn the_ends_of_shards_are_kept_up_to_a_bound() {
         let mut tails = Tails::default();
-        let tail = Fetched { bytes: 1 << 30, held: vec![(0, vec![0; TAILS / 4].into())] };
+        let mut tail = Fetched::new(1 << 30);
+        tail.hold(vec![0; TAILS / 4].into(), 0);
         for shard in 0..9 {
             tails.keep(&shard.to_string(), &tail);
             tails.keep(&shard.to_string(), &tail);
@@ -234,15 +183,5 @@ mod tests {
         held.sort();
         assert_eq!(held, ["5", "6", "7", "8"]);
         assert_eq!((tails.order.len(), tails.bytes), (4, TAILS));
-    }
-
-    #[test]
-    fn what_was_not_fetched_is_an_error() {
-        let mut fetched = Fetched { bytes: 100, held: vec![] };
-        fetched.hold(Bytes::from_static(b"abcdef"), 10);
-        assert_eq!(fetched.get_bytes(12, 3).unwrap(), "cde");
-        for (start, length) in [(9, 1), (16, 1), (12, 5), (90, 1)] {
-            assert!(fetched.get_bytes(start, length).is_err(), "{start} {length}");
-        }
     }
 }

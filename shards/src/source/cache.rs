@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::DataError;
+use crate::ShardsError;
 
 const EXTENSION: &str = "range";
 /// BLAKE3 of the bytes stands before them, so that a file cut short by a crash is not taken.
@@ -44,9 +44,9 @@ impl Cache {
     /// A cache of at most `limit` bytes in `folder`, with what an earlier one left there.
     ///
     /// # Errors
-    /// [`DataError::Cache`] if the folder can't be made or read.
-    pub fn open(folder: &Path, limit: u64) -> Result<Self, DataError> {
-        let fault = |error: io::Error| DataError::Cache {
+    /// [`ShardsError::Cache`] if the folder can't be made or read.
+    pub fn open(folder: &Path, limit: u64) -> Result<Self, ShardsError> {
+        let fault = |error: io::Error| ShardsError::Cache {
             path: folder.to_owned(),
             reason: error.to_string(),
         };
