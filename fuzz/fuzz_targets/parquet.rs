@@ -1,6 +1,6 @@
 #![no_main]
 
-use ingest::container::Kind;
+use archives::Kind;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| fuzz::archive(Kind::Parquet, data));

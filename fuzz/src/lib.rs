@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use archives::{ArchiveError, Cursor, Kind, Limits, Member, Packing, open};
 use bytes::Bytes;
-use ingest::container::{ContainerError, Cursor, Kind, Limits, Member, Packing, open};
 
 /// Members that are looked at: a dictionary's value of a megabyte may be that of every row.
 const MOST: usize = 1000;
@@ -36,7 +36,7 @@ pub fn archive(kind: Kind, data: &[u8]) {
     }
 }
 
-fn read(kind: Kind, data: &Bytes, from: Cursor) -> (Vec<Member>, Option<ContainerError>) {
+fn read(kind: Kind, data: &Bytes, from: Cursor) -> (Vec<Member>, Option<ArchiveError>) {
     let limits = Limits { member_bytes: 1 << 20, page_bytes: 4 << 20, ..Limits::default() };
     let members = match open(kind, Arc::new(data.clone()), from, &limits) {
         Ok(members) => members,

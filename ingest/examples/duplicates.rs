@@ -12,7 +12,8 @@ use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use ingest::duplicates::{DuplicateIndex, Verdict, perceptual_hash};
-use ingest::{Settings, picture, source};
+use ingest::{Settings, decode, source};
+use pictures::Picture;
 use rayon::prelude::*;
 
 /// The widest distance that is drawn, and the widest radius that is counted.
@@ -52,7 +53,7 @@ fn main() -> anyhow::Result<()> {
     let pictures: Vec<_> = paths
         .into_par_iter()
         .filter_map(|path| {
-            let picture = picture::read(&path, &settings).ok()?;
+            let picture = decode::read(&path, &settings).ok()?;
             Some(hashed(path, &picture))
         })
         .collect::<anyhow::Result<_>>()?;
@@ -94,7 +95,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn hashed(path: PathBuf, picture: &picture::Picture) -> anyhow::Result<Hashed> {
+fn hashed(path: PathBuf, picture: &Picture) -> anyhow::Result<Hashed> {
     let hash = perceptual_hash(&picture.rgb);
     let mut moved = [0; CHANGES.len()];
     if let Some(hash) = hash {

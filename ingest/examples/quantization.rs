@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use ingest::Settings;
 use ingest::view::{Cutter, random_crop};
-use ingest::{picture, source};
+use ingest::{decode, source};
+use pictures::Picture;
 use rayon::prelude::*;
 use schemas::code;
 use targets::{Hog, HogExtractor, View, mirror_hog, mirror_picture};
@@ -62,7 +63,7 @@ fn main() -> anyhow::Result<()> {
     let settings = Settings::new(&root, "").ingest;
     let tables: Vec<_> = source::pictures(&root, settings.seed)?
         .par_iter()
-        .filter_map(|path| picture::read(path, &settings).ok())
+        .filter_map(|path| decode::read(path, &settings).ok())
         .map(|picture| measure(&picture, settings.seed))
         .collect::<anyhow::Result<_>>()?;
     println!("{} pictures, one view of {SIZE} pixels each\n", tables.len());
@@ -93,9 +94,9 @@ fn join(mut all: Table, one: Table) -> Table {
     all
 }
 
-fn measure(picture: &picture::Picture, seed: u64) -> anyhow::Result<Table> {
-    let crop = random_crop(&picture.content_hash, 0, seed, picture.size);
-    let pixels = Cutter::new(SIZE as u32).cut_from(picture, crop)?;
+fn measure(picture: &Picture, seed: u64) -> anyhow::Result<Table> {
+    let crop = random_crop(&picture.content_hash, 0, seed, picture.size());
+    let pixels = Cutter::new(SIZE as u32).cut(&picture.rgb, crop)?;
     let mut mirrored = vec![0; pixels.len()];
     mirror_picture(&pixels, SIZE, &mut mirrored)?;
     let mut table = Table::default();

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use ingest::picture::Decoder;
 use ingest::view::{Cutter, random_crop};
-use ingest::{Settings, Silent, source};
+use ingest::{Settings, Silent, decode, source};
+use pictures::Decoder;
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 
@@ -78,15 +78,15 @@ fn median(pictures: usize, work: impl Fn() -> anyhow::Result<()>) -> anyhow::Res
 fn look(paths: &[PathBuf], threads: usize, cut: bool) -> anyhow::Result<()> {
     let settings = Settings::new("", "").ingest;
     let threads = ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let decoder = Decoder::new(&settings);
+    let decoder = Decoder::new(decode::options(&settings));
     threads.install(|| {
         paths.par_iter().try_for_each_init(
             || Cutter::new(settings.layout.size),
             |cutter, path| {
                 let Ok(picture) = decoder.decode(&fs::read(path)?) else { return Ok(()) };
                 if cut {
-                    let crop = random_crop(&picture.content_hash, 0, settings.seed, picture.size);
-                    cutter.cut_from(&picture, crop)?;
+                    let crop = random_crop(&picture.content_hash, 0, settings.seed, picture.size());
+                    cutter.cut(&picture.rgb, crop)?;
                 }
                 Ok(())
             },

@@ -8,24 +8,27 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
+use archives::Kind;
 use image::{DynamicImage, ImageFormat, RgbImage};
-use ingest::container::Kind;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 #[allow(dead_code)]
-#[path = "../tests/archives/mod.rs"]
-mod archives;
-#[allow(dead_code)]
-#[path = "../tests/pictures/heif.rs"]
+#[path = "../../pictures/tests/pictures/heif.rs"]
 mod heif;
 #[allow(dead_code)]
-#[path = "../tests/pictures/make.rs"]
+#[path = "../../pictures/tests/pictures/make.rs"]
 mod make;
+#[allow(dead_code)]
+#[path = "../../archives/tests/archives/make/mod.rs"]
+mod make_archives;
+#[allow(dead_code)]
+#[path = "../../pictures/tests/pictures/tiff_file.rs"]
+mod tiff_file;
 
 fn main() -> anyhow::Result<()> {
     let out = std::env::args().nth(1).unwrap_or_else(|| "fuzz/seeds".to_owned());
     let out = Path::new(&out);
-    for (number, (kind, bytes)) in archives::all().into_iter().enumerate() {
+    for (number, (kind, bytes)) in make_archives::all().into_iter().enumerate() {
         let target = match kind {
             Kind::Tar(_) => "tar",
             Kind::Warc(_) => "warc",
@@ -81,12 +84,12 @@ fn main() -> anyhow::Result<()> {
         ("ycck.jpg", of(&make::inks(&rgb), ColorType::CmykAsYcck, &|_| {})),
         ("cmyk.jpg", of(&make::inks(&rgb), ColorType::Cmyk, &|_| {})),
         ("interlaced.png", make::interlaced(&rgb)),
-        ("tiled.tiff", make::tiled(&rgb)),
-        ("lossy.webp", include_bytes!("../tests/pictures/lossy.webp").to_vec()),
-        ("eight.avif", include_bytes!("../tests/pictures/eight.avif").to_vec()),
-        ("ten.avif", include_bytes!("../tests/pictures/ten.avif").to_vec()),
-        ("alpha.avif", include_bytes!("../tests/pictures/alpha.avif").to_vec()),
-        ("identity.avif", include_bytes!("../tests/pictures/identity.avif").to_vec()),
+        ("tiled.tiff", tiff_file::tiled(&rgb)),
+        ("lossy.webp", include_bytes!("../../pictures/tests/pictures/lossy.webp").to_vec()),
+        ("eight.avif", include_bytes!("../../pictures/tests/pictures/eight.avif").to_vec()),
+        ("ten.avif", include_bytes!("../../pictures/tests/pictures/ten.avif").to_vec()),
+        ("alpha.avif", include_bytes!("../../pictures/tests/pictures/alpha.avif").to_vec()),
+        ("identity.avif", include_bytes!("../../pictures/tests/pictures/identity.avif").to_vec()),
         ("cells.avif", heif::cells_of_every_kind()),
     ] {
         write(out, "picture", name, &bytes)?;

@@ -3,11 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use archives::Passed;
 use schemas::Crop;
 use shards::ShardsError;
 use storage::{Address, StorageError};
-
-use crate::container::Passed;
 
 /// Why a run could not start or go on, with the way out. The causes that a system or a library
 /// gives are sources of the error, not part of its text.
@@ -111,8 +110,13 @@ pub enum IngestError {
         /// The archive.
         at: Box<Address>,
         /// What its reader said.
-        source: crate::container::ContainerError,
+        source: archives::ArchiveError,
     },
+    /// A set whose pictures can't be decoded as they were.
+    #[error(
+        "{0} was made with --scaled-decode, which there is no more: no picture decodes as it did. The set can be read as before; to add to it or to repair it, make it anew, in another folder and without that flag"
+    )]
+    ScaledDecode(Box<Address>),
     /// The output holds something that is not ours to write over.
     #[error(
         "--out {out} is not empty and was not made by ingest (it holds `{found}`); give an empty or new folder"

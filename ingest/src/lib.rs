@@ -2,24 +2,23 @@
 //!
 //! [`run`] does the whole job for [`Settings`] and tells a [`Progress`] what it does. The modules
 //! are the steps, in the order in which the data flows: [`source`] lists what the sources hold, the
-//! stream reads it one picture after the other (out of archives through [`container`]), [`picture`]
-//! decodes one, [`view`] cuts it, [`duplicates`] tells those that are there twice, then come rows
-//! with the targets, shards and the run itself. [`repair`](mod@repair) looks after what was made,
-//! [`inspect`] and [`report`] look at it; [`sample`] makes pictures to try it with. What is
-//! on disk is described by the crate `schemas`, written and read by `shards`, what is said to people by `voice`.
+//! stream reads it one picture after the other (out of archives and lists through the crate
+//! `archives`), the crate `pictures` decodes one ([`decode`]), [`view`] cuts it, [`duplicates`] tells
+//! those that are there twice, then come rows with the targets, shards and the run itself.
+//! [`repair`](mod@repair) looks after what was made, [`inspect`] and [`report`] look at it;
+//! [`sample`] makes pictures to try it with. What is on disk is described by the crate `schemas`,
+//! written and read by `shards`, what is said to people by `voice`.
 
 #![forbid(unsafe_code)]
 
-mod caught;
 mod classes;
 mod codebook;
-pub mod container;
+pub mod decode;
 pub mod duplicates;
 mod error;
 pub mod inspect;
 mod known;
 mod make;
-pub mod picture;
 mod plan;
 pub mod repair;
 pub mod report;
@@ -34,12 +33,13 @@ mod state;
 mod stream;
 pub mod view;
 
+pub use voice::{Bar, Progress, Silent};
+
 pub use classes::Classes;
 pub use codebook::Codebook;
 pub use error::IngestError;
 pub use run::{Summary, run};
 pub use settings::{LEAST_MEMORY, Settings, USER_AGENT, default_pictures_per_shard};
-pub use voice::{Bar, Progress, Silent};
 
 /// The program and its version, as shards and manifest name it.
 pub const CREATED_BY: &str = concat!("localmim-ingest version ", env!("CARGO_PKG_VERSION"));

@@ -13,20 +13,20 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use archives::Passed;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use pictures::MemoryBudget;
 use rayon::prelude::*;
 use schemas::{IngestSettings, Place, Reject, ShardEntry};
 use shards::write::{ClosedShard, Encoder, Group, ShardWriter};
 use storage::{Address, Storage};
 
 use crate::codebook::Codebook;
-use crate::container::{Limits, Passed};
 use crate::known::{Known, Names, Twin};
-use crate::picture::MemoryBudget;
 use crate::row::{Cut, Looker, RowMaker, Seen};
 use crate::source::Listing;
 use crate::state::ShardState;
-use crate::stream::{AHEAD_ON_THE_WEB, Feed, Item};
+use crate::stream::{AHEAD_ON_THE_WEB, Feed, Item, Wanted};
 use crate::{CREATED_BY, IngestError, Progress};
 
 /// Where making shards begins.
@@ -105,7 +105,7 @@ impl<'a> Maker<'a> {
     pub fn make(
         &self,
         listing: &Listing,
-        limits: &Limits,
+        wanted: &Wanted,
         start: Start,
         (known, names): (&mut Known, &mut Names<'_>),
         finish: &mut Finish<'_>,
@@ -116,12 +116,12 @@ impl<'a> Maker<'a> {
             let over = &over;
             let feed = scope.spawn(move || {
                 let Self { storage, web, room, .. } = self;
-                Feed { storage, web, listing, room, limits, over }.run(start.place, &feeder)
+                Feed { storage, web, listing, room, wanted, over }.run(start.place, &feeder)
             });
             let (steps, to_write) = bounded(1);
             let (ended, finished) = crossbeam_channel::unbounded();
             let writer = scope.spawn(move || self.write(&to_write, &ended, finish));
-            let worked = self.work(start, (&items, limits), known, names, (&steps, &finished));
+            let worked = self.work(start, (&items, wanted), known, names, (&steps, &finished));
             // The writer ends when nothing more comes. The stream ends at its next picture, for which
             // it may wait until those that it sent give back their room.
             drop(steps);
@@ -174,7 +174,7 @@ impl<'a> Maker<'a> {
     fn work(
         &self,
         start: Start,
-        (items, limits): (&Receiver<Result<Item, IngestError>>, &Limits),
+        (items, wanted): (&Receiver<Result<Item, IngestError>>, &Wanted),
         known: &mut Known,
         names: &mut Names<'_>,
         (steps, finished): (&Sender<Step>, &Receiver<ShardEntry>),
@@ -193,7 +193,7 @@ impl<'a> Maker<'a> {
             let mut ended = false;
             while state.pictures < a_shard && !ended {
                 let want = a_block.min((a_shard - state.pictures) as usize);
-                let block = self.look(items, want, limits, &idle)?;
+                let block = self.look(items, want, wanted, &idle)?;
                 ended = block.len() < want;
                 let Some(newest) = block.last() else { break };
                 (place, state.pictures) = (newest.after, state.pictures + block.len() as u64);
@@ -223,7 +223,7 @@ impl<'a> Maker<'a> {
         &'s self,
         items: &Receiver<Result<Item, IngestError>>,
         want: usize,
-        limits: &Limits,
+        wanted: &Wanted,
         idle: &Idle<'s>,
     ) -> Result<Vec<Looked>, IngestError> {
         let mut block: Vec<_> = self.threads.install(|| {
@@ -236,10 +236,10 @@ impl<'a> Maker<'a> {
                     let mut item = item?;
                     let (passed, after, done) =
                         (std::mem::take(&mut item.passed), item.after, item.done);
-                    let (name, label, body) = item.labelled(limits.classes.as_ref())?;
+                    let (name, label, body) = item.labelled(wanted.classes.as_ref())?;
                     let mut looker = pop(&idle.lookers)
                         .unwrap_or_else(|| Looker::new(self.settings, &self.decoding));
-                    let seen = looker.look(name, label, body, limits.member_bytes);
+                    let seen = looker.look(name, label, body, wanted.limits.member_bytes);
                     push(&idle.lookers, looker);
                     Ok((index, Looked { seen: seen?, passed, after, done }))
                 })

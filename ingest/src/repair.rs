@@ -20,19 +20,18 @@ use shards::set::manifest::{self as manifests, copies, lost_beyond};
 use shards::verify::{Damage, What, verify};
 use shards::write::ClosedShard;
 use storage::{Address, Lock, Storage};
+use voice::terminal::{self, counted};
 
 use crate::classes::Classes;
 use crate::codebook::Codebook;
-use crate::container::Limits;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
-use crate::picture;
-use crate::run::{Columns, limits};
+use crate::run::{Columns, wanted};
 use crate::set;
 use crate::source::{self, Listing, Request, Source};
 use crate::state::{self, ShardState};
+use crate::stream::Wanted;
 use crate::{IngestError, Progress};
-use voice::terminal::{self, counted};
 
 /// What a repair needs to know.
 #[derive(Debug, Clone)]
@@ -108,6 +107,9 @@ fn mend(
         derive(&mut repaired)?;
         return Ok(repaired);
     }
+    if manifest.settings.scaled_decode {
+        return Err(IngestError::ScaledDecode(out.clone().into()));
+    }
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(repair.threads)
         .build()
@@ -151,12 +153,12 @@ fn mend(
             place: entry.start,
             most: entry.pictures,
         };
-        let limits = limits_of(&manifest, part);
+        let wanted = wanted_of(&manifest, part);
         let mut finish = |_, closed: Option<ClosedShard>, state: ShardState| {
             publish(entry, closed, &state)?;
             Ok(None)
         };
-        let made = maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish);
+        let made = maker.make(listing, &wanted, start, (&mut known, &mut names), &mut finish);
         lock.check()?;
         match (made, other) {
             (Ok(_), _) => repaired.shards.push(entry.file.clone()),
@@ -259,12 +261,12 @@ impl Damaged {
 }
 
 /// What the readers of archives may take in where a part is made again.
-fn limits_of(manifest: &Manifest, part: &Part) -> Limits {
+fn wanted_of(manifest: &Manifest, part: &Part) -> Wanted {
     let given = manifest.settings.classes.as_ref();
     let classes = given.map(|_| Classes::of_names(manifest.classes.clone()));
     let Part { image_column, label_column, url_column, .. } = part.clone();
     let columns = Columns { image: image_column, label: label_column, url: url_column };
-    limits(&manifest.settings, columns, classes)
+    wanted(&manifest.settings, columns, classes)
 }
 
 /// Tells how far a repair is by pictures: of the sources it reads only some.
@@ -287,7 +289,7 @@ fn publish(
     state: &ShardState,
 ) -> Result<(), IngestError> {
     let differs = |problem: String| {
-        let for_memory = state.rejects.iter().find(|reject| picture::is_for_memory(reject));
+        let for_memory = state.rejects.iter().find(|reject| pictures::is_for_memory(reject));
         let cause = match for_memory {
             Some(reject) => want_of_memory(reject),
             None => "its pictures are not what they were when it was made, or --memory-limit or --private-addresses are not, or this is another release of ingest".to_owned(),
@@ -471,7 +473,7 @@ impl<'a> Sources<'a> {
                 out: self.out,
                 seed: self.manifest.settings.seed,
                 follow_links: part.follow_links,
-                limits: &limits_of(self.manifest, part),
+                limits: &wanted_of(self.manifest, part).limits,
                 private_addresses: self.private_addresses,
             };
             let listing = source::list(self.storage, &request).map_err(|error| match error {

@@ -1,13 +1,14 @@
 //! A picture of the stream → its views → its rows, with the targets as they are stored.
 
-use schemas::{Crop, IngestSettings, Reject, code};
+use pictures::{Decoder, MemoryBudget};
+use schemas::{Crop, Fault, IngestSettings, Reject, code};
 use shards::write::Row;
 use targets::{HogExtractor, View, mirror_picture, patch_stats_of};
 
 use crate::IngestError;
 use crate::codebook::Codebook;
+use crate::decode;
 use crate::duplicates::perceptual_hash;
-use crate::picture::{Decoder, Fault, MemoryBudget};
 use crate::stream::{Body, Loaded};
 use crate::view::{self, Cutter};
 
@@ -36,14 +37,14 @@ pub(crate) enum Seen {
 #[derive(Debug)]
 pub(crate) struct Looker<'a> {
     settings: &'a IngestSettings,
-    decoder: Decoder<'a>,
+    decoder: Decoder,
     cutter: Cutter,
 }
 
 impl<'a> Looker<'a> {
     /// A looker that takes the memory of its pictures from this budget.
     pub fn new(settings: &'a IngestSettings, memory: &MemoryBudget) -> Self {
-        let decoder = Decoder::new(settings).with_memory(memory.clone());
+        let decoder = Decoder::new(decode::options(settings)).with_memory(memory.clone());
         Self { settings, decoder, cutter: Cutter::new(settings.layout.size) }
     }
 
@@ -69,11 +70,11 @@ impl<'a> Looker<'a> {
                 return Ok(Seen::Reject(Reject { source: name, bytes, reason, message, label }));
             }
         };
-        let source_size = picture.size;
+        let source_size = picture.size();
         let views = (0..self.settings.views)
             .map(|view| {
                 let crop = view::crop(self.settings, &picture.content_hash, view, source_size);
-                Ok((crop, self.cutter.cut_from(&picture, crop)?))
+                Ok((crop, self.cutter.cut(&picture.rgb, crop)?))
             })
             .collect::<Result<_, IngestError>>()?;
         Ok(Seen::Cut(Cut {

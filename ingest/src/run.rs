@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use archives::{Limits, Passed};
 use schemas::{
     CLASSES_FILE, IngestSettings, MANIFEST_FILE, Manifest, Part, Place, Reason, SCHEMA_VERSION,
     ShardEntry,
@@ -12,13 +13,13 @@ use shards::write::ClosedShard;
 use storage::Storage;
 
 use crate::classes::Classes;
-use crate::container::{Limits, Passed};
+use crate::decode;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
-use crate::picture::most_bytes;
 use crate::plan::Plan;
 use crate::source::{self, Listing, Request, Source};
 use crate::state::{self, Found, ShardState, Work};
+use crate::stream::Wanted;
 use crate::{IngestError, Progress, Settings};
 
 /// What a run did.
@@ -55,8 +56,11 @@ pub struct Summary {
 pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, IngestError> {
     let start = Instant::now();
     settings.check()?;
+    if settings.ingest.scaled_decode {
+        return Err(IngestError::ScaledDecode(settings.out.clone().into()));
+    }
     let storage = settings.storage()?;
-    let limits = limits(&settings.ingest, Columns::of(settings), settings.classes.clone());
+    let wanted = wanted(&settings.ingest, Columns::of(settings), settings.classes.clone());
     let sources: Vec<Source> = settings.sources.iter().cloned().map(Source::from).collect();
     let listing = source::list(
         &storage,
@@ -66,7 +70,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
             out: &settings.out,
             seed: settings.ingest.seed,
             follow_links: settings.follow_links,
-            limits: &limits,
+            limits: &wanted.limits,
             private_addresses: settings.web.private_addresses,
         },
     )?;
@@ -96,7 +100,7 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
         Found::Open(work) => work,
     };
 
-    let (tally, pictures) = make_shards(settings, &storage, (&listing, &limits), &work, progress)?;
+    let (tally, pictures) = make_shards(settings, &storage, (&listing, &wanted), &work, progress)?;
     let manifest = manifest(&work, &tally, settings.classes.as_ref())?;
     if manifest.rows == 0 {
         return Err(IngestError::NothingAccepted {
@@ -165,7 +169,7 @@ impl Tally {
 fn make_shards(
     settings: &Settings,
     storage: &Storage,
-    (listing, limits): (&Listing, &Limits),
+    (listing, wanted): (&Listing, &Wanted),
     work: &Work,
     progress: &dyn Progress,
 ) -> Result<(Tally, u64), IngestError> {
@@ -215,7 +219,7 @@ fn make_shards(
             ControlFlow::Break(()) => Err(IngestError::Stopped),
         }
     };
-    let behind = maker.make(listing, limits, start, (&mut known, &mut names), &mut finish)?;
+    let behind = maker.make(listing, wanted, start, (&mut known, &mut names), &mut finish)?;
     tally.passed.merge(behind);
     let pictures = tally.pictures - done;
     Ok((tally, pictures))
@@ -235,20 +239,20 @@ impl Columns {
     }
 }
 
-/// What the readers of archives may take in.
-pub(crate) fn limits(
+/// What is taken of the sources.
+pub(crate) fn wanted(
     settings: &IngestSettings,
     columns: Columns,
     classes: Option<Classes>,
-) -> Limits {
-    Limits {
-        member_bytes: most_bytes(settings),
+) -> Wanted {
+    let limits = Limits {
+        member_bytes: decode::options(settings).most_bytes(),
         image_column: columns.image,
         label_column: columns.label,
         url_column: columns.url,
-        classes,
         ..Limits::default()
-    }
+    };
+    Wanted { limits, classes }
 }
 
 /// The manifest of the set to which the part belongs.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
+use archives::Passed;
 use rayon::prelude::*;
 use schemas::{MANIFEST_FILE, Manifest, Place, Reject, ShardEntry};
 use serde::de::DeserializeOwned;
@@ -24,7 +25,6 @@ use shards::set::names::{
 };
 use storage::{Address, Lock, Storage};
 
-use crate::container::Passed;
 use crate::plan::{Plan, other_files, settings_differences};
 use crate::set;
 use crate::source::Listing;

@@ -10,7 +10,6 @@ use rand_chacha::ChaCha8Rng;
 use schemas::{Crop, IngestSettings};
 
 use crate::IngestError;
-use crate::picture::{Picture, Reduced};
 
 /// The share of a picture's area that a crop takes.
 const AREA: (f64, f64) = (0.2, 1.0);
@@ -92,54 +91,17 @@ impl Cutter {
     /// # Errors
     /// [`IngestError::Crop`] if the crop does not lie inside the picture.
     pub fn cut(&mut self, picture: &RgbImage, crop: Crop) -> Result<Vec<u8>, IngestError> {
-        self.resize(picture, crop, crop, None)
-    }
-
-    /// The view in `crop` of the whole picture, cut from the size in which it was decoded. Pixels
-    /// that lie across the crop's edge have a part in it, those beyond have none.
-    ///
-    /// # Errors
-    /// [`IngestError::Crop`] if the crop does not lie inside the picture.
-    pub fn cut_from(&mut self, picture: &Picture, crop: Crop) -> Result<Vec<u8>, IngestError> {
-        let Reduced { scale, left, top } = picture.reduced;
-        if scale == 1 {
-            return self.cut(&picture.rgb, crop);
-        }
-        // Of each side: the pixels that the crop touches, and where it begins within the first.
-        let side = |start: u32, length: u32| {
-            let (first, end) = (start / scale, (start + length).div_ceil(scale));
-            (first, end - first, f64::from(start % scale) / f64::from(scale))
-        };
-        let (x, width, inset_x) = side(crop.x + left, crop.width);
-        let (y, height, inset_y) = side(crop.y + top, crop.height);
-        let length = |length: u32| f64::from(length) / f64::from(scale);
-        let inner = [inset_x, inset_y, length(crop.width), length(crop.height)];
-        self.resize(&picture.rgb, crop, Crop { x, y, width, height }, Some(inner))
-    }
-
-    /// Resizes the pixels in `touched`, or the part of them that begins at x and y and has a width
-    /// and a height.
-    fn resize(
-        &mut self,
-        picture: &RgbImage,
-        crop: Crop,
-        touched: Crop,
-        part: Option<[f64; 4]>,
-    ) -> Result<Vec<u8>, IngestError> {
         let fault = |error: &dyn Display| IngestError::Crop { crop, problem: error.to_string() };
         let source =
             ImageRef::new(picture.width(), picture.height(), picture.as_raw(), PixelType::U8x3)
                 .map_err(|error| fault(&error))?;
-        let Crop { x, y, width, height } = touched;
+        let Crop { x, y, width, height } = crop;
         let source =
             CroppedImage::new(&source, x, y, width, height).map_err(|error| fault(&error))?;
         let mut view = Image::new(self.size, self.size, PixelType::U8x3);
-        let mut options = ResizeOptions::new()
+        let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
             .use_alpha(false);
-        if let Some([x, y, width, height]) = part {
-            options = options.crop(x, y, width, height);
-        }
         self.resizer.resize(&source, &mut view, &options).map_err(|error| fault(&error))?;
         Ok(view.into_vec())
     }

@@ -7,8 +7,8 @@ use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use ingest::duplicates::{DuplicateIndex, Verdict, perceptual_hash};
-use ingest::picture::Picture;
-use ingest::{Settings, picture, sample, source};
+use ingest::{Settings, decode, sample, source};
+use pictures::Picture;
 
 /// A radius that holds what is stored again and keeps others out.
 const RADIUS: u32 = 4;
@@ -19,7 +19,7 @@ fn sample_pictures(count: usize) -> Vec<Picture> {
     sample::write(&root.join("pictures"), count, 3).unwrap();
     let settings = Settings::new(root, "").ingest;
     let paths = source::pictures(root, 0).unwrap();
-    paths.iter().filter_map(|path| picture::read(path, &settings).ok()).collect()
+    paths.iter().filter_map(|path| decode::read(path, &settings).ok()).collect()
 }
 
 fn jpeg(picture: &RgbImage, quality: u8) -> RgbImage {

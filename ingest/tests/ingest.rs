@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
-use ingest::picture;
+use ingest::decode;
 use ingest::{IngestError, Progress, Settings, Silent, run, sample};
 use schemas::{PictureFilter, Reason, ShardLayout, code};
 use shards::{ShardSet, StoredRow};
@@ -214,8 +214,8 @@ fn stored_rows_are_the_pictures_views_and_their_targets() {
         assert_eq!(row.content_hash, blake3::hash(&fs::read(&file).unwrap()).as_bytes());
         assert_eq!(row.label.as_deref(), row.source.split('/').next());
         assert_eq!(row.id % 2, u64::from(row.view));
-        let picture = picture::read(&file, &settings.ingest).unwrap();
-        assert_eq!(row.source_size, picture.size);
+        let picture = decode::read(&file, &settings.ingest).unwrap();
+        assert_eq!(row.source_size, picture.size());
         let crop = row.crop;
         assert!(crop.x + crop.width <= row.source_size.0);
         assert!(crop.y + crop.height <= row.source_size.1);

@@ -25,7 +25,7 @@ pub use crop::Crop;
 pub use filter::PictureFilter;
 pub use layout::{CodebookLayout, LayoutError, ShardLayout};
 pub use manifest::{FileEntry, Manifest, ManifestError, Part, Place, ShardEntry};
-pub use reject::{Reason, Reject};
+pub use reject::{Fault, Reason, Reject};
 pub use settings::{IngestSettings, code_of_classes};
 
 /// The version of everything this crate describes; a reader refuses any other.

@@ -1,5 +1,7 @@
 //! A picture that did not become rows, and why: one JSON line of `rejects.jsonl`.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
 /// Why a picture was rejected. The codes are stable: programs may match on them.
@@ -78,6 +80,27 @@ impl Reason {
     /// Whether the bytes could not be had, so that it may be another time.
     pub fn may_pass(self) -> bool {
         matches!(self, Self::Unreadable)
+    }
+}
+
+/// Why something gave no picture: what a [`Reject`] says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The stable code.
+    pub reason: Reason,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault of this reason, told in a sentence.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+
+    /// That the data is broken, in the words of who found it.
+    pub fn corrupt(error: impl Display) -> Self {
+        Self::new(Reason::Corrupt, error.to_string())
     }
 }
 

@@ -6,7 +6,9 @@
 //! from the order alone, and two pictures that stay are never duplicates of each other.
 
 mod index;
+mod pages;
 mod phash;
+mod table;
 
 pub use index::{DuplicateIndex, MOST_RADIUS, Verdict};
 pub use phash::perceptual_hash;

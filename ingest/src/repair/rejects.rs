@@ -8,16 +8,15 @@ use std::io::Write;
 use schemas::{FileEntry, Manifest, Part, Reject, ShardEntry};
 use shards::write::ClosedShard;
 use storage::{Address, Storage};
+use voice::terminal::counted;
 
-use super::{limits_of, want_of_memory};
+use super::{want_of_memory, wanted_of};
 use crate::codebook::Codebook;
 use crate::known::{Known, Names};
 use crate::make::{Maker, Start};
-use crate::picture;
 use crate::source::Listing;
 use crate::state::{ShardState, reject_line};
 use crate::{IngestError, Progress};
-use voice::terminal::counted;
 
 /// What makes lists of rejects again.
 pub(super) struct Remake<'a> {
@@ -77,7 +76,7 @@ impl Remake<'_> {
             let entry = found.ok().map(|at| &shards[at]);
             compare(&part.rejects, entry, closed, &state)?;
             for reject in &state.rejects {
-                if picture::is_for_memory(reject) {
+                if pictures::is_for_memory(reject) {
                     for_memory.get_or_insert_with(|| reject.clone());
                 }
                 let line = reject_line(&at, reject)?;
@@ -88,8 +87,8 @@ impl Remake<'_> {
             }
             Ok(entry.cloned())
         };
-        let limits = limits_of(manifest, part);
-        maker.make(listing, &limits, start, (&mut known, &mut names), &mut finish)?;
+        let wanted = wanted_of(manifest, part);
+        maker.make(listing, &wanted, start, (&mut known, &mut names), &mut finish)?;
         if hasher.finalize().to_hex().as_str() != part.rejects.blake3 {
             let why = "pictures are rejected for other reasons now";
             return Err(differs(&part.rejects, why, for_memory.as_ref()));
@@ -115,7 +114,7 @@ fn compare(
     if same {
         return Ok(());
     }
-    let for_memory = state.rejects.iter().find(|reject| picture::is_for_memory(reject));
+    let for_memory = state.rejects.iter().find(|reject| pictures::is_for_memory(reject));
     Err(differs(list, "the pictures make other shards now", for_memory))
 }
 

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use schemas::{Crop, IngestSettings, Manifest, Reason, Reject};
 use shards::pictures::Listed;
 use shards::{ShardSet, StoredRow};
+use voice::draw;
 
 use super::Scope;
 use crate::duplicates::{DuplicateIndex, Verdict};
 use crate::view::Cutter;
-use crate::{IngestError, inspect, picture};
-use voice::draw;
+use crate::{IngestError, decode, inspect};
 
 /// Bits in which the perceptual hashes of two pictures of a cluster may differ.
 pub const RADIUS: u32 = 6;
@@ -164,11 +164,11 @@ fn found(reject: &Reject, manifest: &Manifest) -> Option<PathBuf> {
 /// The middle of a picture as a JPEG, if it can be decoded at all.
 fn drawn(path: &Path, settings: &IngestSettings) -> Option<Vec<u8>> {
     let bytes = std::fs::read(path).ok()?;
-    let picture = picture::decode(&bytes, settings).ok()?;
-    let (width, height) = picture.size;
+    let picture = pictures::decode(&bytes, &decode::options(settings)).ok()?;
+    let (width, height) = picture.size();
     let side = width.min(height);
     let crop = Crop { x: (width - side) / 2, y: (height - side) / 2, width: side, height: side };
     let side = side.min(THUMBNAIL);
-    let rgb = Cutter::new(side).cut_from(&picture, crop).ok()?;
+    let rgb = Cutter::new(side).cut(&picture.rgb, crop).ok()?;
     draw::thumbnail(&rgb, side, THUMBNAIL).ok()
 }

@@ -7,16 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::shards::set::manifest;
+use archives::addresses::{self, Form};
+use archives::{ArchiveError, Kind, Origin};
 use rayon::prelude::*;
 use storage::{Address, Storage, StorageError};
 use walkdir::{DirEntry, WalkDir};
 
 use super::beside::Beside;
+use super::list;
+use super::listing::{Input, Listed, What};
+use super::origin::Stored;
+use super::rows::{List, Survey};
 use super::shards::{self, Place};
-use super::{Input, Listed, Request, Source, Stored, What, list};
+use super::{Request, Source};
 use crate::IngestError;
-use crate::container::addresses::{self, Form, Survey};
-use crate::container::{self, ContainerError, Kind, Origin};
 
 /// Bytes of a file's beginning by which it is told what it is.
 const HEAD: u64 = 4096;
@@ -52,7 +56,7 @@ pub(super) struct Found<'a> {
 enum Told {
     Picture,
     Archive(Kind),
-    Addresses(Form),
+    Rows(List),
     List,
 }
 
@@ -96,7 +100,7 @@ impl<'a> Found<'a> {
         match self.tell(&source.at, stat.bytes)? {
             Told::Picture => self.file(input, stat.bytes, What::Loose),
             Told::Archive(kind) => self.file(input, stat.bytes, What::Archive(kind)),
-            Told::Addresses(form) => self.addresses(input, stat.bytes, form)?,
+            Told::Rows(list) => self.rows(input, stat.bytes, list)?,
             Told::List => {
                 for mut line in list::read(self.storage, &source.at, stat.bytes)? {
                     if !self.request.private_addresses {
@@ -148,7 +152,7 @@ impl<'a> Found<'a> {
         match self.tell(&at, stat.bytes)? {
             Told::Picture => self.file(input, stat.bytes, What::Loose),
             Told::Archive(kind) => self.file(input, stat.bytes, What::Archive(kind)),
-            Told::Addresses(form) => self.addresses(input, stat.bytes, form)?,
+            Told::Rows(list) => self.rows(input, stat.bytes, list)?,
             Told::List => {
                 return unusable(format!("{at} is a list too; give it as a source of its own"));
             }
@@ -156,10 +160,11 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    /// Adds a list of addresses, unless it is one of rejects of which none can be tried anew.
-    fn addresses(&mut self, input: Input, bytes: u64, form: Form) -> Result<(), IngestError> {
+    /// Adds a list with a row for each picture, unless it is one of rejects of which none can be
+    /// tried anew.
+    fn rows(&mut self, input: Input, bytes: u64, list: List) -> Result<(), IngestError> {
         let at = input.at.clone();
-        let survey = form.survey(self.origin(&at, bytes)).map_err(of(&at))?;
+        let survey = list.survey(self.origin(&at, bytes)).map_err(of(&at))?;
         if let Some(Survey { anew, passed }) = survey {
             let all = self.not_tried.get_or_insert_default();
             for (code, entries) in passed {
@@ -169,7 +174,7 @@ impl<'a> Found<'a> {
                 return Ok(());
             }
         }
-        self.file(input, bytes, What::List(form));
+        self.file(input, bytes, What::List(list));
         Ok(())
     }
 
@@ -193,7 +198,7 @@ impl<'a> Found<'a> {
         let name = listed.relative.file_name().unwrap_or_default().to_string_lossy();
         match listed.what {
             What::Archive(_) | What::List(_) => self.archives.push(listed),
-            What::Loose if container::companion(&name).is_some() => self.companions.push(listed),
+            What::Loose if archives::companion(&name).is_some() => self.companions.push(listed),
             What::Loose | What::Fault(..) => self.loose.push(listed),
         }
     }
@@ -299,17 +304,17 @@ impl<'a> Found<'a> {
         Ok(match Kind::of(&head, at.name()) {
             Some(Kind::Parquet) => {
                 match Form::is_in_parquet(self.origin(at, bytes), limits).map_err(of(at))? {
-                    true => Told::Addresses(Form::Parquet),
+                    true => Told::Rows(List::Addresses(Form::Parquet)),
                     false => Told::Archive(Kind::Parquet),
                 }
             }
             Some(kind) => Told::Archive(kind),
             None if ends_with(at.name(), &PICTURE_ENDINGS) => Told::Picture,
-            None => match Form::of(&head, at.name(), limits) {
-                Some(Form::Rejects(packing, _)) => {
-                    Told::Addresses(Form::Rejects(packing, self.roots(at)?))
+            None => match List::of(&head, at.name(), limits) {
+                Some(List::Rejects(compression, _)) => {
+                    Told::Rows(List::Rejects(compression, self.roots(at)?))
                 }
-                Some(form) => Told::Addresses(form),
+                Some(list) => Told::Rows(list),
                 None if list::is_list(&head) => Told::List,
                 None => Told::Picture,
             },
@@ -340,16 +345,9 @@ impl<'a> Found<'a> {
 }
 
 /// Names the file that can't be read.
-fn of(at: &Address) -> impl FnOnce(ContainerError) -> IngestError {
+fn of(at: &Address) -> impl FnOnce(ArchiveError) -> IngestError {
     let at = Box::new(at.clone());
     move |source| IngestError::Archive { at, source }
-}
-
-/// Whether a source is that of a picture within an archive, by its name.
-pub(crate) fn is_in_archive(source: &str) -> bool {
-    let mut parts = source.split('/');
-    parts.next_back();
-    parts.any(Kind::is_name)
 }
 
 /// A pool of its own for what waits for a store.

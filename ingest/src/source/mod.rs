@@ -3,38 +3,32 @@
 //! A source is a folder, an archive, a picture, a list of addresses with a row for each, or a text
 //! file that lists any of these; each is local or remote. Lists of addresses are read row by row and
 //! stand among the archives; in a folder a file is never taken for one, for it may be no more than
-//! what is known of the pictures beside it. What a file is, is told by its content where that costs one look at it: for
-//! files named on the command line or in a list, and in folders for those whose names end like an
-//! archive's. Everything else in a folder is taken for a picture, until it is read, but for files that
-//! only say something of a picture beside them, and of a shard.
+//! what is known of the pictures beside it. What a file is, is told by its content where that costs
+//! one look at it: for files named on the command line or in a list, and in folders for those whose
+//! names end like an archive's. Everything else in a folder is taken for a picture, until it is read,
+//! but for files that only say something of a picture beside them, and of a shard.
 
 mod beside;
+mod companions;
 mod find;
 mod list;
+mod listing;
+mod metadata;
 mod origin;
+mod rows;
 mod shards;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use schemas::Reason;
+use archives::Limits;
+use schemas::{Fault, Reason};
 use storage::{Address, Storage};
 
+use self::companions::Companions;
+pub use self::listing::{Listed, Listing};
+pub(crate) use self::origin::Stored;
+pub(crate) use self::rows::{List, Row};
 use crate::IngestError;
-use crate::container::addresses::Form;
-use crate::container::{self, Companion, Kind, Limits};
-use crate::picture::Fault;
-use beside::{Beside, Companions};
-use shards::Place;
-
-pub(crate) use find::is_in_archive;
-pub(crate) use origin::Stored;
-
-/// Bytes that a picture counts for whose size is not known before it is fetched.
-const UNKNOWN: u64 = 100 << 10;
-/// How many times its bytes a list of addresses counts for: a row of some 200 bytes stands for a
-/// picture.
-const A_LIST: u64 = UNKNOWN / 200;
 
 /// What was given, and where to read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,64 +65,6 @@ pub struct Request<'a> {
     pub private_addresses: bool,
 }
 
-/// A folder or a file that a source names; a list names many.
-#[derive(Debug)]
-pub(crate) struct Input {
-    at: Address,
-    /// Goes before the names of what lies in it; of a file, it is the name.
-    prefix: Option<String>,
-    /// The class of a picture that a list names.
-    label: Option<String>,
-}
-
-/// One listed file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    input: u32,
-    /// The files beside it that tell its class.
-    beside: Beside,
-    /// Where it lies below its input; empty if it is the input.
-    relative: PathBuf,
-    /// Its size in bytes when it was listed; 0 for a remote picture that a list names.
-    pub bytes: u64,
-    what: What,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
-    Loose,
-    /// It can't be read, which was found on listing it.
-    Fault(Box<Fault>),
-    Archive(Kind),
-    /// A list of addresses.
-    List(Form),
-}
-
-/// All pictures and archives of the sources.
-#[derive(Debug)]
-pub struct Listing {
-    inputs: Vec<Input>,
-    /// The loose pictures, in the order in which shards take them.
-    pub loose: Vec<Listed>,
-    /// The archives, which come after them, in the order in which shards take their pictures.
-    pub archives: Vec<Listed>,
-    /// BLAKE3 of names and sizes in that order, and of what else tells classes.
-    pub hash: blake3::Hash,
-    /// Folders that are called by the number of a shard, which is no class, in their order.
-    shards: Vec<Place>,
-    /// Files that lie beside a picture, and tell of it alone.
-    pub beside: u64,
-    /// Files of metadata beside shards that were passed over.
-    pub metadata: u64,
-    /// Hidden files and folders that were passed over.
-    pub hidden: u64,
-    /// Symbolic links that were not followed, sockets, pipes and devices.
-    pub irregular: u64,
-    /// Entries of lists of rejects that are not tried anew, by the codes of their reasons; none if
-    /// no source is such a list.
-    pub not_tried: Option<BTreeMap<String, u64>>,
-}
-
 /// Lists the sources.
 ///
 /// Loose pictures come first, archives after them. Both are ordered by BLAKE3 of seed and name, so
@@ -143,7 +79,7 @@ pub fn list(storage: &Storage, request: &Request<'_>) -> Result<Listing, IngestE
     for source in request.sources {
         found.source(source)?;
     }
-    found.pass_metadata()?;
+    metadata::pass(&mut found)?;
     let find::Found { inputs, mut loose, mut archives, companions, folders, .. } = found;
     let mut companions = Companions::new(companions);
     loose.iter_mut().for_each(|picture| companions.tell(picture));
@@ -202,139 +138,16 @@ pub fn pictures(folder: &Path, seed: u64) -> Result<Vec<PathBuf>, IngestError> {
     Ok(paths.filter_map(|at| at.local().map(Path::to_owned)).collect())
 }
 
-impl Listing {
-    /// The text of the `source` column, or what the names of an archive's pictures begin with: the
-    /// parts of the path with `/` between, and bytes that are not UTF-8 written as `\xNN`.
-    pub fn name(&self, listed: &Listed) -> String {
-        self.inputs[listed.input as usize].name(&listed.relative)
-    }
-
-    /// Where a listed file lies.
-    pub fn address(&self, listed: &Listed) -> Address {
-        address(&self.inputs, listed.input, &listed.relative)
-    }
-
-    /// The files beside it that tell its class, in the order in which they are asked.
-    pub(crate) fn beside(&self, listed: &Listed) -> Vec<(Companion, Address)> {
-        let files = listed.beside.files(&listed.relative);
-        files.map(|(kind, path)| (kind, address(&self.inputs, listed.input, &path))).collect()
-    }
-
-    /// The source in which a listed file lies.
-    pub(crate) fn root(&self, listed: &Listed) -> &Address {
-        &self.inputs[listed.input as usize].at
-    }
-
-    /// Its class, where no file beside it tells one: the folder in which it lies; none in the root of
-    /// a source, and in a shard.
-    pub fn label(&self, listed: &Listed) -> Option<String> {
-        if listed.relative.as_os_str().is_empty() {
-            return self.inputs[listed.input as usize].label.clone();
-        }
-        let folder = listed.relative.parent()?;
-        let name = folder.file_name()?.as_encoded_bytes();
-        let at = |(input, shard): &Place| (*input, shard.as_path()).cmp(&(listed.input, folder));
-        let is_shard = shards::is_number(name) && self.shards.binary_search_by(at).is_ok();
-        (!is_shard).then(|| container::text(name))
-    }
-
-    /// The sum of all [`Listed::weight`]s.
-    pub(crate) fn weight(&self) -> u64 {
-        self.loose.iter().chain(&self.archives).map(Listed::weight).sum()
-    }
-
-    /// How much of it, in the same, lies before a unit.
-    pub(crate) fn weight_before(&self, unit: u64) -> u64 {
-        let units = self.loose.iter().chain(&self.archives);
-        units.take(usize::try_from(unit).unwrap_or(usize::MAX)).map(Listed::weight).sum()
-    }
-
-    /// Whether there is nothing to look at.
-    pub fn is_empty(&self) -> bool {
-        self.loose.is_empty() && self.archives.is_empty()
-    }
-}
-
-impl Listed {
-    /// What it counts for in telling how far a run is: its bytes, or what most pictures have where
-    /// they are not known.
-    pub(crate) fn weight(&self) -> u64 {
-        match (self.bytes, &self.what) {
-            (0, What::Loose) => UNKNOWN,
-            (bytes, What::List(_)) => bytes.saturating_mul(A_LIST).max(1),
-            (bytes, _) => bytes.max(1),
-        }
-    }
-
-    /// What so many of its bytes count for.
-    pub(crate) fn weight_of(&self, bytes: u64) -> u64 {
-        match self.what {
-            What::List(_) => bytes.min(self.bytes).saturating_mul(A_LIST),
-            _ => bytes.min(self.bytes),
-        }
-    }
-
-    /// Why it can't be read, if that was found on listing it.
-    pub(crate) fn fault(&self) -> Option<&Fault> {
-        match &self.what {
-            What::Fault(fault) => Some(fault),
-            What::Loose | What::Archive(_) | What::List(_) => None,
-        }
-    }
-
-    /// What kind of archive it is.
-    pub(crate) fn kind(&self) -> Option<Kind> {
-        match self.what {
-            What::Archive(kind) => Some(kind),
-            What::Loose | What::Fault(..) | What::List(_) => None,
-        }
-    }
-
-    /// What kind of list of addresses it is.
-    pub(crate) fn list(&self) -> Option<&Form> {
-        match &self.what {
-            What::List(form) => Some(form),
-            What::Loose | What::Fault(..) | What::Archive(_) => None,
-        }
-    }
-}
-
-impl What {
-    fn unreadable(message: impl ToString) -> Self {
-        Self::Fault(Fault { reason: Reason::Unreadable, message: message.to_string() }.into())
-    }
-}
-
-impl Input {
-    fn name(&self, relative: &Path) -> String {
-        match &self.prefix {
-            Some(prefix) if relative.as_os_str().is_empty() => prefix.clone(),
-            Some(prefix) => format!("{prefix}/{}", text(relative)),
-            None => text(relative),
-        }
-    }
-}
-
-/// Where a path of an input lies.
-fn address(inputs: &[Input], input: u32, relative: &Path) -> Address {
-    let at = &inputs[input as usize].at;
-    match at.local() {
-        _ if relative.as_os_str().is_empty() => at.clone(),
-        Some(folder) => Address::from(folder.join(relative)),
-        None => at.join(&text(relative)),
-    }
-}
-
 /// That a list leads to a private network.
 pub(crate) fn private(kind: web::Private) -> Fault {
     let message = format!("it leads to {kind} (--private-addresses allows it)");
-    Fault { reason: Reason::PrivateAddress, message }
+    Fault::new(Reason::PrivateAddress, message)
 }
 
 /// That a stranger's list names an object of a bucket.
 pub(crate) fn of_a_bucket() -> Fault {
     let message = "it is an object of a bucket, which this machine's credentials would be asked for (--private-addresses allows it)";
-    Fault { reason: Reason::PrivateAddress, message: message.to_owned() }
+    Fault::new(Reason::PrivateAddress, message)
 }
 
 /// Where a name stands in the listing.
@@ -343,11 +156,6 @@ fn order(seed: u64, name: &str) -> [u8; 32] {
     hasher.update(&seed.to_le_bytes());
     hasher.update(name.as_bytes());
     *hasher.finalize().as_bytes()
-}
-
-fn text(path: &Path) -> String {
-    let parts: Vec<_> = path.iter().map(|part| container::text(part.as_encoded_bytes())).collect();
-    parts.join("/")
 }
 
 #[cfg(test)]

@@ -3,10 +3,9 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
+use archives::Origin;
 use bytes::Bytes;
 use storage::{Address, Storage};
-
-use crate::container::Origin;
 
 /// A file that lies in a storage.
 pub(crate) struct Stored {

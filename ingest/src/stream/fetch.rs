@@ -3,14 +3,14 @@
 use std::io::Read;
 use std::thread::Scope;
 
+use archives::{COMPANION, Limits};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use schemas::Reason;
+use pictures::{MemoryBudget, Reserved};
+use schemas::{Fault, Reason};
 use storage::{Address, Storage, StorageError};
 
 use super::{Feed, take, too_large};
-use crate::container::{self, COMPANION, Limits};
-use crate::picture::{Fault, MemoryBudget, Reserved};
 use crate::{IngestError, source};
 
 /// Pictures of buckets that are fetched at once.
@@ -47,7 +47,7 @@ impl Coming {
                         taken.shrink(body.len() as u64);
                     }
                     let limits = Limits { member_bytes: most, ..Limits::default() };
-                    Ok(container::undone(body, &codings, &limits))
+                    Ok(archives::undone(body, &codings, &limits))
                 })?;
                 Ok((body, taken))
             }
@@ -85,8 +85,8 @@ pub(super) struct Fetcher<'scope, 'env> {
 
 impl<'scope, 'env> Fetcher<'scope, 'env> {
     pub fn new(scope: &'scope Scope<'scope, 'env>, feed: &'env Feed<'_>) -> Self {
-        let Feed { storage, web: options, room, limits, .. } = *feed;
-        let most = limits.member_bytes;
+        let Feed { storage, web: options, room, wanted, .. } = *feed;
+        let most = wanted.limits.member_bytes;
         Self { scope, storage, options, room, most, jobs: None, web: None }
     }
 

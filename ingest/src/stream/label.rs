@@ -4,15 +4,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use archives::{COMPANION, Companion};
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
-use schemas::Reason;
+use schemas::{Fault, Reason};
 use storage::Address;
 
 use super::fetch::{Fetched, Fetcher};
 use crate::IngestError;
-use crate::container::{COMPANION, Companion};
-use crate::picture::Fault;
 
 /// The class of a picture, or where it stands.
 #[derive(Debug)]

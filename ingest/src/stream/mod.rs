@@ -14,17 +14,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use archives::{ArchiveError, Cursor, Kind, Limits, Member, Passed};
 use bytes::Bytes;
 use crossbeam_channel::Sender;
-use schemas::{Place, Reason};
+use pictures::{MemoryBudget, Reserved};
+use schemas::{Fault, Place, Reason};
 use storage::{Address, Storage, StorageError};
 
 use crate::IngestError;
 use crate::classes::Classes;
-use crate::container::addresses::{self, Entry, Form};
-use crate::container::{self, ContainerError, Cursor, Limits, Passed};
-use crate::picture::{Fault, MemoryBudget, Reserved};
-use crate::source::{self, Listed, Listing, Stored};
+use crate::source::{self, List, Listed, Listing, Row, Stored};
 use fetch::{Coming, Fetcher};
 use label::Label;
 
@@ -32,6 +31,24 @@ use label::Label;
 const AHEAD: u64 = 256;
 /// The same with those that are fetched from the web, of which some take long to come, or not to.
 pub(crate) const AHEAD_ON_THE_WEB: usize = 4096;
+
+/// What is taken of what the sources hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// How much of an archive is held at once, and which of its columns are looked at.
+    pub limits: Limits,
+    /// The only classes that a picture may have; none allows all.
+    pub classes: Option<Classes>,
+}
+
+/// A picture that was found on the way through the listing.
+struct Found {
+    name: String,
+    label: Label,
+    body: Body,
+    after: Place,
+    done: u64,
+}
 
 /// One picture of the stream.
 #[derive(Debug)]
@@ -145,7 +162,8 @@ impl Body {
     }
 }
 
-fn read_file(path: &Path, most: u64) -> io::Result<Result<Bytes, Fault>> {
+/// The bytes of a file, or why it is not read: it has more than `most`.
+pub(crate) fn read_file(path: &Path, most: u64) -> io::Result<Result<Bytes, Fault>> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     if size > most {
@@ -201,7 +219,7 @@ pub(crate) struct Feed<'a> {
     pub listing: &'a Listing,
     /// Bounds the bytes that are held for pictures not yet taken.
     pub room: &'a MemoryBudget,
-    pub limits: &'a Limits,
+    pub wanted: &'a Wanted,
     /// Set when nobody wants more.
     pub over: &'a AtomicBool,
 }
@@ -255,7 +273,7 @@ impl Way<'_> {
                 false => Place { unit, ..Place::default() },
             };
             match listed.list() {
-                Some(form) => self.list(listed, form, from, &mut fetcher)?,
+                Some(list) => self.list(listed, list, from, &mut fetcher)?,
                 None => self.archive(listed, from)?,
             }
             self.done += listed.weight();
@@ -263,19 +281,27 @@ impl Way<'_> {
         Ok(())
     }
 
-    fn send(&mut self, mut item: Result<Item, IngestError>) -> Sent {
-        if let Ok(item) = &mut item {
-            item.passed = std::mem::take(&mut self.passed);
-            if let Label::Known(label) = &item.label
-                && let Some(fault) = self.class_fault(label.as_deref())
-            {
-                let bytes = item.body.bytes();
-                item.body = Body::Here { body: Err(fault), bytes, taken: None };
-            }
-            if !matches!(item.body, Body::Coming { body: Coming::Web(_), .. }) {
-                item._turn = take(&self.turns, 1);
-            }
+    /// Sends a picture, with what was passed over before it, as soon as it may be ahead.
+    fn send(&mut self, found: Found) -> Sent {
+        let Found { name, label, mut body, after, done } = found;
+        if let Label::Known(label) = &label
+            && let Some(fault) = self.class_fault(label.as_deref())
+        {
+            let bytes = body.bytes();
+            body = Body::Here { body: Err(fault), bytes, taken: None };
         }
+        let passed = std::mem::take(&mut self.passed);
+        let is_of_web = matches!(body, Body::Coming { body: Coming::Web(_), .. });
+        let turn = if is_of_web { None } else { take(&self.turns, 1) };
+        self.give(Ok(Item { name, label, body, passed, after, done, _turn: turn }))
+    }
+
+    /// Sends what ends the stream.
+    fn fail(&self, error: IngestError) -> Sent {
+        self.give(Err(error))
+    }
+
+    fn give(&self, item: Result<Item, IngestError>) -> Sent {
         if self.feed.over.load(Ordering::Relaxed) {
             return Err(Gone);
         }
@@ -284,12 +310,12 @@ impl Way<'_> {
 
     /// Why there can be no picture of this class.
     fn class_fault(&self, label: Option<&str>) -> Option<Fault> {
-        class_fault(self.feed.limits.classes.as_ref(), label)
+        class_fault(self.feed.wanted.classes.as_ref(), label)
     }
 
     fn loose(&mut self, unit: u64, listed: &Listed, fetcher: &mut Fetcher<'_, '_>) -> Sent {
         let Feed { listing, .. } = *self.feed;
-        let most = self.feed.limits.member_bytes;
+        let most = self.feed.wanted.limits.member_bytes;
         let at = listing.address(listed);
         let bytes = listed.bytes;
         let here = |fault| Body::Here { body: Err(fault), bytes, taken: None };
@@ -309,28 +335,26 @@ impl Way<'_> {
         } else {
             match fetcher.fetch(at, bytes, beside.len()) {
                 Ok(body) => Body::Coming { body, bytes },
-                Err(error) => return self.send(Err(error)),
+                Err(error) => return self.fail(error),
             }
         };
         let label = match beside.is_empty() || matches!(body, Body::Here { .. }) {
             true => Label::Known(label),
             false => Label::beside(beside, label, listing.root(listed), fetcher),
         };
-        self.send(Ok(Item {
+        self.send(Found {
             name: listing.name(listed),
             label,
             body,
-            passed: Passed::default(),
             after: Place { unit: unit + 1, ..Place::default() },
             done: self.done,
-            _turn: None,
-        }))
+        })
     }
 
     /// A local file, which takes its room; what is too large by its size is not read.
     fn file(&self, path: &Path, root: &Address, bytes: u64) -> Body {
-        let Feed { room, limits, .. } = *self.feed;
-        let taken = if bytes > limits.member_bytes { None } else { take(room, bytes) };
+        let Feed { room, wanted, .. } = *self.feed;
+        let taken = if bytes > wanted.limits.member_bytes { None } else { take(room, bytes) };
         Body::File { path: path.to_owned(), root: root.clone(), bytes, taken }
     }
 
@@ -341,32 +365,30 @@ impl Way<'_> {
         let archive = listing.name(listed);
         let origin = Stored { storage: storage.clone(), at: at.clone(), bytes: listed.bytes };
         let mut members =
-            match container::open(kind, Arc::new(origin), cursor(from), self.feed.limits) {
+            match archives::open(kind, Arc::new(origin), cursor(from), &self.feed.wanted.limits) {
                 Ok(members) => members,
                 Err(error) => return self.archive_fault(listed, &at, from.unit, error),
             };
         let mut read = 0;
         while let Some(member) = members.next() {
             self.passed.merge(members.passed());
-            let container::Member { name, label, body, next } = match member {
+            let Member { name, label, body, next } = match member {
                 Ok(member) => member,
                 Err(error) => return self.archive_fault(listed, &at, from.unit, error),
             };
             let bytes = body.as_ref().map_or(0, |body| body.len() as u64);
             read += bytes;
             // Of these two the place is no byte.
-            let by_number = matches!(kind, container::Kind::Parquet | container::Kind::Zip);
+            let by_number = matches!(kind, Kind::Parquet | Kind::Zip);
             let offset = if by_number { 0 } else { next.offset };
             let taken = take(self.feed.room, bytes);
-            self.send(Ok(Item {
+            self.send(Found {
                 name: format!("{archive}/{name}"),
                 label: Label::Known(label),
                 body: Body::Here { body, bytes, taken },
-                passed: Passed::default(),
                 after: place(from.unit, next),
                 done: self.done + read.max(offset).min(listed.bytes),
-                _turn: None,
-            }))?;
+            })?;
         }
         self.passed.merge(members.passed());
         Ok(())
@@ -376,23 +398,23 @@ impl Way<'_> {
     fn list(
         &mut self,
         listed: &Listed,
-        form: &Form,
+        list: &List,
         from: Place,
         fetcher: &mut Fetcher<'_, '_>,
     ) -> Sent {
-        let Feed { storage, listing, limits, .. } = *self.feed;
+        let Feed { storage, listing, wanted, .. } = *self.feed;
         let at = listing.address(listed);
-        let list = listing.name(listed);
+        let named = listing.name(listed);
         let origin = Stored { storage: storage.clone(), at: at.clone(), bytes: listed.bytes };
-        let entries = match addresses::open(form, Arc::new(origin), cursor(from), limits) {
-            Ok(entries) => entries,
+        let rows = match list.rows(Arc::new(origin), cursor(from), &wanted.limits) {
+            Ok(rows) => rows,
             Err(error) => return self.archive_fault(listed, &at, from.unit, error),
         };
         // What an earlier run rejected, its user had named.
-        let trusted = self.feed.web.private_addresses || matches!(form, Form::Rejects(..));
-        for entry in entries {
-            let Entry { rows, name, at: picture, label, next, read } = match entry {
-                Ok(entry) => entry,
+        let trusted = self.feed.web.private_addresses || list.is_of_rejects();
+        for row in rows {
+            let Row { rows, name, at: picture, label, next, read } = match row {
+                Ok(row) => row,
                 Err(error) => return self.archive_fault(listed, &at, from.unit, error),
             };
             let here = |fault, bytes| Body::Here { body: Err(fault), bytes, taken: None };
@@ -408,22 +430,20 @@ impl Way<'_> {
                     }
                     None => match fetcher.fetch(picture, 0, 0) {
                         Ok(body) => Body::Coming { body, bytes: 0 },
-                        Err(error) => return self.send(Err(error)),
+                        Err(error) => return self.fail(error),
                     },
                 },
             };
-            self.send(Ok(Item {
+            self.send(Found {
                 name: name.unwrap_or_else(|| match rows.end - rows.start {
-                    1 => format!("{list}/row {}", rows.start),
-                    _ => format!("{list}/rows {} to {}", rows.start, rows.end - 1),
+                    1 => format!("{named}/row {}", rows.start),
+                    _ => format!("{named}/rows {} to {}", rows.start, rows.end - 1),
                 }),
                 label: Label::Known(label),
                 body,
-                passed: Passed::default(),
                 after: place(from.unit, next),
                 done: self.done + listed.weight_of(read),
-                _turn: None,
-            }))?;
+            })?;
         }
         Ok(())
     }
@@ -435,34 +455,31 @@ impl Way<'_> {
         listed: &Listed,
         at: &Address,
         unit: u64,
-        error: ContainerError,
+        error: ArchiveError,
     ) -> Sent {
         let mut fault = Fault { reason: Reason::UnreadArchive, message: error.to_string() };
         match &error {
             // Its name led elsewhere when it was listed.
-            ContainerError::Io { source, .. } if let Some(kind) = private(source) => {
+            ArchiveError::Io { source, .. } if let Some(kind) = private(source) => {
                 fault = source::private(kind);
             }
-            ContainerError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            ArchiveError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 let lost = at.to_string();
                 let at = self.feed.listing.root(listed).clone();
-                return self.send(Err(IngestError::Vanished { at: at.into(), lost }));
+                return self.fail(IngestError::Vanished { at: at.into(), lost });
             }
-            ContainerError::Io { .. } | ContainerError::Cursor { .. } => {
-                return self
-                    .send(Err(IngestError::Archive { at: at.clone().into(), source: error }));
+            ArchiveError::Io { .. } | ArchiveError::Cursor { .. } => {
+                return self.fail(IngestError::Archive { at: at.clone().into(), source: error });
             }
             _ => {}
         }
-        self.send(Ok(Item {
+        self.send(Found {
             name: self.feed.listing.name(listed),
             label: Label::Known(None),
             body: Body::Here { body: Err(fault), bytes: listed.bytes, taken: None },
-            passed: Passed::default(),
             after: Place { unit: unit + 1, ..Place::default() },
             done: self.done + listed.weight(),
-            _turn: None,
-        }))
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use shards::{ShardSet, StoredRow};
 use storage::Address;
 use tempfile::TempDir;
 
-use crate::archives::zip::{Method, Zip};
+use crate::make_archives::zip::{Method, Zip};
 
 pub struct Case {
     folder: TempDir,

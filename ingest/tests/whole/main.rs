@@ -5,9 +5,6 @@
 
 mod append;
 // Of its writers only some are of use here.
-#[allow(dead_code)]
-#[path = "../archives/mod.rs"]
-mod archives;
 mod beside;
 mod case;
 mod classes;
@@ -15,6 +12,9 @@ mod codebook;
 mod failing;
 mod killed;
 mod lists;
+#[allow(dead_code)]
+#[path = "../../../archives/tests/archives/make/mod.rs"]
+mod make_archives;
 mod mended;
 // It reads the memory of a process where Linux shows it.
 #[cfg(target_os = "linux")]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ingest::container::Packing;
+use archives::Packing;
 use ingest::repair::{Repair, repair};
 use ingest::{IngestError, LEAST_MEMORY, Settings, Silent, run};
 use shards::verify::verify;
@@ -12,8 +12,8 @@ use storage::testing::{
 };
 use storage::{Address, Storage, StorageOptions};
 
-use crate::archives::packed;
 use crate::case::{Case, members, parquet, picture, tar, told, warc, zip};
+use crate::make_archives::packed;
 
 /// A folder of pictures and archives, here and in the bucket.
 fn crawl(storage: &Storage, bucket: &Address) -> Case {

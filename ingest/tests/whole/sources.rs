@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use ingest::container::Packing;
+use archives::Packing;
 use ingest::{IngestError, Progress, Silent, run};
 use schemas::Reason;
 use shards::ShardSet;
 
-use crate::archives::packed;
 use crate::case::{Case, gzip, members, picture, tar, warc, zip};
+use crate::make_archives::packed;
 
 #[test]
 fn every_kind_of_source_gives_its_pictures() {

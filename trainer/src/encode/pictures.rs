@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ingest::container::Limits;
+use archives::Limits;
 use ingest::source::{self, Request};
 use ingest::view::{self, Cutter};
 use schemas::ShardLayout;
@@ -94,9 +94,9 @@ pub fn open(
 pub fn view_of(path: &Path, network: &ModelConfig) -> Result<(Vec<u8>, [u8; 32]), EncodeError> {
     let fault = |reason: String| EncodeError::Picture { path: path.to_owned(), reason };
     let ingest = central(network).ingest;
-    let picture = ingest::picture::read(path, &ingest).map_err(|found| fault(found.message))?;
-    let crop = view::crop(&ingest, &picture.content_hash, 0, picture.size);
-    let view = Cutter::new(ingest.layout.size).cut_from(&picture, crop)?;
+    let picture = ingest::decode::read(path, &ingest).map_err(|found| fault(found.message))?;
+    let crop = view::crop(&ingest, &picture.content_hash, 0, picture.size());
+    let view = Cutter::new(ingest.layout.size).cut(&picture.rgb, crop)?;
     Ok((view, picture.content_hash))
 }
 
