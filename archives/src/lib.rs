@@ -13,6 +13,8 @@
 //! Whatever an archive claims, no more is held than [`Limits`] allow: sizes are checked before
 //! memory is taken, and data that goes on inflating beyond all proportion is given up.
 
+#![forbid(unsafe_code)]
+
 pub mod addresses;
 mod counted;
 mod error;

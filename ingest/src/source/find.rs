@@ -6,19 +6,19 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::shards::set::manifest;
 use archives::addresses::{self, Form};
 use archives::{ArchiveError, Kind, Origin};
 use rayon::prelude::*;
+use shards::set::manifest;
 use storage::{Address, Storage, StorageError};
 use walkdir::{DirEntry, WalkDir};
 
 use super::beside::Beside;
 use super::list;
 use super::listing::{Input, Listed, What};
+use super::numbered::{self, Place};
 use super::origin::Stored;
 use super::rows::{List, Survey};
-use super::shards::{self, Place};
 use super::{Request, Source};
 use crate::IngestError;
 
@@ -238,7 +238,7 @@ impl<'a> Found<'a> {
             } else if entry.file_type().is_dir() {
                 if self.out.as_deref() == Some(entry.path()) {
                     skip(&mut walk, &entry);
-                } else if shards::is_number(entry.file_name().as_encoded_bytes()) {
+                } else if numbered::is_number(entry.file_name().as_encoded_bytes()) {
                     let relative = entry.path().strip_prefix(&entered).unwrap_or(entry.path());
                     self.folders.insert((input, relative.to_owned()));
                 }
@@ -268,7 +268,7 @@ impl<'a> Found<'a> {
             } else if Kind::is_name(&relative) {
                 archives.push((relative, bytes));
             } else {
-                if let Some(place) = shards::folder(input, &relative)
+                if let Some(place) = numbered::folder(input, &relative)
                     && !self.folders.contains(&place)
                 {
                     self.folders.insert(place);

@@ -9,8 +9,8 @@ use schemas::{Fault, Reason};
 use storage::Address;
 
 use super::beside::Beside;
+use super::numbered::{self, Place};
 use super::rows::List;
-use super::shards::{self, Place};
 
 /// Bytes that a picture counts for whose size is not known before it is fetched.
 const UNKNOWN: u64 = 100 << 10;
@@ -108,7 +108,7 @@ impl Listing {
         let folder = listed.relative.parent()?;
         let name = folder.file_name()?.as_encoded_bytes();
         let at = |(input, shard): &Place| (*input, shard.as_path()).cmp(&(listed.input, folder));
-        let is_shard = shards::is_number(name) && self.shards.binary_search_by(at).is_ok();
+        let is_shard = numbered::is_number(name) && self.shards.binary_search_by(at).is_ok();
         (!is_shard).then(|| archives::text(name))
     }
 

@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use super::find::{Found, LOOKS, threads};
 use super::listing::{self, Listed, What};
+use super::numbered::{Place, is_number};
 use super::origin::Stored;
-use super::shards::{Place, is_number};
 use crate::IngestError;
 
 /// What stands behind the number of a shard in the names of its metadata.

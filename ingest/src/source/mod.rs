@@ -14,9 +14,9 @@ mod find;
 mod list;
 mod listing;
 mod metadata;
+mod numbered;
 mod origin;
 mod rows;
-mod shards;
 
 use std::path::{Path, PathBuf};
 
