@@ -73,7 +73,7 @@ pub enum ShardsError {
         source: io::Error,
     },
     /// The folder of the cache can't be used.
-    #[error("--cache-dir {}: {reason}; give a folder that can be written, or leave it out", path.display())]
+    #[error("{}: {reason}; give a folder that can be written, or leave it out", path.display())]
     Cache {
         /// The folder.
         path: PathBuf,

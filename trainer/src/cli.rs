@@ -275,8 +275,8 @@ fn spare(out: &Path) -> anyhow::Result<()> {
 
 fn train(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let shards = args.shards.clone().context("--shards names the folder of shards; see --help")?;
-    let cache =
-        args.cache_dir.as_ref().map(|folder| Cache::open(folder, args.cache_size)).transpose()?;
+    let cache = args.cache_dir.as_ref().map(|folder| Cache::open(folder, args.cache_size));
+    let cache = cache.transpose().context("--cache-dir")?;
     let shards = ShardSource::new(storage(args.endpoint.clone())?, shards, cache);
     let (device, line) = device::choose(args.device)?;
     tell(line);

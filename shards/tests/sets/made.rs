@@ -136,7 +136,7 @@ fn row(number: u64, view: u32, layout: &ShardLayout) -> Row {
         source: format!("raw/{number}.png"),
         content_hash: *blake3::hash(&number.to_le_bytes()).as_bytes(),
         perceptual_hash: (number != 1).then_some(number * 1000),
-        label: (number % 2 == 0).then(|| "cat".to_owned()),
+        label: number.is_multiple_of(2).then(|| "cat".to_owned()),
         view,
         source_size: (100 + number as u32, 50),
         crop: Crop { x: 1, y: 2, width: 30 + view, height: 20 },
