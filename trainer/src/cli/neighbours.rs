@@ -9,7 +9,7 @@ use storage::Address;
 use trainer::device::{self, DeviceChoice};
 use trainer::embed::{self, Embedded};
 use trainer::encode::pictures::Given;
-use trainer::eval::page::percent;
+use trainer::eval::score::percent;
 use trainer::neighbours::{self, NeighbourSettings};
 use trainer::progress::Console;
 use voice::terminal::counted;

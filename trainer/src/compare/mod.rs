@@ -6,7 +6,7 @@ pub mod run;
 
 use std::path::{Path, PathBuf};
 
-use crate::eval::page::percent;
+use crate::eval::score::percent;
 use crate::metrics::MetricsError;
 use crate::plot::PlotError;
 use run::{Point, Reached, RunData, reached};

@@ -5,7 +5,7 @@ use voice::html::{document, table};
 
 use super::run::RunData;
 use super::{CompareError, Comparison, Kind, duration};
-use crate::eval::page::percent;
+use crate::eval::score::percent;
 use crate::plot::{Axes, Series, Shape, figure};
 
 /// Points of a line of losses; of more, neighbours are averaged.

@@ -89,7 +89,7 @@ pub fn run(
     for method in &request.methods {
         let judged = judge.judge(method)?;
         let record = judge.record(method, &judged);
-        let top1 = page::percent(record.score.top1);
+        let top1 = score::percent(record.score.top1);
         let figures = format!("{} of step {}: top-1 {top1}", method.name(), record.step);
         let tuned = judged.parameters.as_ref().map(|parameters| Tuned {
             header: &checkpoint.header,

@@ -5,8 +5,7 @@ use voice::html::{data_url, document, facts, table};
 
 use super::error::KeepError;
 use super::record::{EvalRecord, Side};
-pub use super::score::percent;
-use super::score::{Chance, ClassScore};
+use super::score::{Chance, ClassScore, percent};
 
 /// The most classes whose matrix is a table of numbers; of more it is a picture.
 const TABLE_CLASSES: usize = 24;

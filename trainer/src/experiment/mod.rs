@@ -295,7 +295,7 @@ impl Bench<'_> {
                 self.console.message(&format!(
                     "step {step}: {} {}",
                     done.record.method.name(),
-                    eval::page::percent(done.record.score.top1)
+                    eval::score::percent(done.record.score.top1)
                 ));
             }
         }

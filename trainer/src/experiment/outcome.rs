@@ -8,7 +8,7 @@ use super::plan::{Arm, Family};
 use super::settle::{ArmSettled, Settled, Trial};
 use super::{ExperimentError, Scale, run_folder};
 use crate::compare::run::{Reached, RunData, reached};
-use crate::eval::page::percent;
+use crate::eval::score::percent;
 
 /// Means over the seeds of an arm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

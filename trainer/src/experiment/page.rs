@@ -6,7 +6,7 @@ use voice::html::{document, table};
 use super::outcome::{ArmOutcome, Bar, ExperimentOutcome};
 use super::plan::{Family, RATES};
 use super::{ExperimentError, Scale};
-use crate::eval::page::percent;
+use crate::eval::score::percent;
 use crate::plot::{Axes, Series, Shape, figure};
 
 /// The page, with everything it shows inside it.

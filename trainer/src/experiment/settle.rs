@@ -109,7 +109,7 @@ pub(super) fn settle(bench: &Bench<'_>) -> Result<Settled, ExperimentError> {
             console.message(&format!(
                 "{} at a rate of {rate:e}: knn {} on held-out pictures",
                 arm.name(),
-                eval::page::percent(accuracy)
+                eval::score::percent(accuracy)
             ));
             settled.arms[at].trials.push(Trial { rate, accuracy });
             keep(&settled)?;
