@@ -1,18 +1,16 @@
 //! Pictures to reconstruction targets: exact multi-scale HOG and normalised pixels.
 //!
-//! Pure functions of a [`View`], a square RGB picture of bytes (LocalMIM, section 3.2, and its
-//! published code for the constants):
+//! Pure functions of a [`View`], a square RGB picture of bytes (LocalMIM, arXiv 2303.05251, figure
+//! 2a, and its published code for the constants):
 //!
 //! - [`HogExtractor`]: histograms of oriented gradients at several cell sizes at once, exact to
 //!   the last tie ([`hog`] says how);
 //! - [`mirror_hog`]: the HOG of the mirrored view from that of the view;
-//! - [`hog_biased`]: the published variant with a bias on the gradients, in floats;
 //! - [`Codebook`]: the nearest code of each patch;
 //! - [`patch_stats`] and [`normalised_pixels`]: pixels less their patch's mean, over its deviation.
 
 #![forbid(unsafe_code)]
 
-mod biased;
 mod codebook;
 mod direction;
 pub mod hog;
@@ -21,7 +19,6 @@ mod mirror;
 mod pixel;
 mod view;
 
-pub use biased::hog_biased;
 pub use codebook::{Codebook, PatchInput, Projection};
 pub use direction::tie_edges;
 pub use hog::{Hog, HogExtractor};

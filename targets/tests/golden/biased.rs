@@ -2,29 +2,19 @@
 
 use std::f32::consts::PI;
 
-use crate::view::{NORMALISED, reflect};
-use crate::{TargetError, View};
+use targets::{IMAGENET_MEAN, IMAGENET_STD, View};
 
 /// HOG with `bias` added to (gx, gy) of the normalised picture, as the published code's
-/// `hog_bias` does: `[grid², 3·bins]`, ordered as [`crate::Hog::values`].
+/// `hog_bias` does: `[grid², 3·bins]`, ordered as [`targets::Hog::values`].
 ///
 /// With a bias the channel's deviation no longer cancels, so the gradients are floats, and those of
 /// a flat area all lie on one spot, which may be next to a bin's edge. So the gradients are rounded
 /// as PyTorch's convolution rounds them on a CPU, and the angle in f32 as there. The mirror image
 /// of such a target does not follow from it, so shards do not hold it.
-///
-/// # Errors
-/// [`TargetError`] if the cells do not tile the view, or bins is not in 1..=64.
-pub fn hog_biased(
-    view: View<'_>,
-    bins: usize,
-    cell: usize,
-    bias: [f32; 2],
-) -> Result<Vec<f32>, TargetError> {
-    if !(1..=64).contains(&bins) {
-        return Err(TargetError::Bins(bins));
-    }
-    let (grid, size) = (view.grid(cell)?, view.size());
+pub fn hog_biased(view: View<'_>, bins: usize, cell: usize, bias: [f32; 2]) -> Vec<f32> {
+    let size = view.size();
+    assert!(cell > 1 && size.is_multiple_of(cell), "cells of {cell} pixels in a view of {size}");
+    let grid = size / cell;
     // PyTorch has two convolutions: above this many bordered pixels the bias is added last.
     let bias_last = (size + 2).pow(2) > 20_480;
     let mut sums = vec![0f64; grid * grid * 3 * bins];
@@ -54,7 +44,7 @@ pub fn hog_biased(
         let norm = sums.iter().map(|sum| (sum / area).powi(2)).sum::<f64>().sqrt().max(1e-12);
         out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (sum / area / norm) as f32);
     }
-    Ok(out)
+    out
 }
 
 /// The kernels of gx and gy.
@@ -69,8 +59,16 @@ fn correlate(around: &[[f32; 3]; 3], kernel: &[[f32; 3]; 3], start: f32) -> f32 
     pairs.fold(start, |sum, (pixel, weight)| sum + pixel * weight)
 }
 
-/// A channel's normalised pixels, in rows.
+/// A channel's normalised pixels, in rows, rounded at every step as the published code does.
 fn normalised_plane(view: View<'_>, channel: usize) -> Vec<f32> {
     let bytes = view.rgb().iter().skip(channel).step_by(3);
-    bytes.map(|&byte| NORMALISED[channel][usize::from(byte)]).collect()
+    let normalised =
+        |&byte: &u8| (f32::from(byte) / 255.0 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel];
+    bytes.map(normalised).collect()
+}
+
+/// The index of `i` in 0..`len` when it may lie one outside: −1 is 1, `len` is `len` − 2.
+fn reflect(i: isize, len: usize) -> usize {
+    let last = len as isize - 1;
+    (last - (last - i.abs()).abs()) as usize
 }
