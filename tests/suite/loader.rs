@@ -80,8 +80,9 @@ fn targets_are_those_of_the_view_as_it_is_shown_mirrored_or_not() {
                 mirror_picture(stored, size, &mut picture).unwrap();
             }
             let exact = extractor.compute(View::new(&picture, size).unwrap()).unwrap();
-            for (target, exact) in batch.targets.iter().zip(exact) {
-                assert_eq!(target.cell, exact.cell);
+            let taps = batch.spec.taps.iter().zip(&batch.targets);
+            for ((tap, target), exact) in taps.zip(exact) {
+                assert_eq!(tap.cell, exact.cell);
                 let count = exact.values.len();
                 let found = &target.values[view * count..][..count];
                 // Half a code, on each side of the edges that a mirror image moves.

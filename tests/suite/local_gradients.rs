@@ -1,9 +1,9 @@
 //! Gradient truncation: each layer learns from its own tap alone.
 
 use burn::backend::{Autodiff, Flex};
-use trainer::data::mask::MaskKind;
 use trainer::data::{Batch, Loader, LoaderSettings, Position};
 use trainer::model::loss::tap_loss;
+use trainer::model::mask::MaskKind;
 use trainer::model::state::{HostTensor, State};
 use trainer::model::{
     Coordinates, EncoderConfig, LocalMim, ModelConfig, Precision, TargetKind, init, state,
@@ -50,11 +50,11 @@ fn layer(encoder: &EncoderConfig, name: &str) -> Option<usize> {
 fn of_tap(model: &LocalMim<B>, network: &ModelConfig, batch: &Batch, tap: usize) -> State {
     let device = Default::default();
     let mut on_device = to_device::<B>(batch, 0..batch.views, &device);
-    let latents = model.encoder.forward(on_device.input);
+    let latents = model.encode(on_device.input);
     let target = on_device.targets.swap_remove(tap);
     let restore = on_device.restore.swap_remove(tap);
     let prediction = model.decoder[tap].forward(latents[tap].clone(), restore);
-    let loss = tap_loss(network.loss, prediction, target.values, target.weights);
+    let loss = tap_loss(network.loss, prediction, target);
     Gradients::<B>::take(model, &mut loss.backward()).to_state(&state::table(model, network))
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use targets::View;
 use trainer::checkpoint::Checkpoint;
-use trainer::data::mask::Masking;
-use trainer::data::sample::cut_patches;
+use trainer::data::sample::{SampleSpec, cut_patches};
 use trainer::data::{Batch, Position, TapTarget};
 use trainer::device::DeviceKind;
 use trainer::import::{import, name_here};
+use trainer::model::mask::{MaskKind, MaskSpec, Masking};
 use trainer::model::state::{State, table, to_host};
 use trainer::model::windows::Windows;
 use trainer::model::{Coordinates, LocalMim, MaskedInput, ModelConfig, ModelName, Precision};
@@ -111,7 +111,7 @@ fn masks(golden: &Golden, network: &ModelConfig, step: usize, views: usize) -> V
 }
 
 /// The batch of one step.
-fn batch(golden: &Golden, network: &ModelConfig, step: usize) -> Batch {
+fn batch(golden: &Golden, network: &ModelConfig, mask_ratio: f64, step: usize) -> Batch {
     let pictures = pictures(golden, network.size);
     let views = pictures.len();
     let masks = masks(golden, network, step, views);
@@ -127,13 +127,11 @@ fn batch(golden: &Golden, network: &ModelConfig, step: usize) -> Batch {
     }
     let of_all = |part: fn(&Masking) -> &[i32]| masks.iter().flat_map(part).copied().collect();
     let target = TapTarget {
-        cell: tap.cell,
-        channels: network.channels(tap),
-        tokens: unit / network.encoder.latent(tap.layer).pixels,
         values,
         weights: masks.iter().flat_map(|masking| masking.at_scale(unit, tap.cell)).collect(),
     };
     let windows = Windows::of(&network.encoder, network.size);
+    let drawn = MaskSpec::new(network, mask_ratio, MaskKind::Random);
     Batch {
         position: Position { epoch: 0, batch: step as u64 },
         rows: vec![],
@@ -143,7 +141,7 @@ fn batch(golden: &Golden, network: &ModelConfig, step: usize) -> Batch {
         keep: of_all(|masking| &masking.keep),
         restore: of_all(|masking| &masking.restore),
         mask: masks.iter().flat_map(|masking| masking.mask.clone()).collect(),
-        input: network.masked,
+        spec: Arc::new(SampleSpec::new(network, &drawn, network.size)),
         windows: windows.map(|windows| Arc::new(windows.plan(&masks[0].keep))),
     }
 }
@@ -210,19 +208,19 @@ fn check(golden: &Golden) {
     }
 
     let first = to_device::<B>(
-        &batch(golden, network, 0),
+        &batch(golden, network, config.mask_ratio, 0),
         0..pictures(golden, network.size).len(),
         &device,
     );
-    let latent = model.encoder.forward(first.input).swap_remove(0);
-    golden.assert_close("latent", &to_host(latent.clone()), TOLERANCE);
-    let prediction = model.decoder[0].forward(latent, first.restore[0].clone());
+    let latents = model.encode(first.input);
+    golden.assert_close("latent", &to_host(latents[0].clone()), TOLERANCE);
+    let prediction = model.decode(latents, first.restore).swap_remove(0);
     golden.assert_close("pred", &thinned(golden, &to_host(prediction), network), TOLERANCE);
 
     let adamw =
         AdamWSettings { betas: config.betas, weight_decay: config.wd, decay: settings.decay };
     check_steps((golden, Kept::Norms, &here), (model, network), adamw, config.lr, |step| {
-        batch(golden, network, step)
+        batch(golden, network, config.mask_ratio, step)
     });
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use targets::View;
-use trainer::data::mask::{MaskKind, MaskSpec, Masking};
 use trainer::data::sample::{SampleSpec, cut_patches};
 use trainer::data::{Batch, Position, TapTarget};
+use trainer::model::mask::{MaskKind, MaskSpec, Masking};
 use trainer::model::state::{State, to_host};
 use trainer::model::windows::Windows;
 use trainer::model::{
@@ -76,10 +76,10 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
     let units = masks.units();
     let mask = permutation.data[step * units..][..units]
         .iter()
-        .map(|&place| f32::from(u8::from((place as usize) < masks.masked)))
+        .map(|&place| f32::from(u8::from((place as usize) < masks.count)))
         .collect();
     let masking = Masking::in_order(mask);
-    let spec = SampleSpec::new(model, &masks, model.size);
+    let spec = Arc::new(SampleSpec::new(model, &masks, model.size));
     let pictures = pictures(golden, model.size);
     let views = pictures.len();
 
@@ -95,9 +95,6 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
         }
     }
     let targets = values.into_iter().enumerate().map(|(i, values)| TapTarget {
-        cell: spec.taps[i].cell,
-        channels: spec.channels(i),
-        tokens: spec.taps[i].tokens,
         values,
         weights: masking.at_scale(spec.unit, spec.taps[i].cell).repeat(views),
     });
@@ -111,7 +108,7 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
         keep: masking.keep.repeat(views),
         restore: masking.restore.repeat(views),
         mask: masking.mask.repeat(views),
-        input: masks.input,
+        spec,
         windows: Some(Arc::new(windows.plan(&masking.keep))),
     }
 }
@@ -138,18 +135,17 @@ fn check(golden: &Golden) {
     let first = batch(golden, &config, &model_config, 0);
     let units = model_config.units();
     golden.assert_close("mask", &first.mask[..units], 0.0);
-    for (i, target) in first.targets.iter().enumerate() {
-        let places = tokens_of(&first.restore[..units], target.tokens);
+    for (i, tap) in first.spec.taps.iter().enumerate() {
+        let places = tokens_of(&first.restore[..units], tap.inner);
         golden.assert_close(&format!("ids_restore.{i}"), &places, 0.0);
     }
     let on_device = to_device::<B>(&first, 0..first.views, &device);
-    let latents = model.encoder.forward(on_device.input);
-    let heads = model.decoder.iter().zip(on_device.restore);
-    for (i, (latent, (head, restore))) in latents.into_iter().zip(heads).enumerate() {
-        golden.assert_close(&format!("latent.{i}"), &to_host(latent.clone()), TOLERANCE);
+    let latents = model.encode(on_device.input);
+    let predictions = model.decode(latents.clone(), on_device.restore);
+    for (i, (latent, prediction)) in latents.into_iter().zip(predictions).enumerate() {
+        golden.assert_close(&format!("latent.{i}"), &to_host(latent), TOLERANCE);
         let name = format!("pred.{i}");
         // The file holds every so manieth prediction.
-        let prediction = head.forward(latent, restore);
         let [views, cells, channels] = prediction.dims();
         let kept = golden.tensor(&name).shape[1];
         let all = to_host(prediction);

@@ -1,11 +1,13 @@
 //! The ViT's forward pass, gradients and AdamW steps against the authors' code.
 
-use trainer::data::mask::Masking;
+use std::sync::Arc;
+
+use trainer::data::sample::SampleSpec;
 use trainer::data::{Batch, Position, TapTarget};
+use trainer::model::mask::{MaskKind, MaskSpec, Masking};
 use trainer::model::state::{State, to_host};
 use trainer::model::{
-    Decay, EncoderConfig, LocalMim, MaskedInput, ModelConfig, Precision, TapConfig, TargetKind,
-    positions,
+    Decay, EncoderConfig, LocalMim, ModelConfig, Precision, TapConfig, TargetKind, positions,
 };
 use trainer::train::batch::to_device;
 use trainer::train::optim::AdamWSettings;
@@ -92,12 +94,12 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
         let all = patchify(image, config.img, config.patch);
         pixels.extend(mask.keep.iter().flat_map(|&i| all[i as usize].clone()));
     }
+    let drawn = MaskSpec::new(model, config.mask_ratio, MaskKind::Random);
+    let spec = SampleSpec::new(model, &drawn, model.size);
     let targets = model.taps.iter().enumerate().map(|(i, tap)| {
         let target = golden.tensor(&format!("target.{i}"));
+        assert_eq!(target.shape[1..], [spec.cells(i), spec.channels(i)]);
         TapTarget {
-            cell: tap.cell,
-            channels: target.shape[2],
-            tokens: 1,
             values: target.data,
             weights: masks.iter().flat_map(|mask| mask.at_scale(config.patch, tap.cell)).collect(),
         }
@@ -107,9 +109,9 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
         rows: vec![],
         views,
         patches: pixels,
-        input: MaskedInput::Dropped,
         windows: None,
         targets: targets.collect(),
+        spec: Arc::new(spec),
         keep: masks.iter().flat_map(|mask| mask.keep.clone()).collect(),
         restore: masks.iter().flat_map(|mask| mask.restore.clone()).collect(),
         mask: masks.iter().flat_map(|mask| mask.mask.clone()).collect(),
@@ -145,11 +147,10 @@ fn check(golden: &Golden) {
     golden.assert_close("ids_restore", &restore, 0.0);
     golden.assert_close("mask", &first.mask, 0.0);
     let first = to_device::<B>(&first, 0..first.views, &device);
-    let latents = model.encoder.forward(first.input);
-    let heads = model.decoder.iter().zip(first.restore);
-    for (i, (latent, (decoder, restore))) in latents.into_iter().zip(heads).enumerate() {
-        golden.assert_close(&format!("latent.{i}"), &to_host(latent.clone()), TOLERANCE);
-        let prediction = decoder.forward(latent, restore);
+    let latents = model.encode(first.input);
+    let predictions = model.decode(latents.clone(), first.restore);
+    for (i, (latent, prediction)) in latents.into_iter().zip(predictions).enumerate() {
+        golden.assert_close(&format!("latent.{i}"), &to_host(latent), TOLERANCE);
         golden.assert_close(&format!("pred.{i}"), &to_host(prediction), TOLERANCE);
     }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shards::{ShardSet, ShardSource};
-use trainer::data::mask::MaskKind;
 use trainer::data::{Loader, LoaderSettings, Position};
+use trainer::model::mask::MaskKind;
 use trainer::model::{ModelConfig, ModelName, TargetKind};
 
 /// Pictures of the folder that is made: enough for several windows of row groups.

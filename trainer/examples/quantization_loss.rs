@@ -71,7 +71,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Replaces the targets by those of the views' own pixels.
 fn make_exact(batch: &mut Batch, set: &ShardSet, size: usize, bins: usize) -> anyhow::Result<()> {
-    let cells: Vec<_> = batch.targets.iter().map(|target| target.cell).collect();
+    let cells: Vec<_> = batch.spec.taps.iter().map(|tap| tap.cell).collect();
     let mut extractor = HogExtractor::new(size, bins, &cells)?;
     for (view, row) in batch.rows.iter().enumerate() {
         let mut picture = find(set, row.id)?;

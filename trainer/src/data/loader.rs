@@ -7,7 +7,6 @@
 //! that are handed back are filled again, for a batch of targets is hundreds of megabytes, which
 //! the kernel takes longer to clear than the loader to fill.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,9 +22,10 @@ use shards::columns::ColumnError;
 use shards::{Columns, GroupRef, ShardSet};
 
 use super::DataError;
-use super::mask::{MaskKind, MaskSpec, Masking};
+use super::batch::{Batch, RowRef};
 use super::order::{EpochOrder, Position, batches_per_epoch, stream};
 use super::sample::{self, Draw, SampleMut, SampleSpec, StoredTarget, StoredView, TapSpec};
+use crate::model::mask::{MaskKind, MaskSpec, Masking};
 use crate::model::windows::{WindowPlan, Windows};
 use crate::model::{MaskedInput, ModelConfig, TargetKind};
 
@@ -40,7 +40,7 @@ pub struct LoaderSettings {
     /// The seed of order, flips and masks.
     pub seed: u64,
     /// The sizes of a sample.
-    pub sample: SampleSpec,
+    pub sample: Arc<SampleSpec>,
     /// What is masked.
     pub masks: MaskSpec,
     /// The windows of a Swin.
@@ -63,7 +63,7 @@ impl LoaderSettings {
         Self {
             batch_size: 256,
             seed: 0,
-            sample: SampleSpec::new(network, &masks, size),
+            sample: Arc::new(SampleSpec::new(network, &masks, size)),
             masks,
             windows: Windows::of(&network.encoder, network.size),
             flip: true,
@@ -71,118 +71,6 @@ impl LoaderSettings {
             prefetch_batches: 4,
             threads: 2,
         }
-    }
-}
-
-/// Where a view of a batch comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowRef {
-    /// The shard's file name.
-    pub shard: Arc<str>,
-    /// The row group in it.
-    pub group: usize,
-    /// The row in that.
-    pub row: usize,
-    /// The row's number in the set.
-    pub id: u64,
-    /// Whether it was mirrored.
-    pub flipped: bool,
-}
-
-impl fmt::Display for RowRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shard, group, row, id, flipped } = self;
-        write!(f, "{shard} group {group} row {row} (id {id}")?;
-        f.write_str(if *flipped { ", mirrored)" } else { ")" })
-    }
-}
-
-/// The targets of one tap.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TapTarget {
-    /// The target's cell in pixels.
-    pub cell: usize,
-    /// Values a prediction.
-    pub channels: usize,
-    /// The latent's tokens along a unit's side.
-    pub tokens: usize,
-    /// `[views, cells, channels]`.
-    pub values: Vec<f32>,
-    /// `[views, cells]`: the mask at this scale.
-    pub weights: Vec<f32>,
-}
-
-/// A batch on the host.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// Its place.
-    pub position: Position,
-    /// Where each view comes from.
-    pub rows: Vec<RowRef>,
-    /// How many views.
-    pub views: usize,
-    /// `[views, tokens, 3·patch²]`: the patches that the encoder is given, normalised, each
-    /// (channel, row, column); unit by unit, in rows within each.
-    pub patches: Vec<f32>,
-    /// `[views, kept]`: which units these are.
-    pub keep: Vec<i32>,
-    /// `[views, units]`: each unit's place among those that are kept followed by the rest.
-    pub restore: Vec<i32>,
-    /// `[views, units]`: 1 where a unit is masked.
-    pub mask: Vec<f32>,
-    /// Whether masked units are among those that the encoder is given, as tokens.
-    pub input: MaskedInput,
-    /// How a Swin's tokens attend to one another.
-    pub windows: Option<Arc<WindowPlan>>,
-    /// The targets of each tap.
-    pub targets: Vec<TapTarget>,
-}
-
-impl Batch {
-    /// Buffers for `views` views, to be filled.
-    pub(crate) fn empty(spec: &SampleSpec, input: MaskedInput, views: usize) -> Self {
-        let target = |tap: usize| TapTarget {
-            cell: spec.taps[tap].cell,
-            channels: spec.channels(tap),
-            tokens: spec.taps[tap].tokens,
-            values: vec![0.0; views * spec.cells(tap) * spec.channels(tap)],
-            weights: vec![0.0; views * spec.cells(tap)],
-        };
-        Self {
-            position: Position { epoch: 0, batch: 0 },
-            rows: vec![],
-            views,
-            patches: vec![0.0; views * spec.pixels()],
-            keep: vec![0; views * spec.kept],
-            restore: vec![0; views * spec.units()],
-            mask: vec![0.0; views * spec.units()],
-            input,
-            windows: None,
-            targets: (0..spec.taps.len()).map(target).collect(),
-        }
-    }
-
-    /// The place of each view in the buffers.
-    pub(crate) fn places(&mut self, spec: &SampleSpec) -> Vec<SampleMut<'_>> {
-        let Self { patches, keep, restore, mask, targets, .. } = self;
-        let mut places: Vec<SampleMut<'_>> = patches
-            .chunks_mut(spec.pixels())
-            .zip(keep.chunks_mut(spec.kept))
-            .zip(restore.chunks_mut(spec.units()))
-            .zip(mask.chunks_mut(spec.units()))
-            .map(|(((patches, keep), restore), mask)| {
-                let targets = Vec::with_capacity(spec.taps.len());
-                SampleMut { patches, keep, restore, mask, targets }
-            })
-            .collect();
-        for (tap, target) in targets.iter_mut().enumerate() {
-            let values = target.values.chunks_mut(spec.cells(tap) * target.channels);
-            let weights = target.weights.chunks_mut(spec.cells(tap));
-            for (place, target) in places.iter_mut().zip(values.zip(weights)) {
-                place.targets.push(target);
-            }
-        }
-        places
     }
 }
 
@@ -223,7 +111,7 @@ impl Loader {
             }
         }
         // Without dropped units every batch has the same windows.
-        let whole = (settings.masks.input == MaskedInput::Token)
+        let whole = (settings.masks.masked == MaskedInput::Token)
             .then(|| settings.windows.as_ref().map(|windows| Arc::new(windows.whole())))
             .flatten();
         let batches_per_epoch = batches_per_epoch(&dataset, settings.batch_size)?;
@@ -437,14 +325,14 @@ impl Coordinator {
     fn assemble(&self, position: Position, rows: &[Waiting]) -> Result<Batch, DataError> {
         let LoaderSettings { sample: spec, masks, seed, .. } = &self.settings;
         let spent = self.spent.try_recv().ok();
-        let mut batch = spent.unwrap_or_else(|| Batch::empty(spec, masks.input, rows.len()));
+        let mut batch = spent.unwrap_or_else(|| Batch::empty(spec, rows.len()));
         let shared = masks.shared.then(|| {
             let Position { epoch, batch } = position;
             masks.draw(&mut stream("localmim mask of a batch", *seed, epoch, batch))
         });
         let rows: Result<Vec<_>, _> = rows
             .par_iter()
-            .zip(batch.places(spec))
+            .zip(batch.places())
             .map(|((group, row), place)| {
                 self.sample(position.epoch, shared.as_ref(), &group.1, group.0, *row, place)
             })

@@ -8,8 +8,8 @@ use targets::{
     normalised_pixels_into,
 };
 
-use super::mask::{MaskSpec, Masking};
-use crate::model::{ModelConfig, TargetKind};
+use crate::model::mask::{MaskSpec, Masking};
+use crate::model::{MaskedInput, ModelConfig, TargetKind};
 
 /// The sizes of a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct SampleSpec {
     pub unit: usize,
     /// Units the encoder is given.
     pub kept: usize,
+    /// What it is given where a unit is masked: nothing, or tokens, which are among these then.
+    pub masked: MaskedInput,
     /// What is predicted.
     pub target: TargetKind,
     /// Where, at each tap.
@@ -40,7 +42,7 @@ pub struct TapSpec {
     /// Cells along a side of what one prediction covers.
     pub group: usize,
     /// The latent's tokens along a unit's side.
-    pub tokens: usize,
+    pub inner: usize,
     /// Codes of the codebook, if that is the target.
     pub codes: usize,
 }
@@ -52,7 +54,7 @@ impl SampleSpec {
         let tap = |tap: usize| TapSpec {
             cell: network.taps[tap].cell,
             group: network.group(&network.taps[tap]),
-            tokens: unit / network.encoder.latent(network.taps[tap].layer).pixels,
+            inner: unit / network.encoder.latent(network.taps[tap].layer).pixels,
             codes: network.codes(network.taps[tap].cell),
         };
         Self {
@@ -61,25 +63,41 @@ impl SampleSpec {
             patch: network.encoder.patch(),
             unit,
             kept: masks.kept(),
+            masked: masks.masked,
             target: network.target,
             taps: (0..network.taps.len()).map(tap).collect(),
             bins: network.bins,
         }
     }
 
+    /// Masking units along a side of a view.
+    pub fn grid(&self) -> usize {
+        self.input / self.unit
+    }
+
     /// Masking units of a view.
     pub fn units(&self) -> usize {
-        (self.input / self.unit).pow(2)
+        self.grid().pow(2)
+    }
+
+    /// Patches of a unit: one of a ViT, more of a Swin.
+    pub fn patches(&self) -> usize {
+        (self.unit / self.patch).pow(2)
     }
 
     /// Patches the encoder is given.
     pub fn tokens(&self) -> usize {
-        self.kept * (self.unit / self.patch).pow(2)
+        self.kept * self.patches()
+    }
+
+    /// Values of a patch.
+    pub fn patch_values(&self) -> usize {
+        3 * self.patch * self.patch
     }
 
     /// Values of the patches the encoder is given.
     pub fn pixels(&self) -> usize {
-        self.tokens() * 3 * self.patch * self.patch
+        self.tokens() * self.patch_values()
     }
 
     /// Predictions of a tap.
@@ -318,13 +336,14 @@ mod tests {
     }
 
     fn spec(target: TargetKind) -> SampleSpec {
-        let tap = |cell| TapSpec { cell, group: 1, tokens: 1, codes: (SIZE / cell).pow(2) };
+        let tap = |cell| TapSpec { cell, group: 1, inner: 1, codes: (SIZE / cell).pow(2) };
         SampleSpec {
             size: SIZE,
             input: SIZE,
             patch: PATCH,
             unit: PATCH,
             kept: 4,
+            masked: MaskedInput::Dropped,
             target,
             taps: [4, 8, 16].map(tap).to_vec(),
             bins: 9,

@@ -4,38 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kinds::{HeadKind, LossKind, MaskedInput, Positions, TargetKind};
 use super::layers::NORM_EPSILON;
-use super::shape::EncoderConfig;
-
-/// More is a slip of the keyboard, not a network.
-pub(super) const MOST_WIDTH: usize = 16_384;
-/// As above.
-pub(super) const MOST_BLOCKS: usize = 256;
-
-pub(super) fn bounded(what: &str, value: usize, most: usize) -> Result<(), ConfigError> {
-    if (1..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError(format!("{what} is {value}; it must lie between 1 and {most}")))
-}
-
-/// Checks a width and its heads.
-pub(super) fn width(what: &str, dim: usize, heads: usize) -> Result<(), ConfigError> {
-    if dim == 0 || !dim.is_multiple_of(4) || heads == 0 || !dim.is_multiple_of(heads) {
-        return Err(ConfigError(format!(
-            "the {what} width {dim} must be a multiple of 4 and of its {heads} heads"
-        )));
-    }
-    bounded(&format!("the {what} width"), dim, MOST_WIDTH)
-}
-
-/// A layer whose output is reconstructed at a scale of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TapConfig {
-    /// The block or stage after which the tap sits, counted from 1.
-    pub layer: usize,
-    /// The target's cell in pixels.
-    pub cell: usize,
-}
+use super::limits::{ConfigError, MOST_BLOCKS, bounded, width};
+use super::shape::{EncoderConfig, TapConfig};
 
 /// A codebook whose codes are predicted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,11 +66,6 @@ fn norm_epsilon() -> f64 {
 fn is_norm_epsilon(value: &f64) -> bool {
     *value == NORM_EPSILON
 }
-
-/// Sizes that do not fit together.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct ConfigError(pub String);
 
 impl ModelConfig {
     /// The paper's set-up for an encoder: the taps of [`EncoderConfig::default_taps`]; decoders of

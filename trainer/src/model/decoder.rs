@@ -1,14 +1,16 @@
-//! The head of one tap: latents → predictions at the tap's scale.
+//! The head of one tap: latents → predictions at the tap's scale (LocalMIM, section 3.3 and figure
+//! 2b).
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::gelu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::config::{Scale, TapConfig};
+use super::config::Scale;
 use super::input::gather_rows;
 use super::kinds::HeadKind;
 use super::layers::{Block, Deconv, LayerNorm, Linear, to_f32};
+use super::shape::TapConfig;
 use super::{ModelConfig, Precision, positions};
 
 /// What makes predictions of a tap's latents.
@@ -65,6 +67,7 @@ pub struct LinearHead<B: Backend> {
 }
 
 impl<B: Backend> LinearHead<B> {
+    /// As [`Head::forward`].
     fn forward(&self, latent: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let [views, tokens, width] = latent.dims();
         let tokens = tokens - self.prefix;
@@ -92,6 +95,8 @@ pub struct Decoder<B: Backend> {
     positions: Tensor<B, 2>,
     /// Tokens of the latent before those of the patches.
     prefix: usize,
+    /// Tokens of the whole picture along a side.
+    grid: usize,
 }
 
 /// Brings the patch grid to the target's. Empty where the two are one.
@@ -181,14 +186,31 @@ impl<B: Backend> Decoder<B> {
             // The first position is the class token's.
             positions: positions.narrow(0, 1 - prefix, places - 1 + prefix),
             prefix,
+            grid,
         }
     }
 
     /// As [`Head::forward`].
     fn forward(&self, latent: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        let [views, tokens] = restore.dims();
+        let [_, tokens] = restore.dims();
+        // [views, prefix + visible, width]
         let x = to_f32(self.embed.forward(latent));
-        let [_, count, width] = x.dims();
+        // [views, prefix + tokens, width]
+        let mut x = self.fill_in(x, restore) + self.positions.clone().unsqueeze();
+        for block in &self.blocks {
+            x = block.forward(x, None);
+        }
+        // [views, tokens, width]
+        let x = self.norm.forward(x).narrow(1, self.prefix, tokens);
+        // [views, cells, width after]
+        let x = self.rescale.forward(x, self.grid);
+        to_f32(self.pred.forward(x))
+    }
+
+    /// Puts the visible tokens back in rows, mask tokens between them:
+    /// `[views, prefix + visible, width]` → `[views, prefix + tokens, width]`.
+    fn fill_in(&self, x: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let ([views, tokens], [_, count, width]) = (restore.dims(), x.dims());
         let visible = count - self.prefix;
         let prefix = (self.prefix > 0).then(|| x.clone().narrow(1, 0, self.prefix));
         let masked = self.mask_token.val().expand([views, tokens - visible, width]);
@@ -198,16 +220,9 @@ impl<B: Backend> Decoder<B> {
             Tensor::cat(vec![x.narrow(1, self.prefix, visible), masked], 1)
         };
         let placed = gather_rows(shuffled.reshape([views * tokens, width]), restore, tokens);
-        let mut x = match prefix {
+        match prefix {
             Some(prefix) => Tensor::cat(vec![prefix, placed], 1),
             None => placed,
-        } + self.positions.clone().unsqueeze();
-
-        for block in &self.blocks {
-            x = block.forward(x, None);
         }
-        let x = self.norm.forward(x).narrow(1, self.prefix, tokens);
-        let x = self.rescale.forward(x, tokens.isqrt());
-        to_f32(self.pred.forward(x))
     }
 }

@@ -1,10 +1,33 @@
-//! What an encoder is given, on the device.
+//! What the network and its loss are given, on the device.
 
+use burn::module::Param;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::ModelConfig;
 use super::windows::{Grouping, WindowPlan};
+
+/// Some views of a batch: all that their losses are a function of, but for the parameters.
+#[derive(Debug, Clone)]
+pub struct DeviceBatch<B: Backend> {
+    /// What the encoder is given.
+    pub input: EncoderInput<B>,
+    /// For each tap `[views, tokens of the whole picture]`: each token's place, in rows, among
+    /// those that the encoder saw followed by the masked ones.
+    pub restore: Vec<Tensor<B, 2, Int>>,
+    /// One a tap.
+    pub targets: Vec<DeviceTarget<B>>,
+}
+
+/// The targets of one tap.
+#[derive(Debug, Clone)]
+pub struct DeviceTarget<B: Backend> {
+    /// `[views, cells, channels]`.
+    pub values: Tensor<B, 3>,
+    /// `[views, cells]`: the mask at the tap's scale over its sum in the whole batch, so that the
+    /// losses of the batch's parts add up to the batch's.
+    pub weights: Tensor<B, 2>,
+}
 
 /// The patches of some views.
 #[derive(Debug, Clone)]
@@ -15,7 +38,7 @@ pub struct EncoderInput<B: Backend> {
     /// `[views, units]`: which units these are; one token a unit for a ViT.
     pub units: Tensor<B, 2, Int>,
     /// `[views, tokens, 1]`: 1 where a mask token stands for the patch; none where none does.
-    pub masked: Option<Tensor<B, 3>>,
+    pub mask: Option<Tensor<B, 3>>,
     /// How a Swin's tokens attend to one another; the same for all views.
     pub windows: Option<DevicePlan<B>>,
     /// `[2·blocks, views, 1]`: what the branches of each block, attention and MLP, are multiplied
@@ -39,7 +62,7 @@ impl<B: Backend> EncoderInput<B> {
         Self {
             patches: Tensor::from_data(TensorData::new(patches, [views, tokens, channels]), device),
             units: Tensor::from_data(TensorData::new(units, [views, config.units()]), device),
-            masked: None,
+            mask: None,
             windows,
             branches: None,
         }
@@ -101,6 +124,22 @@ impl<B: Backend> DeviceGrouping<B> {
                 device,
             ),
         }
+    }
+}
+
+/// `x` `[views, tokens, width]` with the mask token in the place of each masked patch (SimMIM, arXiv
+/// 2111.09886): x·(1 − mask) + token·mask. As it is where nothing is masked so.
+pub fn replace_masked<B: Backend>(
+    x: Tensor<B, 3>,
+    token: Option<&Param<Tensor<B, 3>>>,
+    mask: Option<Tensor<B, 3>>,
+) -> Tensor<B, 3> {
+    match (token, mask) {
+        (Some(token), Some(mask)) => {
+            let seen = mask.clone().neg().add_scalar(1.0);
+            x * seen + token.val() * mask
+        }
+        _ => x,
     }
 }
 

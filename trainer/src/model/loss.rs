@@ -1,24 +1,24 @@
-//! The loss of one tap.
+//! The loss of one tap: L(ŷ, y) over masked cells.
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::backend::Backend;
 
 use super::LossKind;
+use super::input::DeviceTarget;
 
 /// The error of each value of the target, averaged over the target's channels, then over the masked
-/// cells of the batch (LocalMIM, eq. 4): Σ weight · mean_c error(prediction, target).
+/// cells of the batch (LocalMIM, eq. 4): Σ weight · mean_c error(prediction, target), `[1]`.
 ///
-/// `prediction` and `target` are `[views, cells, channels]`; `weights` `[views, cells]` is the mask
-/// at the tap's scale over its sum in the batch. The taps' losses are added by the caller. For
-/// [`LossKind::CrossEntropy`] a target is the number of a code, and a prediction holds for each one
-/// the logits of all codes.
+/// `prediction` and the target's values are `[views, cells, channels]`; its weights `[views, cells]`
+/// are the mask at the tap's scale over its sum in the batch. For [`LossKind::CrossEntropy`] a value
+/// is the number of a code, and a prediction holds for each one the logits of all codes.
 pub fn tap_loss<B: Backend>(
     kind: LossKind,
     prediction: Tensor<B, 3>,
-    target: Tensor<B, 3>,
-    weights: Tensor<B, 2>,
+    target: DeviceTarget<B>,
 ) -> Tensor<B, 1> {
+    let DeviceTarget { values: target, weights } = target;
     let [views, cells, channels] = target.dims();
     let error = match kind {
         LossKind::L2 => {
@@ -53,9 +53,9 @@ mod tests {
             Tensor::<Flex, 3>::from_data(TensorData::new(values, shape), &device)
         };
         let weights = Tensor::from_data(TensorData::new(vec![0.5f32, 0.5], [1, 2]), &device);
-        let (logits, codes) =
+        let (logits, values) =
             (tensor(logits.to_vec(), [1, 2, 6]), tensor(codes.to_vec(), [1, 2, 2]));
-        to_host(tap_loss(LossKind::CrossEntropy, logits, codes, weights))[0]
+        to_host(tap_loss(LossKind::CrossEntropy, logits, DeviceTarget { values, weights }))[0]
     }
 
     #[test]

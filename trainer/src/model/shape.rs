@@ -1,9 +1,9 @@
-//! The sizes of an encoder.
+//! The sizes of an encoder, and where taps may sit in it.
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{ConfigError, MOST_BLOCKS, MOST_WIDTH, TapConfig, bounded, width};
 use super::kinds::Coordinates;
+use super::limits::{ConfigError, MOST_BLOCKS, MOST_WIDTH, bounded, width};
 
 /// The sizes of an encoder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,15 @@ pub struct Latent {
     pub dim: usize,
     /// The side of a token in pixels.
     pub pixels: usize,
+}
+
+/// A layer whose output is reconstructed at a scale of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TapConfig {
+    /// The block or stage after which the tap sits, counted from 1.
+    pub layer: usize,
+    /// The target's cell in pixels.
+    pub cell: usize,
 }
 
 impl EncoderConfig {

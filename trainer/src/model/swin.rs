@@ -6,14 +6,14 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::backend::Backend;
 
-use super::input::{DeviceGrouping, EncoderInput, select_rows};
-use super::layers::{
-    Branches, LayerNorm, Linear, Mlp, after_layer, replace_masked, scaled, to_f32,
-};
+use super::input::{DeviceGrouping, EncoderInput, replace_masked, select_rows};
+use super::layers::attention::{mix, scores, split_heads};
+use super::layers::block::pre_norm;
+use super::layers::{Branches, LayerNorm, Linear, Mlp, to_f32};
 use super::shape::EncoderConfig;
+use super::taps::Taps;
 use super::windows::window_of;
 use super::{MaskedInput, ModelConfig, Precision};
 
@@ -40,6 +40,13 @@ pub struct PatchEmbed<B: Backend> {
     pub proj: Linear<B>,
     /// After it.
     pub norm: LayerNorm<B>,
+}
+
+impl<B: Backend> PatchEmbed<B> {
+    /// `[views, tokens, 3·patch²]` → `[views, tokens, width]`, f32.
+    fn forward(&self, patches: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.norm.forward(self.proj.forward(patches))
+    }
 }
 
 /// Blocks on one grid, and the way to the next.
@@ -89,16 +96,15 @@ pub struct SwinBlock<B: Backend> {
 }
 
 impl<B: Backend> SwinBlock<B> {
+    /// `[views, tokens, width]` → the same, f32.
     fn forward(
         &self,
         x: Tensor<B, 3>,
         windows: &DeviceGrouping<B>,
-        kept: Option<Branches<B>>,
+        branches: Option<Branches<B>>,
     ) -> Tensor<B, 3> {
-        let (first, second) = Branches::pair(kept);
-        let x = x.clone() + scaled(self.attn.forward(self.norm1.forward(x), windows), first);
-        let hidden = gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone())));
-        x + scaled(self.mlp.fc2.forward(hidden), second)
+        let norms = [&self.norm1, &self.norm2];
+        pre_norm(x, norms, |x| self.attn.forward(x, windows), &self.mlp, branches)
     }
 }
 
@@ -115,26 +121,31 @@ pub struct WindowAttention<B: Backend> {
 }
 
 impl<B: Backend> WindowAttention<B> {
+    /// `[views, tokens, width]` → the same; bfloat16 under that precision.
     fn forward(&self, x: Tensor<B, 3>, windows: &DeviceGrouping<B>) -> Tensor<B, 3> {
         let [views, tokens, width] = x.dims();
         let &DeviceGrouping { groups, size, .. } = windows;
-        let (heads, head) = (self.heads, width / self.heads);
         let qkv = select_rows(self.qkv.forward(x), windows.gather.clone());
-        let dtype = qkv.dtype();
-        // [3, views·groups, heads, size, head]
-        let qkv = qkv.reshape([views * groups, size, 3, heads, head]).permute([2, 0, 3, 1, 4]);
-        let part = |i: usize| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0);
-        let (q, k, v) = (part(0), part(1), part(2));
-        let scores = to_f32((q * (head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3)));
+        // Each group of windows is a batch of its own.
+        let qkv = qkv.reshape([views * groups, size, 3 * width]);
+        let [queries, keys, values] = split_heads(qkv, self.heads);
+        let scores = self.biased(scores(queries, keys), windows);
+        let mixed = mix(scores, values).reshape([views, groups * size, width]);
+        let mixed = select_rows(mixed, windows.place.clone());
+        self.proj.forward(mixed.reshape([views, tokens, width]))
+    }
+
+    /// Scores `[views·groups, heads, size, size]` with the biases of relative positions, and so low
+    /// that nothing is attended to where two tokens share no window.
+    fn biased(&self, scores: Tensor<B, 4>, windows: &DeviceGrouping<B>) -> Tensor<B, 4> {
+        let &DeviceGrouping { groups, size, .. } = windows;
+        let [batch, heads, ..] = scores.dims();
         let bias = self.relative_position_bias_table.val().select(0, windows.relative.clone());
         let bias: Tensor<B, 4> =
             bias.reshape([groups, size, size, heads]).permute([0, 3, 1, 2]) + windows.apart.clone();
-        let scores = scores.reshape([views, groups, heads, size * size])
+        let scores = scores.reshape([batch / groups, groups, heads, size * size])
             + bias.reshape([1, groups, heads, size * size]);
-        let weights = softmax(scores.reshape([views * groups, heads, size, size]), 3).cast(dtype);
-        let mixed = weights.matmul(v).swap_dims(1, 2).reshape([views, groups * size, width]);
-        let mixed = select_rows(mixed, windows.place.clone());
-        self.proj.forward(mixed.reshape([views, tokens, width]))
+        scores.reshape([batch, heads, size, size])
     }
 }
 
@@ -192,28 +203,27 @@ impl<B: Backend> Swin<B> {
     /// Latents at the taps, each `[views, tokens, width]`, in the order of the units.
     pub fn forward(&self, input: EncoderInput<B>) -> Vec<Tensor<B, 3>> {
         let windows = input.windows.expect("a Swin's input has windows");
-        let x = self.patch_embed.norm.forward(self.patch_embed.proj.forward(input.patches));
-        let mut x = replace_masked(x, self.mask_token.as_ref(), input.masked);
-        let mut latents = Vec::with_capacity(self.taps.len());
+        let x = self.patch_embed.forward(input.patches);
+        let mut x = replace_masked(x, self.mask_token.as_ref(), input.mask);
+        let mut taps = Taps::new(&self.taps, &self.norm, self.local_gradients);
         let mut number = 0;
         for (stage, (layer, (plain, shifted))) in
             self.layers.iter().zip(&windows.stages).enumerate()
         {
             for (i, block) in layer.blocks.iter().enumerate() {
                 let grouping = shifted.as_ref().filter(|_| i % 2 == 1).unwrap_or(plain);
-                let kept = Branches::of_block(input.branches.as_ref(), number);
-                x = block.forward(x, grouping, kept);
+                let branches = Branches::of_block(input.branches.as_ref(), number);
+                x = block.forward(x, grouping, branches);
                 number += 1;
             }
             if let Some(merging) = &layer.downsample {
                 x = merging.forward(x);
             }
-            let taps = (self.taps.as_slice(), self.norm.as_slice());
-            match after_layer(x, stage + 1, taps, self.local_gradients, &mut latents) {
+            match taps.pass(stage + 1, x) {
                 Some(next) => x = next,
                 None => break,
             }
         }
-        latents
+        taps.latents()
     }
 }

@@ -4,9 +4,10 @@ use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use super::input::EncoderInput;
-use super::layers::{Block, Branches, LayerNorm, Linear, after_layer, replace_masked, to_f32};
+use super::input::{EncoderInput, replace_masked};
+use super::layers::{Block, Branches, LayerNorm, Linear, to_f32};
 use super::shape::EncoderConfig;
+use super::taps::Taps;
 use super::{MaskedInput, ModelConfig, Positions, Precision, positions};
 
 /// A ViT whose taps have a norm each. The last tap's norm is the one that is exported.
@@ -71,7 +72,7 @@ impl<B: Backend> Vit<B> {
     pub fn embed(&self, input: EncoderInput<B>) -> Tensor<B, 3> {
         let [views, count, _] = input.patches.dims();
         let patches = to_f32(self.patch_embed.forward(input.patches));
-        let patches = replace_masked(patches, self.mask_token.as_ref(), input.masked);
+        let patches = replace_masked(patches, self.mask_token.as_ref(), input.mask);
         let [_, _, width] = patches.dims();
         // The first place is the class token's.
         let places = self.places();
@@ -85,16 +86,15 @@ impl<B: Backend> Vit<B> {
     pub fn forward(&self, input: EncoderInput<B>) -> Vec<Tensor<B, 3>> {
         let branches = input.branches.clone();
         let mut x = self.embed(input);
-        let mut latents = Vec::with_capacity(self.taps.len());
+        let mut taps = Taps::new(&self.taps, &self.norm, self.local_gradients);
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(x, Branches::of_block(branches.as_ref(), i));
-            let taps = (self.taps.as_slice(), self.norm.as_slice());
-            match after_layer(x, i + 1, taps, self.local_gradients, &mut latents) {
+            match taps.pass(i + 1, x) {
                 Some(next) => x = next,
                 None => break,
             }
         }
-        latents
+        taps.latents()
     }
 
     /// The attention of each block up to the topmost tap, each `[views, heads, queries, keys]`

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::backend::Flex;
-use burn::tensor::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use shards::{ShardSet, StoredRow};
@@ -13,9 +12,9 @@ use voice::draw::Canvas;
 
 use super::ReportError;
 use crate::checkpoint::Checkpoint;
-use crate::data::mask::MaskSpec;
 use crate::data::sample::{self, Draw, SampleSpec, StoredTarget, StoredView};
 use crate::data::{Batch, TapTarget};
+use crate::model::mask::MaskSpec;
 use crate::model::windows::Windows;
 use crate::model::{LocalMim, ModelConfig, Precision, TargetKind, state};
 use crate::train::batch::to_device;
@@ -48,7 +47,7 @@ pub fn draw(
     let layout = &set.manifest().settings.layout;
     let settings = &checkpoint.header.settings;
     let masks = MaskSpec::new(network, settings.mask_ratio, settings.mask);
-    let spec = SampleSpec::new(network, &masks, layout.size as usize);
+    let spec = Arc::new(SampleSpec::new(network, &masks, layout.size as usize));
     let windows = Windows::of(&network.encoder, network.size);
     let unfit = |reason: String| ReportError::Unfit { path: path.to_owned(), reason };
     if settings.network(layout).ok().as_ref() != Some(network) {
@@ -71,21 +70,14 @@ pub fn draw(
         // Of a view that is larger than what the encoder is given, the middle.
         let edge = (spec.size - spec.input) / 2;
         let draw = Draw { flipped: false, corner: (edge, edge), masking };
-        let mut batch = batch_of(&spec, &masks, &row, &draw).map_err(|error| match error {
+        let mut batch = batch_of(&spec, &row, &draw).map_err(|error| match error {
             BatchError::Cell(cell) => unfit(format!("they hold no cells of {cell} pixels")),
             BatchError::Target(error) => unfit(error.to_string()),
         })?;
         batch.windows = windows.as_ref().map(|windows| Arc::new(windows.plan(&batch.keep)));
         let on_device = to_device::<Flex>(&batch, 0..1, &device);
-        let latents = model.encoder.forward(on_device.input);
-        let predictions: Vec<Vec<f32>> = latents
-            .into_iter()
-            .zip(&model.decoder)
-            .zip(on_device.restore)
-            .map(|((latent, head), restore): ((Tensor<Flex, 3>, _), _)| {
-                state::to_host(head.forward(latent, restore))
-            })
-            .collect();
+        let predictions = model.forward(on_device.input, on_device.restore);
+        let predictions: Vec<_> = predictions.into_iter().map(state::to_host).collect();
         let sheet = sheet(network, &spec, &row, &draw, &batch.targets, &predictions);
         let png = sheet.png().map_err(|error| ReportError::Draw(error.to_string()))?;
         let label = row.label.as_ref().map_or(String::new(), |label| format!(", class {label}"));
@@ -100,12 +92,7 @@ enum BatchError {
 }
 
 /// A batch of one stored row.
-fn batch_of(
-    spec: &SampleSpec,
-    masks: &MaskSpec,
-    row: &StoredRow,
-    draw: &Draw,
-) -> Result<Batch, BatchError> {
+fn batch_of(spec: &Arc<SampleSpec>, row: &StoredRow, draw: &Draw) -> Result<Batch, BatchError> {
     let taps = spec
         .taps
         .iter()
@@ -128,9 +115,9 @@ fn batch_of(
             .ok_or(BatchError::Cell(tap.cell))
         })
         .collect::<Result<_, _>>()?;
-    let mut batch = Batch::empty(spec, masks.input, 1);
+    let mut batch = Batch::empty(spec, 1);
     let stored = StoredView { picture: &row.picture, taps };
-    for place in batch.places(spec) {
+    for place in batch.places() {
         sample::fill(spec, &stored, draw, place).map_err(BatchError::Target)?;
     }
     Ok(batch)

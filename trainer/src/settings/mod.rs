@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use options::{NamedTaps, Options, Taps};
 pub use recipe::Recipe;
 
-use crate::data::mask::MaskKind;
 use crate::device::DeviceKind;
 use crate::model::layers::NORM_EPSILON;
+use crate::model::mask::MaskKind;
 use crate::model::{
     ConfigError, Coordinates, Decay, EncoderConfig, HeadKind, LossKind, MaskedInput, ModelName,
     Positions, Precision, TargetKind,

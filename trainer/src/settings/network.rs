@@ -3,7 +3,7 @@
 use schemas::{CodebookLayout, ShardLayout};
 
 use super::{NamedTaps, Settings, SettingsError, Taps};
-use crate::data::mask::{MaskKind, MaskSpec};
+use crate::model::mask::{MaskKind, MaskSpec};
 use crate::model::{
     CodebookSize, ConfigError, Coordinates, EncoderConfig, MaskedInput, ModelConfig, Positions,
     TapConfig, TargetKind,
@@ -145,7 +145,7 @@ impl Settings {
             .into());
         }
         let masks = MaskSpec::new(&config, self.mask_ratio, self.mask);
-        if masks.masked == 0 || masks.masked >= masks.units() {
+        if masks.count == 0 || masks.count >= masks.units() {
             return Err(SettingsError::Range {
                 flag: "mask-ratio",
                 found: self.mask_ratio.to_string(),

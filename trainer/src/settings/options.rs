@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{Recipe, SettingsError};
-use crate::data::mask::MaskKind;
+use crate::model::mask::MaskKind;
 use crate::model::{
     Coordinates, Decay, HeadKind, LossKind, MaskedInput, ModelName, Positions, Precision,
     TargetKind,

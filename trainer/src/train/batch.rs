@@ -1,4 +1,4 @@
-//! A batch from the loader, or some of its views, as tensors on the device.
+//! A batch from the loader, or some of its views, onto the device.
 
 use std::ops::Range;
 
@@ -7,29 +7,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::data::Batch;
 use crate::model::input::DevicePlan;
-use crate::model::{EncoderInput, MaskedInput};
-
-/// Views of a batch on the device.
-#[derive(Debug, Clone)]
-pub struct DeviceBatch<B: Backend> {
-    /// What the encoder is given.
-    pub input: EncoderInput<B>,
-    /// For each tap `[views, tokens of the whole picture]`: each token's place, in rows, among
-    /// those that the encoder saw followed by the masked ones.
-    pub restore: Vec<Tensor<B, 2, Int>>,
-    /// One a tap.
-    pub targets: Vec<DeviceTarget<B>>,
-}
-
-/// The targets of one tap on the device.
-#[derive(Debug, Clone)]
-pub struct DeviceTarget<B: Backend> {
-    /// `[views, cells, channels]`.
-    pub values: Tensor<B, 3>,
-    /// `[views, cells]`: the mask at the tap's scale over its sum in the whole batch, so that the
-    /// losses of the batch's parts add up to the batch's.
-    pub weights: Tensor<B, 2>,
-}
+use crate::model::{DeviceBatch, DeviceTarget, EncoderInput, MaskedInput};
 
 /// The windows of a batch, which all its views share, on the device.
 pub fn windows_to_device<B: Backend>(batch: &Batch, device: &B::Device) -> Option<DevicePlan<B>> {
@@ -52,61 +30,86 @@ pub fn part_to_device<B: Backend>(
     windows: Option<DevicePlan<B>>,
     device: &B::Device,
 ) -> DeviceBatch<B> {
-    let count = views.len();
-    let units = batch.restore.len() / batch.views;
-    let kept = batch.keep.len() / batch.views;
-    let ints = |values: Vec<i32>| {
-        let width = values.len() / count;
-        Tensor::<B, 2, Int>::from_data(TensorData::new(values, [count, width]), device)
-    };
-    let floats = |values: &[f32]| part(values, batch.views, &views).to_vec();
-    let grid = units.isqrt();
+    let part = Part::<B> { batch, views, device };
+    DeviceBatch {
+        input: part.input(windows),
+        restore: part.restore(),
+        targets: (0..batch.targets.len()).map(|tap| part.target(tap)).collect(),
+    }
+}
 
-    // A Swin has no position a token, and its patches outnumber the units.
-    let inner = match &batch.windows {
-        Some(plan) => (plan.stages[0].plain.place.len() / kept).isqrt(),
-        None => 1,
-    };
-    let tokens = kept * inner * inner;
-    let channels = batch.patches.len() / (batch.views * tokens);
-    let masked = (batch.input == MaskedInput::Token).then(|| {
-        let mask = part(&batch.mask, batch.views, &views);
-        let each = mask.iter().flat_map(|&mask| std::iter::repeat_n(mask, inner * inner));
-        upload(each.collect(), [count, tokens, 1], device)
-    });
-    let input = EncoderInput {
-        patches: upload(floats(&batch.patches), [count, tokens, channels], device),
-        units: ints(part(&batch.keep, batch.views, &views).to_vec()),
-        masked,
-        windows,
-        branches: None,
-    };
+/// Some views of a batch, on their way.
+struct Part<'a, B: Backend> {
+    batch: &'a Batch,
+    views: Range<usize>,
+    device: &'a B::Device,
+}
 
-    let restore = part(&batch.restore, batch.views, &views);
-    let mut restores: Vec<(usize, Tensor<B, 2, Int>)> = vec![];
-    let restore = batch.targets.iter().map(|target| {
-        if let Some((_, known)) = restores.iter().find(|(tokens, _)| *tokens == target.tokens) {
-            return known.clone();
+impl<B: Backend> Part<'_, B> {
+    /// Their share of `values`, which holds `each` for every view of the batch.
+    fn of<'a, T>(&self, values: &'a [T], each: usize) -> &'a [T] {
+        &values[self.views.start * each..self.views.end * each]
+    }
+
+    fn floats<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<B, D> {
+        Tensor::from_data(TensorData::new(values, shape), self.device)
+    }
+
+    fn ints(&self, values: Vec<i32>, shape: [usize; 2]) -> Tensor<B, 2, Int> {
+        Tensor::from_data(TensorData::new(values, shape), self.device)
+    }
+
+    /// What the encoder is given.
+    fn input(&self, windows: Option<DevicePlan<B>>) -> EncoderInput<B> {
+        let (Batch { spec, patches, keep, mask, .. }, views) = (self.batch, self.views.len());
+        let (tokens, values) = (spec.tokens(), spec.patch_values());
+        let at_patches = (spec.masked == MaskedInput::Token).then(|| {
+            let of_units = self.of(mask, spec.units()).iter();
+            let of_patches = of_units.flat_map(|&mask| std::iter::repeat_n(mask, spec.patches()));
+            self.floats(of_patches.collect(), [views, tokens, 1])
+        });
+        let patches = self.of(patches, tokens * values).to_vec();
+        EncoderInput {
+            patches: self.floats(patches, [views, tokens, values]),
+            units: self.ints(self.of(keep, spec.kept).to_vec(), [views, spec.kept]),
+            mask: at_patches,
+            windows,
+            branches: None,
         }
-        let all: Vec<i32> =
-            restore.chunks(units).flat_map(|units| in_rows(units, grid, target.tokens)).collect();
-        let all = ints(all);
-        restores.push((target.tokens, all.clone()));
-        all
-    });
-    let restore = restore.collect();
+    }
 
-    let targets = batch.targets.iter().map(|target| {
-        let cells = target.weights.len() / batch.views;
+    /// For each tap, where each token stands among those that the encoder saw followed by the
+    /// masked ones. Taps of the same grid share a tensor.
+    fn restore(&self) -> Vec<Tensor<B, 2, Int>> {
+        let (Batch { spec, restore, .. }, views) = (self.batch, self.views.len());
+        let (grid, units) = (spec.grid(), spec.units());
+        let mut made: Vec<(usize, Tensor<B, 2, Int>)> = vec![];
+        let of_tap = |inner: usize| {
+            if let Some((_, known)) = made.iter().find(|(of, _)| *of == inner) {
+                return known.clone();
+            }
+            let of_views = self.of(restore, units).chunks(units);
+            let places = of_views.flat_map(|units| in_rows(units, grid, inner)).collect();
+            let places = self.ints(places, [views, units * inner * inner]);
+            made.push((inner, places.clone()));
+            places
+        };
+        spec.taps.iter().map(|tap| tap.inner).map(of_tap).collect()
+    }
+
+    /// The targets of a tap, and the weights of its cells.
+    fn target(&self, tap: usize) -> DeviceTarget<B> {
+        let (Batch { spec, targets, .. }, views) = (self.batch, self.views.len());
+        let (cells, channels, target) = (spec.cells(tap), spec.channels(tap), &targets[tap]);
         let masked: f64 = target.weights.iter().map(|&weight| f64::from(weight)).sum();
         let scale = (1.0 / masked) as f32;
-        let weights = floats(&target.weights).into_iter().map(|weight| weight * scale).collect();
+        let weights = self.of(&target.weights, cells).iter().map(|weight| weight * scale);
+        let values = self.of(&target.values, cells * channels).to_vec();
         DeviceTarget {
-            values: upload(floats(&target.values), [count, cells, target.channels], device),
-            weights: upload(weights, [count, cells], device),
+            values: self.floats(values, [views, cells, channels]),
+            weights: self.floats(weights.collect(), [views, cells]),
         }
-    });
-    DeviceBatch { input, restore, targets: targets.collect() }
+    }
 }
 
 /// Where each token of a picture stands, in rows, given where its unit stands: a unit of
@@ -119,18 +122,4 @@ fn in_rows(units: &[i32], grid: usize, inner: usize) -> Vec<i32> {
         unit * (inner * inner) as i32 + (row % inner * inner + column % inner) as i32
     };
     (0..side * side).map(place).collect()
-}
-
-/// The part of `values`, which holds as much for each of `count` views, that belongs to `views`.
-fn part<'a, T>(values: &'a [T], count: usize, views: &Range<usize>) -> &'a [T] {
-    let each = values.len() / count;
-    &values[views.start * each..views.end * each]
-}
-
-fn upload<B: Backend, const D: usize>(
-    values: Vec<f32>,
-    shape: [usize; D],
-    device: &B::Device,
-) -> Tensor<B, D> {
-    Tensor::from_data(TensorData::new(values, shape), device)
 }

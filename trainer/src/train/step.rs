@@ -1,8 +1,9 @@
-//! Views on the device → losses and gradients.
+//! Where the graph of [`LocalMim::loss`] is cut: views on the device → losses and gradients.
 //!
-//! The graph is cut at the taps: decoders run backward first, then the encoder from the gradients
-//! that reached its latents. The chain rule makes that exactly the gradient of the summed loss; it
-//! frees the decoders' memory before the encoder's turn, and lets each part be timed.
+//! It is cut at the taps: decoders run backward first, then the encoder from the gradients ∂L/∂zₜ
+//! that reached its latents. The chain rule, ∂L/∂θ = Σₜ ∂L/∂zₜ · ∂zₜ/∂θ, makes that exactly the
+//! gradient of the summed loss; it frees the decoders' memory before the encoder's turn, and lets
+//! each part be timed.
 
 use std::ops::{AddAssign, DivAssign};
 use std::time::{Duration, Instant};
@@ -10,10 +11,8 @@ use std::time::{Duration, Instant};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::batch::DeviceBatch;
 use super::optim::Gradients;
-use crate::model::loss::tap_loss;
-use crate::model::{LocalMim, LossKind, state};
+use crate::model::{DeviceBatch, LocalMim, LossKind, state};
 
 /// The time a step spent in each part, forward and backward.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -76,22 +75,19 @@ pub fn forward_backward<B: AutodiffBackend>(
         Instant::now()
     };
     let start = now();
-    let latents = model.encoder.forward(batch.input);
+    let latents = model.encode(batch.input);
     let encoded = now();
 
+    // The cut.
     let leaves: Vec<_> =
         latents.iter().map(|latent| latent.clone().detach().require_grad()).collect();
-    let mut losses = Vec::with_capacity(leaves.len());
-    let sides = batch.restore.into_iter().zip(batch.targets);
-    for ((decoder, leaf), (restore, target)) in model.decoder.iter().zip(&leaves).zip(sides) {
-        let prediction = decoder.forward(leaf.clone(), restore);
-        losses.push(tap_loss(loss, prediction, target.values, target.weights));
-    }
-    let losses = Tensor::cat(losses, 0);
+    let predictions = model.decode(leaves.clone(), batch.restore);
+    let losses = LocalMim::losses(loss, predictions, batch.targets);
     let mut grads = losses.clone().sum().backward();
     let decoders = Gradients::take(&model.decoder, &mut grads);
     let decoded = now();
 
+    // Σₜ zₜ · ∂L/∂zₜ, the latter a constant: its gradient is that of L.
     let surrogate = latents
         .into_iter()
         .zip(&leaves)

@@ -1,18 +1,19 @@
-//! Which units of a picture are masked: a ViT's patches, a Swin's coarsest tokens.
+//! Which units of a view are masked: a ViT's patches, a Swin's coarsest tokens (LocalMIM, figure 2a;
+//! MAE, arXiv 2111.06377, "random masking").
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{EncoderConfig, MaskedInput, ModelConfig};
+use super::{EncoderConfig, MaskedInput, ModelConfig};
 
 /// The masking of one view's units.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Masking {
-    /// The units that the encoder is given, in the order in which it sees them.
+    /// `[kept]`: the units that the encoder is given, in the order in which it sees them.
     pub keep: Vec<i32>,
-    /// For each unit, its place among those followed by the rest.
+    /// `[units]`: each unit's place among those followed by the rest.
     pub restore: Vec<i32>,
-    /// For each unit, 1 if it is masked.
+    /// `[units]`: 1 where a unit is masked, else 0.
     pub mask: Vec<f32>,
 }
 
@@ -32,11 +33,11 @@ pub struct MaskSpec {
     /// Units along a side.
     pub grid: usize,
     /// How many of them are masked; at most, for blocks.
-    pub masked: usize,
+    pub count: usize,
     /// How they are drawn.
     pub kind: MaskKind,
     /// Whether masked units are dropped or given as tokens.
-    pub input: MaskedInput,
+    pub masked: MaskedInput,
     /// All views of a batch share one mask, the units that are kept stay in order: what Swin's
     /// windows over visible tokens need.
     pub shared: bool,
@@ -50,16 +51,16 @@ impl MaskSpec {
         let units = network.units();
         let share = units as f64 * ratio;
         let swin = matches!(network.encoder, EncoderConfig::Swin { .. });
-        let masked = match (swin, network.masked) {
+        let count = match (swin, network.masked) {
             (false, _) => units - (units as f64 * (1.0 - ratio)) as usize,
             (true, MaskedInput::Dropped) => share as usize + 1,
             (true, MaskedInput::Token) => share.ceil() as usize,
         };
         Self {
             grid: network.grid(),
-            masked,
+            count,
             kind,
-            input: network.masked,
+            masked: network.masked,
             shared: swin && network.masked == MaskedInput::Dropped,
         }
     }
@@ -71,8 +72,8 @@ impl MaskSpec {
 
     /// Units that the encoder is given.
     pub fn kept(&self) -> usize {
-        match self.input {
-            MaskedInput::Dropped => self.units().saturating_sub(self.masked),
+        match self.masked {
+            MaskedInput::Dropped => self.units().saturating_sub(self.count),
             MaskedInput::Token => self.units(),
         }
     }
@@ -80,11 +81,11 @@ impl MaskSpec {
     /// Draws a mask.
     pub fn draw(&self, rng: &mut impl Rng) -> Masking {
         if self.kind == MaskKind::Block {
-            return Masking::tokens(blocks(self.grid, self.masked, rng));
+            return Masking::tokens(blocks(self.grid, self.count, rng));
         }
         let noise: Vec<f32> = (0..self.units()).map(|_| rng.random()).collect();
-        let masking = Masking::from_noise(&noise, self.units().saturating_sub(self.masked));
-        match self.input {
+        let masking = Masking::from_noise(&noise, self.units().saturating_sub(self.count));
+        match self.masked {
             MaskedInput::Token => Masking::tokens(masking.mask),
             MaskedInput::Dropped if self.shared => Masking::in_order(masking.mask),
             MaskedInput::Dropped => masking,
@@ -166,21 +167,21 @@ impl Masking {
     }
 
     /// The mask on the grid of a target's cells: a finer cell has its unit's value (nearest), a
-    /// coarser one the mean over its units. `patch`, a unit's side, and `cell` are in pixels, and
-    /// one is a multiple of the other.
-    pub fn at_scale(&self, patch: usize, cell: usize) -> Vec<f32> {
+    /// coarser one the mean over its units: `[cells]`, in rows. `unit`, a unit's side, and `cell` are
+    /// in pixels, and one is a multiple of the other.
+    pub fn at_scale(&self, unit: usize, cell: usize) -> Vec<f32> {
         let grid = self.mask.len().isqrt();
-        let cells = grid * patch / cell;
+        let cells = grid * unit / cell;
         let mut out = vec![0.0; cells * cells];
-        if cell <= patch {
-            let factor = patch / cell;
+        if cell <= unit {
+            let factor = unit / cell;
             for (y, row) in out.chunks_exact_mut(cells).enumerate() {
                 for (x, value) in row.iter_mut().enumerate() {
                     *value = self.mask[y / factor * grid + x / factor];
                 }
             }
         } else {
-            let factor = cell / patch;
+            let factor = cell / unit;
             let share = 1.0 / (factor * factor) as f32;
             for (at, value) in self.mask.iter().enumerate() {
                 out[at / grid / factor * cells + at % grid / factor] += value * share;
@@ -209,9 +210,9 @@ mod tests {
         let (dropped, token) = (MaskedInput::Dropped, MaskedInput::Token);
         assert_eq!(spec(ModelName::VitBase16, 224, dropped, 0.75).kept(), 49);
         let swin = spec(ModelName::SwinBase7, 224, dropped, 0.75);
-        assert_eq!((swin.kept(), swin.masked, swin.shared), (12, 37, true));
+        assert_eq!((swin.kept(), swin.count, swin.shared), (12, 37, true));
         let simmim = spec(ModelName::SwinBase7, 192, token, 0.6);
-        assert_eq!((simmim.kept(), simmim.masked, simmim.shared), (36, 22, false));
+        assert_eq!((simmim.kept(), simmim.count, simmim.shared), (36, 22, false));
     }
 
     #[test]
