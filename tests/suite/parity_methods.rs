@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use targets::View;
 use trainer::checkpoint::Checkpoint;
-use trainer::data::sample::{SampleSpec, cut_patches};
+use trainer::data::sample::cut_patches;
+use trainer::data::spec::SampleSpec;
 use trainer::data::{Batch, Position, TapTarget};
 use trainer::device::DeviceKind;
 use trainer::import::{import, name_here};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use targets::View;
-use trainer::data::sample::{SampleSpec, cut_patches};
+use trainer::data::sample::cut_patches;
+use trainer::data::spec::SampleSpec;
 use trainer::data::{Batch, Position, TapTarget};
 use trainer::model::mask::{MaskKind, MaskSpec, Masking};
 use trainer::model::state::{State, to_host};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trainer::data::sample::SampleSpec;
+use trainer::data::spec::SampleSpec;
 use trainer::data::{Batch, Position, TapTarget};
 use trainer::model::mask::{MaskKind, MaskSpec, Masking};
 use trainer::model::state::{State, to_host};

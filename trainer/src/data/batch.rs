@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::order::Position;
-use super::sample::{SampleMut, SampleSpec};
+use super::sample::SampleMut;
+use super::spec::SampleSpec;
 use crate::model::windows::WindowPlan;
 
 /// Where a view of a batch comes from.

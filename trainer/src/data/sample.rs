@@ -8,110 +8,8 @@ use targets::{
     normalised_pixels_into,
 };
 
-use crate::model::mask::{MaskSpec, Masking};
-use crate::model::{MaskedInput, ModelConfig, TargetKind};
-
-/// The sizes of a sample.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SampleSpec {
-    /// The side of a stored view in pixels.
-    pub size: usize,
-    /// The side of what the encoder is given: a stored view, or a part of it at random.
-    pub input: usize,
-    /// The side of an encoder's patch in pixels.
-    pub patch: usize,
-    /// The side of a masking unit in pixels, a multiple of the patch's.
-    pub unit: usize,
-    /// Units the encoder is given.
-    pub kept: usize,
-    /// What it is given where a unit is masked: nothing, or tokens, which are among these then.
-    pub masked: MaskedInput,
-    /// What is predicted.
-    pub target: TargetKind,
-    /// Where, at each tap.
-    pub taps: Vec<TapSpec>,
-    /// Orientation bins of the stored HOG.
-    pub bins: usize,
-}
-
-/// The sizes of a tap's target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TapSpec {
-    /// The target's cell in pixels.
-    pub cell: usize,
-    /// Cells along a side of what one prediction covers.
-    pub group: usize,
-    /// The latent's tokens along a unit's side.
-    pub inner: usize,
-    /// Codes of the codebook, if that is the target.
-    pub codes: usize,
-}
-
-impl SampleSpec {
-    /// The samples of a network, from stored views of `size` pixels.
-    pub fn new(network: &ModelConfig, masks: &MaskSpec, size: usize) -> Self {
-        let unit = network.encoder.unit();
-        let tap = |tap: usize| TapSpec {
-            cell: network.taps[tap].cell,
-            group: network.group(&network.taps[tap]),
-            inner: unit / network.encoder.latent(network.taps[tap].layer).pixels,
-            codes: network.codes(network.taps[tap].cell),
-        };
-        Self {
-            size,
-            input: network.size,
-            patch: network.encoder.patch(),
-            unit,
-            kept: masks.kept(),
-            masked: masks.masked,
-            target: network.target,
-            taps: (0..network.taps.len()).map(tap).collect(),
-            bins: network.bins,
-        }
-    }
-
-    /// Masking units along a side of a view.
-    pub fn grid(&self) -> usize {
-        self.input / self.unit
-    }
-
-    /// Masking units of a view.
-    pub fn units(&self) -> usize {
-        self.grid().pow(2)
-    }
-
-    /// Patches of a unit: one of a ViT, more of a Swin.
-    pub fn patches(&self) -> usize {
-        (self.unit / self.patch).pow(2)
-    }
-
-    /// Patches the encoder is given.
-    pub fn tokens(&self) -> usize {
-        self.kept * self.patches()
-    }
-
-    /// Values of a patch.
-    pub fn patch_values(&self) -> usize {
-        3 * self.patch * self.patch
-    }
-
-    /// Values of the patches the encoder is given.
-    pub fn pixels(&self) -> usize {
-        self.tokens() * self.patch_values()
-    }
-
-    /// Predictions of a tap.
-    pub fn cells(&self, tap: usize) -> usize {
-        let TapSpec { cell, group, .. } = self.taps[tap];
-        (self.input / (cell * group)).pow(2)
-    }
-
-    /// Values of the target of a prediction of a tap.
-    pub fn channels(&self, tap: usize) -> usize {
-        let TapSpec { cell, group, .. } = self.taps[tap];
-        group * group * self.target.values(cell, self.bins)
-    }
-}
+use super::spec::{SampleSpec, TapSpec};
+use crate::model::mask::Masking;
 
 /// What is stored of a view.
 #[derive(Debug, Clone)]
@@ -204,59 +102,70 @@ pub fn fill(
     out.mask.copy_from_slice(&masking.mask);
     for ((target, tap), (values, weights)) in stored.taps.iter().zip(&spec.taps).zip(out.targets) {
         let &TapSpec { cell, group, .. } = tap;
-        let grid = spec.input / cell;
-        let mut fine = vec![];
-        let cells = if group > 1 {
-            fine.resize(values.len(), 0.0);
-            fine.as_mut_slice()
+        if group == 1 {
+            fill_cells(spec, target, tap, view, flipped, values)?;
         } else {
-            &mut *values
-        };
-        match target {
-            StoredTarget::Hog { codes, ties } => {
-                if codes.len() != cells.len() {
-                    let (expected, found) = (cells.len(), codes.len());
-                    return Err(TargetError::Length { what: "a HOG column", expected, found });
-                }
-                decode(codes, cells);
-                if flipped {
-                    let mut shares = vec![0.0; ties.len()];
-                    decode(ties, &mut shares);
-                    mirror_hog(cells, &shares, grid, spec.bins)?;
-                }
-            }
-            StoredTarget::Pixel { mean, inv_std } => {
-                let (mut mean, mut inv_std) = (mean.clone(), inv_std.clone());
-                if flipped {
-                    mean.chunks_mut(grid).for_each(<[f32]>::reverse);
-                    inv_std.chunks_mut(grid).for_each(<[f32]>::reverse);
-                }
-                normalised_pixels_into(view, cell, &mean, &inv_std, cells)?;
-            }
-            StoredTarget::RawPixel => {
-                let count = grid * grid;
-                // Nothing is subtracted and nothing divided but ImageNet's statistics.
-                normalised_pixels_into(view, cell, &vec![0.0; count], &vec![1.0; count], cells)?;
-            }
-            StoredTarget::Code { codes, mirrored } => {
-                let codes = if flipped { mirrored } else { codes };
-                if codes.len() != cells.len() {
-                    let (expected, found) = (cells.len(), codes.len());
-                    return Err(TargetError::Length { what: "a code column", expected, found });
-                }
-                if let Some(&code) = codes.iter().find(|&&code| usize::from(code) >= tap.codes) {
-                    return Err(TargetError::Code { code, codes: tap.codes });
-                }
-                // Exact: they are below 2^16.
-                cells.iter_mut().zip(codes).for_each(|(cell, &code)| *cell = f32::from(code));
-            }
-        }
-        if group > 1 {
-            gather(&fine, grid, group, values);
+            let mut cells = vec![0.0; values.len()];
+            fill_cells(spec, target, tap, view, flipped, &mut cells)?;
+            gather(&cells, spec.input / cell, group, values);
         }
         weights.copy_from_slice(&masking.at_scale(spec.unit, cell * group));
     }
     Ok(())
+}
+
+/// The target of a tap, `[grid², values]`, cells in rows, from what is stored of it and from the
+/// view, which is mirrored already if `flipped`.
+fn fill_cells(
+    spec: &SampleSpec,
+    target: &StoredTarget<'_>,
+    tap: &TapSpec,
+    view: View<'_>,
+    flipped: bool,
+    out: &mut [f32],
+) -> Result<(), TargetError> {
+    let (cell, grid) = (tap.cell, spec.input / tap.cell);
+    match target {
+        StoredTarget::Hog { codes, ties } => {
+            same_length("a HOG column", codes.len(), out.len())?;
+            decode(codes, out);
+            if flipped {
+                let mut shares = vec![0.0; ties.len()];
+                decode(ties, &mut shares);
+                mirror_hog(out, &shares, grid, spec.bins)?;
+            }
+        }
+        StoredTarget::Pixel { mean, inv_std } => {
+            let (mut mean, mut inv_std) = (mean.clone(), inv_std.clone());
+            if flipped {
+                mean.chunks_mut(grid).for_each(<[f32]>::reverse);
+                inv_std.chunks_mut(grid).for_each(<[f32]>::reverse);
+            }
+            normalised_pixels_into(view, cell, &mean, &inv_std, out)?;
+        }
+        StoredTarget::RawPixel => {
+            let count = grid * grid;
+            // Nothing is subtracted and nothing divided but ImageNet's statistics.
+            normalised_pixels_into(view, cell, &vec![0.0; count], &vec![1.0; count], out)?;
+        }
+        StoredTarget::Code { codes, mirrored } => {
+            let codes = if flipped { mirrored } else { codes };
+            same_length("a code column", codes.len(), out.len())?;
+            if let Some(&code) = codes.iter().find(|&&code| usize::from(code) >= tap.codes) {
+                return Err(TargetError::Code { code, codes: tap.codes });
+            }
+            // Exact: they are below 2^16.
+            out.iter_mut().zip(codes).for_each(|(value, &code)| *value = f32::from(code));
+        }
+    }
+    Ok(())
+}
+
+fn same_length(what: &'static str, found: usize, expected: usize) -> Result<(), TargetError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(TargetError::Length { what, expected, found })
 }
 
 /// The part of a square picture that begins at `corner`.
@@ -324,6 +233,7 @@ mod tests {
     use targets::{Codebook, HogExtractor, PatchInput, normalised_pixels, patch_stats};
 
     use super::*;
+    use crate::model::{MaskedInput, TargetKind};
 
     const SIZE: usize = 32;
     const PATCH: usize = 8;

@@ -12,7 +12,8 @@ use voice::draw::Canvas;
 
 use super::ReportError;
 use crate::checkpoint::Checkpoint;
-use crate::data::sample::{self, Draw, SampleSpec, StoredTarget, StoredView};
+use crate::data::sample::{self, Draw, StoredTarget, StoredView};
+use crate::data::spec::SampleSpec;
 use crate::data::{Batch, TapTarget};
 use crate::model::mask::MaskSpec;
 use crate::model::windows::Windows;
