@@ -13,25 +13,20 @@
 //! of its own.
 
 mod process;
+mod squares;
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::Command;
+use std::path::PathBuf;
 use std::thread;
-use std::time::Instant;
 
-use anyhow::{Context, ensure};
-use image::codecs::jpeg::JpegEncoder;
-use image::{Rgb, RgbImage};
-use ingest::{Settings, Silent};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use anyhow::ensure;
+use ingest::Settings;
 use schemas::ShardLayout;
 
-/// The first argument of the process that runs.
-const CHILD: &str = "run";
+use process::Cost;
+
 /// Addresses unless another number is given, and of the short run.
 const MANY: u32 = 10_000;
 const FEW: u32 = 1_000;
@@ -42,10 +37,8 @@ const FAULTS: [&str; 4] = ["refuse", "missing", "silent", "stall"];
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<_> = env::args().skip(1).collect();
-    if let [child, list, out] = &args[..]
-        && child == CHILD
-    {
-        return run(Path::new(list), Path::new(out));
+    if let Some((list, out)) = process::as_child(&args) {
+        return process::run(&settings(list, out)?);
     }
     let many = args.first().map_or(Ok(MANY), |text| text.parse())?;
     let dead = args.get(1).map_or(Ok(10), |text| text.parse())?;
@@ -64,27 +57,23 @@ fn main() -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let (list, out) = (folder.path().join("list.txt"), folder.path().join("shards"));
         std::fs::write(&list, server.list(addresses, dead, &faults))?;
-        let child = Command::new(env::current_exe()?).arg(CHILD).args([&list, &out]).output()?;
-        ensure!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
-        println!("{addresses:>10}  {}", String::from_utf8_lossy(&child.stdout).trim_end());
+        let Cost { accepted, rejected, wall, cpu, peak } = process::measured(&list, &out)?;
+        let peak = peak as f64 / 1e6;
+        println!(
+            "{addresses:>10}  {accepted:>8}  {rejected:>8}  {wall:>8.2}  {cpu:>8.2}  {peak:>7.1}"
+        );
     }
     Ok(())
 }
 
-/// The run itself; tells what it took.
-fn run(list: &Path, out: &Path) -> anyhow::Result<()> {
+/// What the run is asked to do.
+fn settings(list: PathBuf, out: PathBuf) -> anyhow::Result<Settings> {
     let mut settings = Settings::new(list, out);
     settings.web.private_addresses = true;
     settings.ingest.layout = ShardLayout::new(64, vec![4, 8], 9)?;
     settings.ingest.pictures_per_shard =
         ingest::default_pictures_per_shard(&settings.ingest.layout, 1);
-    let start = Instant::now();
-    let summary = ingest::run(&settings, &Silent)?;
-    let (wall, cpu) = (start.elapsed().as_secs_f64(), process::cpu_time()?.as_secs_f64());
-    let (accepted, rejected) = (summary.part.accepted, summary.manifest.rejected);
-    let peak = process::peak_memory()? as f64 / 1e6;
-    println!("{accepted:>8}  {rejected:>8}  {wall:>8.2}  {cpu:>8.2}  {peak:>7.1}");
-    Ok(())
+    Ok(settings)
 }
 
 /// Listens on every address of the loopback interface.
@@ -142,7 +131,10 @@ fn talk(stream: TcpStream) -> io::Result<()> {
         }
         let path = first.split(' ').nth(1).unwrap_or_default();
         let body = match path.trim_start_matches('/').split_once('/') {
-            None => draw(path.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0)),
+            None => {
+                let number = path.trim_matches(|c: char| !c.is_ascii_digit()).parse();
+                squares::draw(number.unwrap_or(0), SIDE).map_err(io::Error::other)?
+            }
             Some(("missing", _)) => {
                 stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
                 continue;
@@ -158,18 +150,4 @@ fn talk(stream: TcpStream) -> io::Result<()> {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(&[head.as_bytes(), &body].concat())?;
     }
-}
-
-/// A JPEG of squares in colours that its number draws.
-fn draw(number: u64) -> Vec<u8> {
-    const SQUARES: u32 = 6;
-    let mut rng = ChaCha8Rng::seed_from_u64(number);
-    let colours: [[u8; 3]; (SQUARES * SQUARES) as usize] = std::array::from_fn(|_| rng.random());
-    let picture = RgbImage::from_fn(SIDE, SIDE, |x, y| {
-        let (column, row) = (x * SQUARES / SIDE, y * SQUARES / SIDE);
-        Rgb(colours[(row * SQUARES + column) as usize])
-    });
-    let mut file = Vec::new();
-    let encoder = JpegEncoder::new_with_quality(&mut file, 75);
-    picture.write_with_encoder(encoder).context("a picture").map_or(vec![], |()| file)
 }

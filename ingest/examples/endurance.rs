@@ -9,25 +9,20 @@
 //! that what every picture costs besides its pixels weighs as much as it can.
 
 mod process;
+mod squares;
 
 use std::env;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
-use std::process::Command;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use image::codecs::jpeg::JpegEncoder;
-use image::{Rgb, RgbImage};
-use ingest::{Settings, Silent};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use ingest::Settings;
 use rayon::prelude::*;
 use schemas::ShardLayout;
 
-/// The first argument of the process that runs.
-const CHILD: &str = "run";
+use process::Cost;
+
 /// Pictures unless another number is given.
 const PICTURES: u64 = 10_000;
 /// Pictures of the short run.
@@ -41,10 +36,8 @@ const AT_ONCE: u64 = 4096;
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<_> = env::args().skip(1).collect();
-    if let [child, tar, out] = &args[..]
-        && child == CHILD
-    {
-        return run(Path::new(tar), Path::new(out));
+    if let Some((tar, out)) = process::as_child(&args) {
+        return process::run(&settings(tar, out)?);
     }
     let pictures = args.first().map_or(Ok(PICTURES), |text| text.parse())?;
     let few = FEW.max(pictures / 1000);
@@ -58,23 +51,12 @@ fn main() -> anyhow::Result<()> {
             let bytes = cost.peak as f64 - first.peak as f64;
             format!("{:.0}", bytes / pictures.saturating_sub(few).max(1) as f64)
         });
-        let Cost { wall, cpu, peak } = cost;
+        let Cost { wall, cpu, peak, .. } = cost;
         let (rate, peak) = (pictures as f64 / cpu, peak as f64 / 1e6);
         println!("{pictures:>10}  {wall:>8.2}  {cpu:>8.2}  {rate:>23.0}  {peak:>7.1}  {more:>21}");
         first.get_or_insert(cost);
     }
     Ok(())
-}
-
-/// What a run took.
-#[derive(Debug, Clone, Copy)]
-struct Cost {
-    /// Seconds.
-    wall: f64,
-    /// Seconds of all threads.
-    cpu: f64,
-    /// Bytes.
-    peak: u64,
 }
 
 /// Runs over so many pictures, and takes the run of the median time.
@@ -85,29 +67,21 @@ fn measure(pictures: u64, times: usize) -> anyhow::Result<Cost> {
     let mut costs = Vec::new();
     for time in 0..times {
         let out = folder.path().join(format!("shards-{time}"));
-        let child = Command::new(env::current_exe()?).arg(CHILD).args([&tar, &out]).output()?;
-        let said = String::from_utf8_lossy(&child.stdout);
-        ensure!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
-        let fields: Vec<_> = said.split_whitespace().collect();
-        let [accepted, wall, cpu, peak] = fields[..] else { anyhow::bail!("said: {said}") };
-        ensure!(accepted.parse() == Ok(pictures), "{accepted} of {pictures} were accepted");
-        costs.push(Cost { wall: wall.parse()?, cpu: cpu.parse()?, peak: peak.parse()? });
+        let cost = process::measured(&tar, &out)?;
+        ensure!(cost.accepted == pictures, "{} of {pictures} were accepted", cost.accepted);
+        costs.push(cost);
     }
     costs.sort_by(|a, b| a.cpu.total_cmp(&b.cpu));
     Ok(costs[times / 2])
 }
 
-/// The run itself; tells what it took.
-fn run(tar: &Path, out: &Path) -> anyhow::Result<()> {
+/// What the run is asked to do.
+fn settings(tar: PathBuf, out: PathBuf) -> anyhow::Result<Settings> {
     let mut settings = Settings::new(tar, out);
     settings.ingest.layout = ShardLayout::new(32, vec![4, 8], 9)?;
     settings.ingest.pictures_per_shard =
         ingest::default_pictures_per_shard(&settings.ingest.layout, 1);
-    let start = Instant::now();
-    let summary = ingest::run(&settings, &Silent)?;
-    let (wall, cpu) = (start.elapsed().as_secs_f64(), process::cpu_time()?.as_secs_f64());
-    println!("{} {wall} {cpu} {}", summary.part.accepted, process::peak_memory()?);
-    Ok(())
+    Ok(settings)
 }
 
 /// Writes a tar of pictures, no two of which are alike.
@@ -115,7 +89,11 @@ fn write(tar: &Path, pictures: u64) -> anyhow::Result<()> {
     let mut tar = tar::Builder::new(BufWriter::new(File::create(tar)?));
     for first in (0..pictures).step_by(AT_ONCE as usize) {
         let numbers = first..pictures.min(first + AT_ONCE);
-        let drawn: Vec<_> = numbers.clone().into_par_iter().map(draw).collect::<Result<_, _>>()?;
+        let drawn: Vec<_> = numbers
+            .clone()
+            .into_par_iter()
+            .map(|number| squares::draw(number, SIDE))
+            .collect::<Result<_, _>>()?;
         for (number, bytes) in numbers.zip(drawn) {
             let mut header = tar::Header::new_ustar();
             header.set_size(bytes.len() as u64);
@@ -126,18 +104,4 @@ fn write(tar: &Path, pictures: u64) -> anyhow::Result<()> {
     }
     tar.into_inner()?.flush()?;
     Ok(())
-}
-
-/// A JPEG of squares in colours that its number draws.
-fn draw(number: u64) -> image::ImageResult<Vec<u8>> {
-    const SQUARES: u32 = 6;
-    let mut rng = ChaCha8Rng::seed_from_u64(number);
-    let colours: [[u8; 3]; (SQUARES * SQUARES) as usize] = std::array::from_fn(|_| rng.random());
-    let picture = RgbImage::from_fn(SIDE, SIDE, |x, y| {
-        let (column, row) = (x * SQUARES / SIDE, y * SQUARES / SIDE);
-        Rgb(colours[(row * SQUARES + column) as usize])
-    });
-    let mut file = Vec::new();
-    picture.write_with_encoder(JpegEncoder::new_with_quality(&mut file, 75))?;
-    Ok(file)
 }

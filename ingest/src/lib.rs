@@ -26,7 +26,7 @@ mod row;
 mod run;
 pub mod sample;
 mod set;
-mod settings;
+pub mod settings;
 pub mod source;
 pub mod source_list;
 mod state;

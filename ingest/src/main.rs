@@ -141,19 +141,19 @@ fn tell(settings: &Settings, summary: &Summary) -> std::io::Result<()> {
 }
 
 fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
-    if let Some(path) = args.preview.as_ref().filter(|path| shards::set::is_of_a_set(path)) {
-        return Err(IngestError::OverSet(path.clone())).context("--preview");
+    if let Some(path) = args.out.as_ref().filter(|path| shards::set::is_of_a_set(path)) {
+        return Err(IngestError::OverSet(path.clone())).context("--out");
     }
-    let storage = Storage::new(args.store.into())?;
-    let set = ShardSet::open(ShardSource::new(storage, args.shards, None))?;
+    let storage = Storage::new(args.set.storage())?;
+    let set = ShardSet::open(ShardSource::new(storage, args.set.shards, None))?;
     let rows = inspect::sample(&set, args.rows, args.seed)?;
     // Shards whose list of rejects is damaged can be looked at all the same.
     let rejects = set.rejects();
     let text = inspect::describe(set.manifest(), rejects.as_deref().unwrap_or_default(), &rows);
     write!(std::io::stdout(), "{text}")?;
-    if let Some(path) = &args.preview {
+    if let Some(path) = &args.out {
         let sheet: draw::Canvas = inspect::preview(set.manifest(), &rows);
-        let png = sheet.png().context("--preview: there is nothing to draw (see --rows)")?;
+        let png = sheet.png().context("--out: there is nothing to draw (see --rows)")?;
         storage::write_file(path, png)
             .with_context(|| format!("can't write {}", path.display()))?;
         writeln!(std::io::stdout(), "\npreview in {}", path.display())?;
@@ -163,12 +163,12 @@ fn inspect_set(args: InspectArgs) -> anyhow::Result<()> {
 }
 
 fn report_set(args: ReportArgs) -> anyhow::Result<()> {
-    let ReportArgs { shards, out, rows, views, seed, store } = args;
+    let ReportArgs { set, out, rows, views, seed } = args;
     if shards::set::is_of_a_set(&out) {
         return Err(IngestError::OverSet(out)).context("--out");
     }
-    let storage = Storage::new(store.into())?;
-    let set = ShardSet::open(ShardSource::new(storage, shards, None))?;
+    let storage = Storage::new(set.storage())?;
+    let set = ShardSet::open(ShardSource::new(storage, set.shards, None))?;
     let page = report::page(&set, Scope { rows, views, seed })?;
     Storage::local().put(&Address::from(out.as_path()), page.into_bytes())?;
     writeln!(std::io::stdout(), "{}", out.display())?;
@@ -176,12 +176,13 @@ fn report_set(args: ReportArgs) -> anyhow::Result<()> {
 }
 
 fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
-    let storage = Storage::new(args.store.into())?;
-    let set = ShardSet::open(ShardSource::new(storage.clone(), args.shards.clone(), None))?;
+    let VerifyArgs { set: given } = args;
+    let storage = Storage::new(given.storage())?;
+    let set = ShardSet::open(ShardSource::new(storage.clone(), given.shards.clone(), None))?;
     let manifest = set.manifest();
     let bar = Bar::of_bytes();
     bar.begin(verify::bytes(manifest), 0);
-    let damages = verify::verify(&storage, &args.shards, manifest, &|bytes| bar.read(bytes))?;
+    let damages = verify::verify(&storage, &given.shards, manifest, &|bytes| bar.read(bytes))?;
     drop(bar);
     let mut out = std::io::stdout().lock();
     for damage in &damages {
@@ -201,7 +202,7 @@ fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
             out,
             "{} damaged or missing, of {shards}, {size}; `ingest repair {}` makes them again",
             counted(damaged as u64, "file"),
-            args.shards
+            given.shards
         )?;
     }
     if later > 0 {
@@ -209,7 +210,7 @@ fn verify_set(args: VerifyArgs) -> anyhow::Result<ExitCode> {
             out,
             "{} of later versions, whose manifest is lost; `ingest repair {}` says what can be done",
             counted(later as u64, "file"),
-            args.shards
+            given.shards
         )?;
     }
     Ok(ExitCode::FAILURE)
@@ -247,13 +248,14 @@ fn end_on_interrupt(kept: &'static str) -> anyhow::Result<()> {
 }
 
 fn make_sample(args: &SampleArgs) -> anyhow::Result<()> {
-    let made = sample::write(&args.folder, args.pictures, args.seed)?;
+    let folder = args.folder()?;
+    let made = sample::write(folder, args.pictures, args.seed)?;
     writeln!(
         std::io::stdout(),
         "{} pictures and {} broken files in {}",
         made.pictures,
         made.broken,
-        args.folder.display()
+        folder.display()
     )?;
     Ok(())
 }

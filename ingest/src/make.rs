@@ -24,6 +24,7 @@ use storage::{Address, Storage};
 use crate::codebook::Codebook;
 use crate::known::{Known, Names, Twin};
 use crate::row::{Cut, Looker, RowMaker, Seen};
+use crate::settings::{run_bytes, run_pictures};
 use crate::source::Listing;
 use crate::state::ShardState;
 use crate::stream::{AHEAD_ON_THE_WEB, Feed, Item, Wanted};
@@ -340,22 +341,10 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// Pictures of a run.
-fn run_pictures(settings: &IngestSettings) -> u32 {
-    (settings.rows_per_group / settings.views).max(1)
-}
-
 /// What rows may take of the memory. Of the rest, half is for decoding and an eighth for pictures on
 /// their way.
 pub(crate) fn rows_share(memory: u64) -> u64 {
     memory / 8 * 3
-}
-
-/// About the bytes that a run takes while it is worked on: its views, its rows, its groups, and
-/// those of blocks that wait to be written.
-pub(crate) fn run_bytes(settings: &IngestSettings) -> u64 {
-    let rows = u64::from(run_pictures(settings)) * u64::from(settings.views);
-    5 * rows * (settings.layout.row_bytes() as u64).max(1)
 }
 
 /// A picture that was looked at.

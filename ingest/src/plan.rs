@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::source::Listing;
 use voice::terminal;
 
-use crate::{default_pictures_per_shard, set};
-
-const PICTURES_FLAG: &str = "--shard-pictures";
+use crate::set;
+use crate::settings::{Settings, default_pictures_per_shard, options};
 
 /// What decides the bytes of a part of a set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,46 +127,15 @@ pub(crate) fn settings_differences(then: &IngestSettings, now: &IngestSettings) 
     let all: BTreeSet<_> = then.keys().chain(now.keys()).collect();
     all.into_iter()
         .filter(|&flag| then.get(flag) != now.get(flag))
-        .filter(|&flag| !(both_derived && flag == PICTURES_FLAG))
+        .filter(|&flag| !(both_derived && *flag == options::SHARD_PICTURES))
         .map(|flag| difference(flag, &text(then.get(flag)), &text(now.get(flag))))
         .collect()
 }
 
-/// Every setting by its flag: from their JSON, so that none is forgotten.
-fn flags(settings: &IngestSettings) -> BTreeMap<String, String> {
-    let mut flags = BTreeMap::new();
-    let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(settings) else {
-        return flags;
-    };
-    if let Some(serde_json::Value::Object(layout)) = fields.remove("layout") {
-        fields.extend(layout);
-    }
-    // Of the layout, fields that say nothing new are left out.
-    fields.insert("picture_filter".into(), settings.layout.picture_filter.to_string().into());
-    fields.remove("codebooks");
-    let codebooks: Vec<_> =
-        settings.layout.codebooks.iter().map(|codebook| codebook.blake3.as_str()).collect();
-    let codebooks = match codebooks.as_slice() {
-        [] => "not given".to_owned(),
-        hashes => format!("the file with BLAKE3 {}", hashes.join(" and ")),
-    };
-    flags.insert("--codebook".to_owned(), codebooks);
-    for (field, value) in fields {
-        let field = field.as_str();
-        let flag = match field {
-            "pictures_per_shard" => PICTURES_FLAG.to_owned(),
-            _ => format!("--{}", field.replace('_', "-")),
-        };
-        let value = match value {
-            serde_json::Value::Array(colour) if field == "background" => colour
-                .iter()
-                .map(|value| format!("{:02x}", value.as_u64().unwrap_or_default()))
-                .collect(),
-            serde_json::Value::Null => "not given".to_owned(),
-            serde_json::Value::String(text) => text,
-            value => value.to_string(),
-        };
-        flags.insert(flag, value);
-    }
-    flags
+/// Every setting that decides bytes, by its flag.
+fn flags(settings: &IngestSettings) -> BTreeMap<&'static str, String> {
+    let settings = Settings { ingest: settings.clone(), ..Settings::new("", "") };
+    options::deciding()
+        .map(|(_, row)| (row.flag, row.told(&settings).unwrap_or("not given".into())))
+        .collect()
 }

@@ -461,7 +461,12 @@ fn the_command_line_counts_last_and_leaves_with_zero_though_some_were_rejected()
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.success(), text(output.stdout), text(output.stderr))
     };
-    assert!(ingest(&["sample", "raw", "--pictures", "12"]).0);
+    assert!(ingest(&["sample", "--out", "raw", "--pictures", "12"]).0);
+    // As it was given before there was --out.
+    assert!(ingest(&["sample", "raw-too", "--pictures", "12"]).0);
+    let root = folder.path();
+    let pictures = |folder| fs::read_dir(root.join(folder)).unwrap().count();
+    assert_eq!(pictures("raw"), pictures("raw-too"));
     let flags = ["--size", "32", "--cells", "4,8", "--bins", "18", "--seed", "3", "--threads", "2"];
     let command = [&["raw", "--out", "shards", "--views", "2", "--strict"], &flags[..]].concat();
     let (success, stdout, _) = ingest(&command);
@@ -470,6 +475,8 @@ fn the_command_line_counts_last_and_leaves_with_zero_though_some_were_rejected()
     let (success, stdout, _) = ingest(&["inspect", "shards", "--preview", "preview.png"]);
     assert!(success && stdout.contains("24 in 1 shard,"), "{stdout}");
     image::open(folder.path().join("preview.png")).unwrap();
+    assert!(ingest(&["inspect", "shards", "--out", "sheet.png"]).0);
+    image::open(folder.path().join("sheet.png")).unwrap();
 
     let (success, _, stderr) = ingest(&["raw", "--out", "shards", "--views", "3"]);
     assert!(!success && stderr.contains("--views was 2 in the earlier run, is 3 now"), "{stderr}");

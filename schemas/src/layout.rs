@@ -7,6 +7,7 @@ use arrow_schema::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use crate::{PictureFilter, SCHEMA_VERSION};
 
@@ -91,8 +92,8 @@ pub struct CodebookLayout {
     pub blake3: String,
 }
 
-/// What fixes a shard's columns.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What fixes a shard's columns. By default nothing is set, which does not pass [`Self::check`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardLayout {
     /// The side of a view in pixels.
@@ -147,6 +148,11 @@ pub enum LayoutError {
 }
 
 impl ShardLayout {
+    /// What the side of a view may be.
+    pub const SIZES: RangeInclusive<u32> = 1..=4096;
+    /// How many orientation bins there may be.
+    pub const BINS: RangeInclusive<u32> = 1..=64;
+
     /// A layout whose numbers fit together, with filtered pictures and without codebooks.
     ///
     /// # Errors
@@ -167,8 +173,8 @@ impl ShardLayout {
     pub fn check(&self) -> Result<(), LayoutError> {
         let Self { size, ref cells, bins, ref codebooks, picture_filter: _ } = *self;
         let invalid = |text: String| Err(LayoutError::Invalid(text));
-        if size == 0 || size > 4096 {
-            return invalid(format!("the size of a view must be in 1..=4096, not {size}"));
+        if !Self::SIZES.contains(&size) {
+            return invalid(format!("the size of a view must be 1 to 4096, not {size}"));
         }
         if cells.is_empty() {
             return invalid("at least one cell size is needed".into());
@@ -181,8 +187,8 @@ impl ShardLayout {
                 "a cell must be at least 2 pixels and divide the view's {size} pixels; {cell} does not"
             ));
         }
-        if !(1..=64).contains(&bins) {
-            return invalid(format!("bins must be in 1..=64, not {bins}"));
+        if !Self::BINS.contains(&bins) {
+            return invalid(format!("bins must be 1 to 64, not {bins}"));
         }
         if !codebooks.windows(2).all(|pair| pair[0].cell < pair[1].cell) {
             let cells: Vec<_> = codebooks.iter().map(|codebook| codebook.cell).collect();

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ShardLayout;
 
-/// Everything that decides a shard set's bytes, besides the pictures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Everything that decides a shard set's bytes, besides the pictures. By default nothing is set, which
+/// no set can be made with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngestSettings {
     /// View size, cells and bins.
     pub layout: ShardLayout,

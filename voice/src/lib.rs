@@ -1,6 +1,7 @@
 //! What both programs say, and how: [`terminal`] reads flags and tells lines, numbers and errors,
-//! [`progress`] shows how far the work is, [`draw`] draws pictures and HOG, [`html`] is the frame
-//! of their pages, with tables and pictures.
+//! [`options`] is the table of their options, [`range`] words what a number may be, [`progress`]
+//! shows how far the work is, [`draw`] draws pictures and HOG, [`html`] is the frame of their
+//! pages, with tables and pictures.
 //!
 //! It knows nothing of what the programs do.
 
@@ -8,7 +9,9 @@
 
 pub mod draw;
 pub mod html;
+pub mod options;
 pub mod progress;
+pub mod range;
 pub mod terminal;
 
 pub use progress::{Bar, Progress, Silent};

@@ -109,7 +109,7 @@ fn a_preview_does_not_take_the_place_of_a_file_of_the_set() {
     made(&case, &["raw", "--out", "out"]);
     let whole = case.files("out");
     for file in ["shard-00000.parquet", "manifest.json", "manifest-00001.json", "rejects.jsonl"] {
-        let (success, said) = case.ingest(&["inspect", "out", "--preview", &format!("out/{file}")]);
+        let (success, said) = case.ingest(&["inspect", "out", "--out", &format!("out/{file}")]);
         assert!(!success && said.contains(file) && said.contains("another file"), "{said}");
     }
     assert!(case.files("out") == whole);

@@ -1,7 +1,6 @@
 //! The commands that look into an encoder.
 
 use std::io::{Write, stdout};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -10,6 +9,8 @@ use trainer::analyze::attention::Query;
 use trainer::analyze::views::AnalyzeRequest;
 use trainer::analyze::{attention, nmi};
 use trainer::progress::Console;
+
+use super::common::{RunArgs, StoreArgs};
 
 #[derive(Debug, Subcommand)]
 pub enum AnalyzeCommand {
@@ -31,7 +32,7 @@ pub enum AnalyzeCommand {
         /// Block whose attention is drawn, from 1 [default: the topmost that was trained]
         #[arg(long)]
         layer: Option<usize>,
-        /// Token whose attention is drawn: class, or a patch as ROW,COLUMN from 0
+        /// Token whose attention is drawn: class, or a patch as ROW,COLUMN, from 0
         #[arg(long, default_value = "class")]
         query: Query,
     },
@@ -39,22 +40,20 @@ pub enum AnalyzeCommand {
 
 #[derive(Debug, Args)]
 pub struct AnalyzeArgs {
-    /// A run's folder, for its newest checkpoint, or a checkpoint file
-    #[arg(long, value_name = "RUN_OR_FILE")]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    run: RunArgs,
     /// Shards at any address, or a local folder or archive of pictures
     #[arg(long)]
     shards: Address,
-    /// URL of an S3-compatible store for s3:// addresses
-    #[arg(long)]
-    endpoint: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// Looks into the encoder; says on standard output what came out and where it lies.
 pub fn run(command: AnalyzeCommand) -> anyhow::Result<ExitCode> {
     let request = |common: AnalyzeArgs, views| -> anyhow::Result<AnalyzeRequest> {
-        let AnalyzeArgs { checkpoint, shards, endpoint } = common;
-        Ok(AnalyzeRequest { checkpoint, storage: super::storage(endpoint)?, shards, views })
+        let AnalyzeArgs { run, shards, store } = common;
+        Ok(AnalyzeRequest { checkpoint: run.path()?, storage: store.storage()?, shards, views })
     };
     match command {
         AnalyzeCommand::Nmi { common, views } => {

@@ -1,12 +1,10 @@
 //! The commands that judge an encoder.
 
 use std::io::{Write, stdout};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use storage::Address;
-use trainer::device::{self, DeviceChoice};
 use trainer::eval::finetune::FinetuneSettings;
 use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
@@ -14,7 +12,9 @@ use trainer::eval::record::Method;
 use trainer::eval::score::percent;
 use trainer::eval::{self, EvalRequest, Evaluated};
 use trainer::progress::Console;
-use voice::terminal::counted;
+use voice::terminal::{counted, tell};
+
+use super::common::{DeviceArgs, RunsArgs, StoreArgs};
 
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
@@ -43,27 +43,25 @@ pub enum EvalCommand {
 
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Runs' folders, for their newest checkpoints, or checkpoint files
-    #[arg(long, required = true, num_args = 1.., value_name = "RUN_OR_FILE")]
-    checkpoint: Vec<PathBuf>,
+    #[command(flatten)]
+    runs: RunsArgs,
     /// Labelled train set: shards at any address, or a local folder of class folders or archive
     #[arg(long)]
     shards: Address,
     /// Labelled test set, likewise [default: a part of --shards]
     #[arg(long)]
     test_shards: Option<Address>,
-    /// Share of the pictures that is the test set where --test-shards is not given
+    /// Share of the pictures that is the test set where --test-shards is not given [above 0 and
+    /// below 1]
     #[arg(long, default_value_t = 0.2)]
     test_share: f64,
     /// Seed of that part, and of the order of training rows
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// auto, cuda:N or cpu
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
-    /// URL of an S3-compatible store for s3:// addresses
-    #[arg(long)]
-    endpoint: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// Judges each checkpoint; a line each on standard output.
@@ -73,11 +71,10 @@ pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
         EvalCommand::Linear { common, settings } => (common, Method::Linear(settings)),
         EvalCommand::Finetune { common, settings } => (common, Method::Finetune(settings)),
     };
-    let (device, line) = device::choose(args.device)?;
-    super::tell(line);
-    let storage = super::storage(args.endpoint)?;
+    let device = args.device.choose()?;
+    let storage = args.store.storage()?;
     let console = Console::new();
-    for checkpoint in args.checkpoint {
+    for checkpoint in args.runs.paths() {
         let request = EvalRequest {
             checkpoint,
             storage: storage.clone(),
@@ -118,10 +115,10 @@ fn say(done: &Evaluated) -> anyhow::Result<()> {
         done.page.display()
     )?;
     for warning in record.score.warnings() {
-        super::tell(format!("warning: {warning}"));
+        tell(format!("warning: {warning}"));
     }
     if let Some(weights) = &done.weights {
-        super::tell(format!("weights: {}", weights.display()));
+        tell(format!("weights: {}", weights.display()));
     }
     Ok(())
 }

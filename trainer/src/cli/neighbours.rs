@@ -4,9 +4,9 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use storage::Address;
-use trainer::device::{self, DeviceChoice};
 use trainer::embed::{self, Embedded};
 use trainer::encode::pictures::Given;
 use trainer::eval::score::percent;
@@ -14,21 +14,31 @@ use trainer::neighbours::{self, NeighbourSettings};
 use trainer::progress::Console;
 use voice::terminal::counted;
 
+use super::common::{DeviceArgs, StoreArgs, spare};
+
 /// Which encoder, and which views.
 #[derive(Debug, Args)]
 pub struct EncoderArgs {
     /// A run's folder, for its newest checkpoint; a checkpoint file; or an encoder that `export` or
     /// `eval finetune` wrote
-    #[arg(long, value_name = "RUN_OR_FILE")]
-    checkpoint: PathBuf,
+    #[arg(required = true, conflicts_with = "checkpoint")]
+    run: Option<PathBuf>,
+    /// As it was given before it had a place of its own
+    #[arg(long, hide = true)]
+    checkpoint: Option<PathBuf>,
     #[command(flatten)]
     given: GivenArgs,
-    /// auto, cuda:N or cpu
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
-    /// URL of an S3-compatible store for s3:// addresses
-    #[arg(long)]
-    endpoint: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+impl EncoderArgs {
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        let path = self.run.as_ref().or(self.checkpoint.as_ref());
+        path.cloned().context("RUN is missing; see --help")
+    }
 }
 
 #[derive(Debug, Args)]
@@ -80,14 +90,13 @@ pub struct NeighboursArgs {
 /// Writes the table; says on standard output how large it is.
 pub fn embed(args: EmbedArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = args.out.local() {
-        super::spare(path)?;
+        spare(path)?;
     }
-    let (device, line) = device::choose(args.encoder.device)?;
-    super::tell(line);
+    let device = args.encoder.device.choose()?;
     let request = embed::EmbedRequest {
+        checkpoint: args.encoder.path()?,
+        storage: args.encoder.store.storage()?,
         given: args.encoder.given.into(),
-        checkpoint: args.encoder.checkpoint,
-        storage: super::storage(args.encoder.endpoint)?,
         out: args.out,
         normalize: args.normalize,
         cache: None,
@@ -105,13 +114,12 @@ pub fn embed(args: EmbedArgs) -> anyhow::Result<ExitCode> {
 
 /// Writes the page; says on standard output how many neighbours are of one class.
 pub fn neighbours(args: NeighboursArgs) -> anyhow::Result<ExitCode> {
-    super::spare(&args.out)?;
-    let (device, line) = device::choose(args.encoder.device)?;
-    super::tell(line);
+    spare(&args.out)?;
+    let device = args.encoder.device.choose()?;
     let request = neighbours::NeighboursRequest {
+        checkpoint: args.encoder.path()?,
+        storage: args.encoder.store.storage()?,
         given: args.encoder.given.into(),
-        checkpoint: args.encoder.checkpoint,
-        storage: super::storage(args.encoder.endpoint)?,
         queries: args.query,
         settings: args.settings,
         cache: None,

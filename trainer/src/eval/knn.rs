@@ -11,10 +11,10 @@ use crate::range::{self, OutOfRange};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct KnnSettings {
     /// Neighbours that vote
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = KnnSettings::default().k)]
     pub k: usize,
     /// Temperature T of a vote's weight exp(cosine / T)
-    #[arg(long, default_value_t = 0.07)]
+    #[arg(long, default_value_t = KnnSettings::default().temperature)]
     pub temperature: f64,
 }
 

@@ -26,16 +26,16 @@ const TEST_ROWS: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
 pub struct LinearSettings {
     /// Passes over the train rows
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = LinearSettings::default().epochs)]
     pub epochs: u64,
     /// Learning rate at the start
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = LinearSettings::default().lr)]
     pub lr: f64,
     /// Decoupled weight decay
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = LinearSettings::default().weight_decay)]
     pub weight_decay: f64,
     /// Rows a batch
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = LinearSettings::default().batch_size)]
     pub batch_size: usize,
 }
 

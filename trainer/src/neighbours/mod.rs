@@ -84,16 +84,16 @@ pub enum NeighboursError {
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct NeighbourSettings {
     /// Pictures to draw from the set and show with their neighbours, where no --query is given
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = NeighbourSettings::default().queries)]
     pub queries: usize,
     /// Neighbours of each
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = NeighbourSettings::default().k)]
     pub k: usize,
     /// Pictures of the set, drawn by the seed, among which neighbours are looked for
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = NeighbourSettings::default().sample)]
     pub sample: usize,
     /// Seed of what is drawn
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = NeighbourSettings::default().seed)]
     pub seed: u64,
 }
 

@@ -77,10 +77,9 @@ impl Settings {
             .into());
         }
         let encoder = self.encoder()?;
-        let layers = encoder.layers();
-        let top = encoder.latent(layers).pixels;
-        let defaults = encoder.default_taps();
+        let taps = self.placed_taps(&encoder)?;
         let mut config = ModelConfig {
+            taps,
             positions: self.positions,
             norm_epsilon: self.norm_epsilon,
             masked: self.masked,
@@ -92,8 +91,24 @@ impl Settings {
             loss: self.loss,
             ..ModelConfig::local_mim(encoder, input, self.target, bins)
         };
+        if self.target == TargetKind::Code {
+            self.predict_codes(&mut config, &layout.codebooks);
+        }
+        config.check()?;
+        // Codebooks that are not predicted make no other network.
+        let ModelConfig { taps, codebooks, .. } = &mut config;
+        codebooks.retain(|codebook| taps.iter().any(|tap| tap.cell == codebook.cell));
+        self.check_masks(&config)?;
+        Ok(config)
+    }
+
+    /// The taps, each with its target's cell.
+    fn placed_taps(&self, encoder: &EncoderConfig) -> Result<Vec<TapConfig>, ConfigError> {
+        let layers = encoder.layers();
+        let top = encoder.latent(layers).pixels;
+        let defaults = encoder.default_taps();
         let taps: Vec<TapConfig> = match &self.taps {
-            Taps::Named(NamedTaps::Default) => defaults.clone(),
+            Taps::Named(NamedTaps::Default) => defaults,
             Taps::Named(NamedTaps::Top) => vec![TapConfig { layer: layers, cell: top }],
             // As many taps as the paper's have its cells, whatever the layers.
             Taps::After(after) => after
@@ -105,54 +120,54 @@ impl Settings {
                 })
                 .collect(),
         };
-        config.taps = match &self.cells {
-            None => taps,
-            Some(cells) if cells.len() == taps.len() => {
-                taps.into_iter().zip(cells).map(|(tap, &cell)| TapConfig { cell, ..tap }).collect()
-            }
+        match &self.cells {
+            None => Ok(taps),
+            Some(cells) if cells.len() == taps.len() => Ok(taps
+                .into_iter()
+                .zip(cells)
+                .map(|(tap, &cell)| TapConfig { cell, ..tap })
+                .collect()),
             Some(cells) => {
                 let layers: Vec<_> = taps.iter().map(|tap| tap.layer).collect();
-                return Err(ConfigError(format!(
+                Err(ConfigError(format!(
                     "{} target cells ({cells:?}) for {} taps ({layers:?}); --cells and --taps must be equally long",
                     cells.len(),
                     layers.len()
-                ))
-                .into());
+                )))
             }
-        };
-        if self.target == TargetKind::Code {
-            // A codebook fits one size of patch; where there is one alone, every tap predicts it.
-            if let ([codebook], None) = (layout.codebooks.as_slice(), &self.cells) {
-                config.taps.iter_mut().for_each(|tap| tap.cell = codebook.cell as usize);
-            }
-            config.codebooks = layout
-                .codebooks
-                .iter()
-                .map(|&CodebookLayout { cell, codes, .. }| CodebookSize {
-                    cell: cell as usize,
-                    codes: codes as usize,
-                })
-                .collect();
         }
-        config.check()?;
-        // Codebooks that are not predicted make no other network.
-        let ModelConfig { taps, codebooks, .. } = &mut config;
-        codebooks.retain(|codebook| taps.iter().any(|tap| tap.cell == codebook.cell));
+    }
+
+    /// Has every tap predict codes. A codebook fits one size of patch; where there is one alone, every
+    /// tap predicts it.
+    fn predict_codes(&self, config: &mut ModelConfig, codebooks: &[CodebookLayout]) {
+        if let ([codebook], None) = (codebooks, &self.cells) {
+            config.taps.iter_mut().for_each(|tap| tap.cell = codebook.cell as usize);
+        }
+        config.codebooks = codebooks
+            .iter()
+            .map(|&CodebookLayout { cell, codes, .. }| CodebookSize {
+                cell: cell as usize,
+                codes: codes as usize,
+            })
+            .collect();
+    }
+
+    /// Whether something stays visible and something masked, in a way that the encoder can take.
+    fn check_masks(&self, config: &ModelConfig) -> Result<(), SettingsError> {
         if self.mask == MaskKind::Block && self.masked == MaskedInput::Dropped {
             return Err(ConfigError(
                 "--mask block masks now more, now less; the encoder must see mask tokens (--masked token)".into(),
             )
             .into());
         }
-        let masks = MaskSpec::new(&config, self.mask_ratio, self.mask);
+        let masks = MaskSpec::new(config, self.mask_ratio, self.mask);
         if masks.count == 0 || masks.count >= masks.units() {
-            return Err(SettingsError::Range {
-                flag: "mask-ratio",
-                found: self.mask_ratio.to_string(),
-                expected: "it must leave some patches visible and some masked",
-            });
+            let problem =
+                format!("must leave some patches visible and some masked, not {}", self.mask_ratio);
+            return Err(SettingsError::Range { flag: "--mask-ratio", problem });
         }
-        Ok(config)
+        Ok(())
     }
 }
 

@@ -1,16 +1,18 @@
-//! What a run is asked to do, checked once; [`IngestSettings`] is the part that decides bytes.
+//! What a run is asked to do, checked once; [`IngestSettings`] is the part that decides bytes, and
+//! [`options`] the table of all that flags can set.
+
+mod kinds;
+pub mod options;
 
 use std::path::PathBuf;
 
-use schemas::{IngestSettings, PictureFilter, ShardLayout};
-use shards::write::{DEFAULT_ZSTD_LEVEL, ZSTD_LEVELS};
+use schemas::{IngestSettings, LayoutError, ShardLayout};
 use storage::{Address, Storage, StorageOptions};
+use voice::options::Given;
 
 use crate::IngestError;
 use crate::classes::Classes;
 use crate::codebook::Codebook;
-use crate::duplicates::MOST_RADIUS;
-use crate::make::run_bytes;
 
 /// Bytes of a shard before compression at which the default number of pictures a shard aims.
 const SHARD_BYTES: usize = 320 << 20;
@@ -58,50 +60,44 @@ pub struct Settings {
 impl Settings {
     /// The settings of a run without flags: views of 224 pixels, cells of 4, 8, 16 and 32, 9 bins.
     pub fn new(root: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
-        let layout = ShardLayout {
-            size: 224,
-            cells: vec![4, 8, 16, 32],
-            bins: 9,
-            codebooks: vec![],
-            picture_filter: PictureFilter::GreenUp,
-        };
-        let views = 1;
-        Self {
-            sources: vec![Address::from(root.into())],
-            out: Address::from(out.into()),
+        Self::of(vec![Address::from(root.into())], Address::from(out.into()))
+    }
+
+    /// The same, for sources anywhere.
+    pub fn of(sources: Vec<Address>, out: Address) -> Self {
+        let mut settings = Self {
+            sources,
+            out,
             append: false,
             storage: StorageOptions::default(),
             web: web::Options::new(USER_AGENT),
             threads: 0,
-            memory: 4 << 30,
+            memory: 0,
             follow_links: false,
             image_column: None,
             label_column: None,
             url_column: None,
             classes: None,
             codebooks: vec![],
-            ingest: IngestSettings {
-                views,
-                seed: 0,
-                central: false,
-                strict: false,
-                min_decoded: 90,
-                min_side: 16,
-                max_pixels: 178_956_970,
-                max_bytes: None,
-                max_aspect: 0,
-                one_colour: 4,
-                background: [255; 3],
-                scaled_decode: false,
-                pictures_per_shard: default_pictures_per_shard(&layout, views),
-                rows_per_group: 64,
-                zstd_level: DEFAULT_ZSTD_LEVEL,
-                keep_duplicates: false,
-                near_duplicates: None,
-                classes: None,
-                layout,
-            },
-        }
+            ingest: IngestSettings::default(),
+        };
+        options::rows().iter().for_each(|row| row.reset(&mut settings));
+        settings.with_default_shards()
+    }
+
+    /// These settings with what was given of the options.
+    #[must_use]
+    pub fn given(self, given: &Given<options::All>) -> Self {
+        let settings = given.over(self);
+        let (codebooks, classes) = (settings.codebooks.clone(), settings.classes.clone());
+        let settings = settings.with_codebooks(codebooks).with_classes(classes);
+        if given.has(options::SHARD_PICTURES) { settings } else { settings.with_default_shards() }
+    }
+
+    fn with_default_shards(mut self) -> Self {
+        let IngestSettings { layout, views, pictures_per_shard, .. } = &mut self.ingest;
+        *pictures_per_shard = default_pictures_per_shard(layout, *views);
+        self
     }
 
     /// These settings with a fixed mapping of classes to indices: pictures of other classes are
@@ -123,12 +119,11 @@ impl Settings {
         self
     }
 
-    /// Whether every number is in its range.
+    /// Whether every number is in its range, and all fit together.
     ///
     /// # Errors
     /// [`IngestError::Setting`], which names the flag.
     pub fn check(&self) -> Result<(), IngestError> {
-        let IngestSettings { layout, views, min_side, max_pixels, .. } = &self.ingest;
         let invalid = |flag, problem| Err(IngestError::Setting { flag, problem });
         if self.out.is_web() {
             let problem = format!(
@@ -137,57 +132,19 @@ impl Settings {
             );
             return invalid("--out", problem);
         }
-        let without = ShardLayout { codebooks: vec![], ..layout.clone() };
-        for (layout, flags) in
-            [(&without, "--size, --cells, --bins"), (layout, "--codebook, --size")]
-        {
-            if let Err(error) = layout.check() {
-                return invalid(flags, error.to_string());
-            }
+        for row in options::rows() {
+            row.check(self).or_else(|problem| invalid(row.flag, problem))?;
         }
-        if !self.codebooks.iter().map(Codebook::layout).eq(&layout.codebooks) {
-            return invalid("--codebook", "must be set together with what tells them".into());
-        }
-        if self.threads > 1024 {
-            return invalid("--threads", format!("must be at most 1024, not {}", self.threads));
-        }
-        if !(1..=1024).contains(views) {
-            return invalid("--views", format!("must be in 1..=1024, not {views}"));
-        }
-        if self.ingest.central && *views > 1 {
-            let problem =
-                format!("a picture has one central view, not {views}; leave out one of both flags");
+        self.check_layout()?;
+        if self.ingest.central && self.ingest.views > 1 {
+            let problem = format!(
+                "a picture has one central view, not {}; leave out one of both flags",
+                self.ingest.views
+            );
             return invalid("--central, --views", problem);
-        }
-        if *min_side == 0 {
-            return invalid("--min-side", "must be at least 1".into());
-        }
-        if *max_pixels == 0 {
-            return invalid("--max-pixels", "must be at least 1".into());
         }
         if self.ingest.classes != self.classes.as_ref().map(Classes::code) {
             return invalid("--classes", "must be set together with what tells them".into());
-        }
-        if self.ingest.max_bytes == Some(0) {
-            return invalid("--max-bytes", "must be at least 1".into());
-        }
-        let share = self.ingest.min_decoded;
-        if share > 100 {
-            return invalid("--min-decoded", format!("must be in 0..=100 per cent, not {share}"));
-        }
-        let pictures = self.ingest.pictures_per_shard;
-        if !(1..=1 << 20).contains(&pictures) {
-            return invalid("--shard-pictures", format!("must be in 1..=1048576, not {pictures}"));
-        }
-        let rows = self.ingest.rows_per_group;
-        if !(1..=1 << 16).contains(&rows) {
-            return invalid("--rows-per-group", format!("must be in 1..=65536, not {rows}"));
-        }
-        let level = self.ingest.zstd_level;
-        if level == 0 || !ZSTD_LEVELS.contains(&level) {
-            let (least, most) = (ZSTD_LEVELS.start(), ZSTD_LEVELS.end());
-            let problem = format!("must be in {least}..=-1 or in 1..={most}, not {level}");
-            return invalid("--zstd-level", problem);
         }
         // At least one run of rows must fit into their share.
         let least = LEAST_MEMORY.max(run_bytes(&self.ingest).saturating_mul(8).div_ceil(3));
@@ -202,18 +159,26 @@ impl Settings {
             let problem = "must be a name that can be told to servers: a line of printable text";
             return invalid("--user-agent", problem.into());
         }
-        if self.web.at_once == 0 || self.web.per_host == 0 {
-            return invalid("--downloads, --downloads-per-host", "must be at least 1".into());
+        if self.ingest.near_duplicates.is_some() && self.ingest.keep_duplicates {
+            let problem = "near duplicates can't be rejected where exact ones are kept; leave out one of both flags";
+            return invalid("--near-duplicates, --keep-duplicates", problem.into());
         }
-        if let Some(radius) = self.ingest.near_duplicates {
-            if radius > MOST_RADIUS {
-                let problem = format!("must be in 0..={MOST_RADIUS} bits, not {radius}");
-                return invalid("--near-duplicates", problem);
-            }
-            if self.ingest.keep_duplicates {
-                let problem = "near duplicates can't be rejected where exact ones are kept; leave out one of both flags";
-                return invalid("--near-duplicates, --keep-duplicates", problem.into());
-            }
+        Ok(())
+    }
+
+    fn check_layout(&self) -> Result<(), IngestError> {
+        let layout = &self.ingest.layout;
+        let without = ShardLayout { codebooks: vec![], ..layout.clone() };
+        for (layout, flag) in
+            [(&without, "--size, --cells, --bins"), (layout, "--codebook, --size")]
+        {
+            let wrong =
+                |error: LayoutError| IngestError::Setting { flag, problem: error.to_string() };
+            layout.check().map_err(wrong)?;
+        }
+        if !self.codebooks.iter().map(Codebook::layout).eq(&layout.codebooks) {
+            let problem = "must be set together with what tells them".into();
+            return Err(IngestError::Setting { flag: "--codebook", problem });
         }
         Ok(())
     }
@@ -233,6 +198,18 @@ pub fn default_pictures_per_shard(layout: &ShardLayout, views: u32) -> u32 {
     let picture = layout.row_bytes() * views.max(1) as usize;
     let pictures = (SHARD_BYTES / picture).clamp(1, 8192);
     1 << pictures.ilog2()
+}
+
+/// Pictures of a run: those whose rows make a row group.
+pub(crate) fn run_pictures(settings: &IngestSettings) -> u32 {
+    (settings.rows_per_group / settings.views).max(1)
+}
+
+/// About the bytes that a run takes while it is worked on: its views, its rows, its groups, and
+/// those of blocks that wait to be written.
+pub(crate) fn run_bytes(settings: &IngestSettings) -> u64 {
+    let rows = u64::from(run_pictures(settings)) * u64::from(settings.views);
+    5 * rows * (settings.layout.row_bytes() as u64).max(1)
 }
 
 #[cfg(test)]
@@ -263,7 +240,8 @@ mod tests {
     fn what_is_out_of_range_is_named_by_its_flag() {
         let mut settings = Settings::new("a", "b");
         settings.ingest.views = 0;
-        assert!(settings.check().unwrap_err().to_string().starts_with("--views"));
+        let error = settings.check().unwrap_err().to_string();
+        assert_eq!(error, "--views: must be 1 to 1024, not 0");
         let mut settings = Settings::new("a", "b");
         (settings.ingest.central, settings.ingest.views) = (true, 2);
         assert!(settings.check().unwrap_err().to_string().starts_with("--central"));
