@@ -134,8 +134,11 @@ pub(crate) fn settings_differences(then: &IngestSettings, now: &IngestSettings) 
 
 /// Every setting that decides bytes, by its flag.
 fn flags(settings: &IngestSettings) -> BTreeMap<&'static str, String> {
+    // Its flag is gone; sets that were made with it are not.
+    let scaled = ("--scaled-decode", settings.scaled_decode.to_string());
     let settings = Settings { ingest: settings.clone(), ..Settings::new("", "") };
     options::deciding()
         .map(|(_, row)| (row.flag, row.told(&settings).unwrap_or("not given".into())))
+        .chain([scaled])
         .collect()
 }

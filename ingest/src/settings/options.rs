@@ -38,9 +38,6 @@ options! {
         /// Cut the largest central square of each picture instead of a random crop: for pictures on
         /// which an encoder is evaluated
         "--central" => one(ingest.central), switch();
-        /// Decode JPEGs at 1/2, 1/4 or 1/8 where their crops are that much larger than a view: it
-        /// takes less memory, and views differ a little
-        "--scaled-decode" => one(ingest.scaled_decode), switch();
         /// Codebook, of which the nearest code of each patch is stored as a target: a safetensors
         /// file with `codes` [codes, dim] and, for codes that are no patches themselves, `weight`
         /// and `bias` of a linear map; may be given more than once, for other patches
@@ -241,6 +238,8 @@ mod tests {
         let mut keys = &of(&keys) | &of(&layout);
         // It is left out where there are none.
         keys.insert("codebooks".into());
+        // Sets that have it are from before its flag went.
+        assert!(keys.remove("scaled_decode"));
         let with_flags: BTreeSet<_> = deciding().map(|(key, _)| key.to_owned()).collect();
         assert_eq!(with_flags, keys);
     }
