@@ -1,57 +1,43 @@
-//! Values that a flag may have: the checks that settings share, and what is said of a value that
-//! fails one.
+//! What values of flags may be, and what is said of one that is not.
 
 use std::fmt::Display;
+use std::ops::{Bound, Range, RangeBounds, RangeInclusive};
+
+use voice::range;
+
+/// Counts of what there is one of at least; they fit 32 bits.
+pub const COUNT: RangeInclusive<u64> = 1..=u32::MAX as u64;
+/// The same of what lies in memory.
+pub const SIZE: RangeInclusive<usize> = 1..=u32::MAX as usize;
+/// Numbers that are finite and not below 0.
+pub const NOT_NEGATIVE: Range<f64> = 0.0..f64::INFINITY;
+/// Numbers that are finite and above 0.
+pub const POSITIVE: (Bound<f64>, Bound<f64>) =
+    (Bound::Excluded(0.0), Bound::Excluded(f64::INFINITY));
+/// Shares of what can be neither nothing nor all.
+pub const SHARE: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Excluded(1.0));
 
 /// A value out of its range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("--{flag} {found} is out of range: {expected}")]
+#[error("{flag}: {problem}")]
 pub struct OutOfRange {
-    /// The flag.
+    /// The flag, with its dashes.
     pub flag: &'static str,
-    /// Its value.
-    pub found: String,
-    /// What it may be.
-    pub expected: &'static str,
+    /// What it must be, and is not.
+    pub problem: String,
 }
 
-/// Refuses a value that is not `ok`.
+/// Refuses a value out of a range.
 ///
 /// # Errors
-/// [`OutOfRange`], which says what was expected.
-pub fn check(
-    ok: bool,
+/// [`OutOfRange`], which says what the value may be.
+pub fn check<V: PartialOrd + Display + Copy>(
     flag: &'static str,
-    found: impl Display,
-    expected: &'static str,
+    value: V,
+    range: impl RangeBounds<V>,
 ) -> Result<(), OutOfRange> {
-    if ok { Ok(()) } else { Err(OutOfRange { flag, found: found.to_string(), expected }) }
-}
-
-/// Refuses a count that is 0, or does not fit 32 bits.
-///
-/// # Errors
-/// [`OutOfRange`].
-pub fn count(flag: &'static str, found: u64) -> Result<(), OutOfRange> {
-    let fits = found >= 1 && u32::try_from(found).is_ok();
-    check(fits, flag, found, "it must be at least 1 and fit 32 bits")
-}
-
-/// Refuses a number that is not finite or not above 0.
-///
-/// # Errors
-/// [`OutOfRange`].
-pub fn positive(flag: &'static str, found: f64) -> Result<(), OutOfRange> {
-    check(found.is_finite() && found > 0.0, flag, found, "it must be a finite number above 0")
-}
-
-/// Refuses a number that is not finite or below 0.
-///
-/// # Errors
-/// [`OutOfRange`].
-pub fn not_negative(flag: &'static str, found: f64) -> Result<(), OutOfRange> {
-    let fits = found.is_finite() && found >= 0.0;
-    check(fits, flag, found, "it must be a finite number, not below 0")
+    let wrong = |problem| OutOfRange { flag, problem };
+    range::Range::of(range).check(value).map_err(wrong)
 }
 
 #[cfg(test)]
@@ -61,19 +47,24 @@ mod tests {
     #[test]
     fn a_value_out_of_its_range_is_named_with_what_it_may_be() {
         let refused = [
-            count("epochs", 0),
-            count("epochs", 1 << 32),
-            positive("lr", 0.0),
-            positive("lr", f64::INFINITY),
-            not_negative("lr", -0.5),
-            not_negative("lr", f64::NAN),
+            check("--epochs", 0, COUNT),
+            check("--epochs", 1 << 32, COUNT),
+            check("--lr", 0.0, POSITIVE),
+            check("--lr", f64::INFINITY, POSITIVE),
+            check("--lr", -0.5, NOT_NEGATIVE),
+            check("--lr", f64::NAN, NOT_NEGATIVE),
+            check("--mask-ratio", 1.0, SHARE),
         ];
         assert!(refused.iter().all(Result::is_err), "{refused:?}");
         assert_eq!(
-            [count("k", 1), positive("lr", 1e-9), not_negative("lr", 0.0)],
+            [
+                check("--k", 1, SIZE),
+                check("--lr", 1e-9, POSITIVE),
+                check("--lr", 0.0, NOT_NEGATIVE)
+            ],
             [const { Ok(()) }; 3]
         );
-        let text = not_negative("lr", -0.5).unwrap_err().to_string();
-        assert_eq!(text, "--lr -0.5 is out of range: it must be a finite number, not below 0");
+        let text = check("--lr", -0.5, NOT_NEGATIVE).unwrap_err().to_string();
+        assert_eq!(text, "--lr: must be at least 0 and finite, not -0.5");
     }
 }

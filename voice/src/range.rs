@@ -38,6 +38,24 @@ impl<V: PartialOrd + Display + Copy> Range<V> {
     }
 }
 
+impl<V: Copy + Display> Range<V> {
+    /// The range as help has it: without an end that only the format of the numbers sets.
+    pub fn brief(&self) -> String {
+        const FORMATS: [&str; 2] = ["4294967295", "9223372036854775807"];
+        let is_open = |most: &Bound<V>| matches!(most, Bound::Included(most) if FORMATS.contains(&most.to_string().as_str()));
+        let parts = self.parts.iter().map(|&(least, most)| match most {
+            most if is_open(&most) => (least, Bound::Unbounded),
+            most => (least, most),
+        });
+        let brief = Self { parts: parts.collect() };
+        match brief.to_string() {
+            // Of whole numbers that goes without saying.
+            words if words == "at least 0" => String::new(),
+            words => words,
+        }
+    }
+}
+
 fn bounds<V: Copy>(range: &impl RangeBounds<V>) -> (Bound<V>, Bound<V>) {
     (range.start_bound().cloned(), range.end_bound().cloned())
 }
@@ -94,6 +112,13 @@ mod tests {
         assert_eq!(above(Bound::Excluded(1.0)), "above 0 and below 1");
         assert_eq!(above(Bound::Included(1.0)), "above 0 and at most 1");
         assert_eq!(above(Bound::Excluded(f64::INFINITY)), "above 0 and finite");
+    }
+
+    #[test]
+    fn help_leaves_out_what_the_format_of_numbers_sets() {
+        assert_eq!(Range::<u64>::of(1..=u64::from(u32::MAX)).brief(), "at least 1");
+        assert_eq!(Range::<u64>::of(0..=i64::MAX as u64).brief(), "");
+        assert_eq!(Range::<u32>::of(0..=16).brief(), "0 to 16");
     }
 
     #[test]

@@ -68,16 +68,17 @@ pub fn draw(
     let network = &views.checkpoint.header.network;
     let top = network.taps.last().map_or(network.encoder.layers(), |tap| tap.layer);
     let layer = layer.unwrap_or(top);
-    let expected = "blocks count from 1 to the topmost tap's";
-    range::check((1..=top).contains(&layer), "layer", layer, expected)?;
+    range::check("--layer", layer, 1..=top)?;
     let grid = network.grid();
     let token = match query {
         Query::Class => 0,
         Query::Patch(row, column) if row < grid && column < grid => 1 + row * grid + column,
         Query::Patch(row, column) => {
-            let expected = "rows and columns count from 0 and are fewer than a side's patches";
-            let found = format!("{row},{column}");
-            return Err(OutOfRange { flag: "query", found, expected }.into());
+            let problem = format!(
+                "must be a row and a column of 0 to {}, not {row},{column}",
+                grid.saturating_sub(1)
+            );
+            return Err(OutOfRange { flag: "--query", problem }.into());
         }
     };
 

@@ -45,7 +45,7 @@ impl Views {
     /// [`AnalyzeError`] if either can't be read or they do not fit together.
     pub fn open(request: &AnalyzeRequest, console: &Console) -> Result<Self, AnalyzeError> {
         let (path, checkpoint) = find_checkpoint(&request.checkpoint, console)?;
-        range::check(request.views >= 1, "views", request.views, "it must be at least 1")?;
+        range::check("--views", request.views, 1..)?;
         let cache = run_of(&path).join(EVAL_FOLDER);
         let network = &checkpoint.header.network;
         let set = pictures::open(&request.storage, &request.shards, network, &cache, console)?;

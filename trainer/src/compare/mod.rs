@@ -38,7 +38,7 @@ pub enum CompareError {
     #[error("evaluation {0}; remove the file, or evaluate again")]
     Eval(std::io::Error),
     /// The stated accuracy.
-    #[error("--accuracy {0} is out of range: it lies between 0 and 1, as in 0.5 for 50 %")]
+    #[error("--accuracy: must be 0 to 1, as in 0.5 for 50 %, not {0}")]
     Accuracy(f64),
     /// A plot.
     #[error(transparent)]

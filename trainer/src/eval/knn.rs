@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::features::Features;
 use super::score;
 use crate::encode::nearest::nearest;
-use crate::range::{self, OutOfRange};
+use crate::range::{self, OutOfRange, POSITIVE};
 
 /// How neighbours vote; the defaults are those of the literature on self-supervised features.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -26,8 +26,8 @@ impl Default for KnnSettings {
 
 impl KnnSettings {
     pub(super) fn check(&self) -> Result<(), OutOfRange> {
-        range::check(self.k >= 1, "k", self.k, "it must be at least 1")?;
-        range::positive("temperature", self.temperature)
+        range::check("--k", self.k, 1..)?;
+        range::check("--temperature", self.temperature, POSITIVE)
     }
 }
 

@@ -14,7 +14,7 @@ use super::error::EvalError;
 use super::features::Features;
 use super::score;
 use crate::model::state::to_host;
-use crate::range::{self, OutOfRange};
+use crate::range::{self, COUNT, NOT_NEGATIVE, OutOfRange, POSITIVE, SIZE};
 use crate::train::schedule::Schedule;
 
 /// Added to a variance, as in MAE's batch norm.
@@ -47,10 +47,10 @@ impl Default for LinearSettings {
 
 impl LinearSettings {
     pub(super) fn check(&self) -> Result<(), OutOfRange> {
-        range::count("epochs", self.epochs)?;
-        range::count("batch-size", self.batch_size as u64)?;
-        range::positive("lr", self.lr)?;
-        range::not_negative("weight-decay", self.weight_decay)
+        range::check("--epochs", self.epochs, COUNT)?;
+        range::check("--batch-size", self.batch_size, SIZE)?;
+        range::check("--lr", self.lr, POSITIVE)?;
+        range::check("--weight-decay", self.weight_decay, NOT_NEGATIVE)
     }
 }
 

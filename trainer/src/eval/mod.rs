@@ -31,7 +31,7 @@ use crate::encode::rows::Encoders;
 use crate::export::find_checkpoint;
 use crate::model::{State, alone};
 use crate::progress::Console;
-use crate::range;
+use crate::range::{self, SHARE};
 pub use error::{EvalError, KeepError};
 pub use keep::Evaluated;
 use keep::Tuned;
@@ -74,8 +74,7 @@ pub fn run(
     device: DeviceKind,
     console: &Console,
 ) -> Result<Vec<Evaluated>, EvalError> {
-    let share = request.test_share;
-    range::check(share > 0.0 && share < 1.0, "test-share", share, "it lies between 0 and 1")?;
+    range::check("--test-share", request.test_share, SHARE)?;
     request.methods.iter().try_for_each(Method::check)?;
     let (path, checkpoint) = find_checkpoint(&request.checkpoint, console)?;
     let run = run_of(&path);

@@ -247,7 +247,7 @@ pub fn find(
 
 fn check(settings: &NeighbourSettings) -> Result<(), OutOfRange> {
     let NeighbourSettings { queries, k, sample, .. } = *settings;
-    range::check(queries >= 1, "queries", queries, "it must be at least 1")?;
-    range::check(k >= 1, "k", k, "it must be at least 1")?;
-    range::check(sample >= 2, "sample", sample, "it must be at least 2")
+    range::check("--queries", queries, 1..)?;
+    range::check("--k", k, 1..)?;
+    range::check("--sample", sample, 2..)
 }

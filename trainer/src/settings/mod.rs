@@ -12,10 +12,8 @@ mod taps;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use serde::Serialize;
-use voice::range::Range;
 
 pub use recipe::Recipe;
 pub use table::{Options, Settings};
@@ -23,9 +21,7 @@ pub use taps::{NamedTaps, Taps};
 
 use crate::device::DeviceKind;
 use crate::model::{ConfigError, EncoderConfig, TargetKind};
-
-/// What each of AdamW's decay rates may be.
-static BETA: LazyLock<Range<f64>> = LazyLock::new(|| Range::of(0.0..1.0));
+use crate::range::{self, OutOfRange};
 
 /// Settings that do not fit together, or a file that can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +44,8 @@ pub enum SettingsError {
         source: Box<toml::de::Error>,
     },
     /// A value out of its range.
-    #[error("{flag}: {problem}")]
-    Range {
-        /// The flag.
-        flag: &'static str,
-        /// What it must be, and is not.
-        problem: String,
-    },
+    #[error(transparent)]
+    Range(#[from] OutOfRange),
     /// Sizes that do not fit together.
     #[error(transparent)]
     Model(#[from] ConfigError),
@@ -99,15 +90,17 @@ impl Options {
     /// Whether each choice is in its range.
     fn check(&self) -> Result<(), SettingsError> {
         for row in table::rows() {
-            let wrong = |problem| SettingsError::Range { flag: row.flag, problem };
-            row.check(self).map_err(wrong)?;
+            row.check(self).map_err(|problem| OutOfRange { flag: row.flag, problem })?;
         }
         let betas = self.betas.as_deref().unwrap_or(&[0.0; 2]);
-        let problem = match betas {
-            &[_, _] => betas.iter().find_map(|&beta| BETA.check(beta).err()),
-            _ => Some(format!("must be two numbers, as in 0.9,0.95, not {betas:?}")),
-        };
-        problem.map_or(Ok(()), |problem| Err(SettingsError::Range { flag: "--betas", problem }))
+        if betas.len() != 2 {
+            let problem = format!("must be two numbers, as in 0.9,0.95, not {betas:?}");
+            return Err(OutOfRange { flag: "--betas", problem }.into());
+        }
+        for &beta in betas {
+            range::check("--betas", beta, 0.0..1.0)?;
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::model::{
     CodebookSize, ConfigError, Coordinates, EncoderConfig, MaskedInput, ModelConfig, Positions,
     TapConfig, TargetKind,
 };
+use crate::range::OutOfRange;
 
 impl Settings {
     /// The encoder: the model's, changed where a size is given.
@@ -165,7 +166,7 @@ impl Settings {
         if masks.count == 0 || masks.count >= masks.units() {
             let problem =
                 format!("must leave some patches visible and some masked, not {}", self.mask_ratio);
-            return Err(SettingsError::Range { flag: "--mask-ratio", problem });
+            return Err(OutOfRange { flag: "--mask-ratio", problem }.into());
         }
         Ok(())
     }

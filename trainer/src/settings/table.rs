@@ -1,6 +1,6 @@
 //! Every setting of a run, said once. [`form`](super::form) says how a row is read.
 
-use std::ops::{Bound, Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use clap::ValueEnum;
@@ -17,18 +17,12 @@ use crate::model::{
     Coordinates, Decay, HeadKind, LossKind, MaskedInput, ModelName, Positions, Precision,
     TargetKind,
 };
+use crate::range::{COUNT, NOT_NEGATIVE, POSITIVE, SHARE, SIZE};
 
-/// Counts of what there is one of at least.
-const COUNT: RangeInclusive<u64> = 1..=u32::MAX as u64;
-const SIZE: RangeInclusive<usize> = 1..=u32::MAX as usize;
 /// Threads, and what waits for them.
 const THREADS: RangeInclusive<usize> = 1..=1024;
 /// Seeds: TOML's integers are signed.
 const SEED: RangeInclusive<u64> = 0..=i64::MAX as u64;
-/// Rates.
-const RATE: Range<f64> = 0.0..f64::INFINITY;
-const ABOVE_0: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Excluded(f64::INFINITY));
-const SHARE: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Excluded(1.0));
 
 settings! {
     "Network" {
@@ -56,7 +50,7 @@ settings! {
         positions: Positions = default(Positions::Fixed), choice();
         /// What every layer norm adds to the variance
         #[serde(default = "norm_epsilon")]
-        norm_epsilon: f64 = default(NORM_EPSILON), number(), within(RATE);
+        norm_epsilon: f64 = default(NORM_EPSILON), number(), within(NOT_NEGATIVE);
         /// Side in pixels of a part of each view, at random, that the encoder is given; raw pixels
         /// only
         input_size: usize = open("the whole view"), whole();
@@ -102,20 +96,20 @@ settings! {
         /// Batches whose gradients make one step
         accum: usize = default(1), whole(), within(SIZE);
         /// Base learning rate; the peak is base · batch-size · accum / 256
-        lr: f64 = default(2e-4), number(), within(RATE);
+        lr: f64 = default(2e-4), number(), within(NOT_NEGATIVE);
         /// Learning rate at the end
-        min_lr: f64 = default(0.0), number(), within(RATE);
+        min_lr: f64 = default(0.0), number(), within(NOT_NEGATIVE);
         /// Epochs of linear warm-up
-        warmup_epochs: f64 = default(10.0), number(), within(RATE);
+        warmup_epochs: f64 = default(10.0), number(), within(NOT_NEGATIVE);
         /// AdamW's two decay rates, as in 0.9,0.95, each at least 0 and below 1
         betas: Vec<f64> = pair(0.9, 0.95), list();
         /// Decoupled weight decay
-        weight_decay: f64 = default(0.05), number(), within(RATE);
+        weight_decay: f64 = default(0.05), number(), within(NOT_NEGATIVE);
         /// What weight decay applies to
         #[serde(default)]
         decay: Decay = default(Decay::Matrices), choice();
         /// Clip the gradient to this norm
-        clip_grad: f64 = open("no clipping"), number(), within(ABOVE_0);
+        clip_grad: f64 = open("no clipping"), number(), within(POSITIVE);
         /// Matrix products in f32 or bf16
         precision: Precision = by(default_precision, "bf16 on CUDA, f32 on the CPU"), choice();
         /// Seed of parameters, order, masks and flips

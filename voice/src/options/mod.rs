@@ -230,7 +230,7 @@ where
             Some(earlier) => earlier.or(range),
         };
         let (values, checked) = (self.place.values, range.clone());
-        self.row.range = range.to_string();
+        self.row.range = range.brief();
         self.row.check = Box::new(move |settings| {
             values(settings).into_iter().try_for_each(|value| checked.check(value))
         });

@@ -6,7 +6,7 @@
 pub mod augment;
 pub mod network;
 
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::path::Path;
 
 use burn::backend::cuda::CudaDevice;
@@ -32,7 +32,7 @@ use crate::model::input::DevicePlan;
 use crate::model::state::State;
 use crate::model::{Decay, EncoderAlone, EncoderInput, ModelConfig, Precision, alone, state};
 use crate::progress::Console;
-use crate::range::{self, OutOfRange};
+use crate::range::{self, COUNT, NOT_NEGATIVE, OutOfRange, SIZE};
 use crate::train::optim::{AdamWSettings, Gradients, Optimizer};
 use crate::train::schedule::Schedule;
 use crate::train::slices::Slices;
@@ -89,26 +89,29 @@ pub struct FinetuneSettings {
 
 impl FinetuneSettings {
     pub(super) fn check(&self) -> Result<(), OutOfRange> {
-        range::count("epochs", self.epochs)?;
-        range::count("batch-size", self.batch_size as u64)?;
+        range::check("--epochs", self.epochs, COUNT)?;
+        range::check("--batch-size", self.batch_size, SIZE)?;
         let numbers = [
-            ("lr", self.lr),
-            ("min-lr", self.min_lr),
-            ("warmup-epochs", self.warmup_epochs),
-            ("weight-decay", self.weight_decay),
-            ("mixup", self.mixup),
-            ("cutmix", self.cutmix),
+            ("--lr", self.lr),
+            ("--min-lr", self.min_lr),
+            ("--warmup-epochs", self.warmup_epochs),
+            ("--weight-decay", self.weight_decay),
+            ("--mixup", self.mixup),
+            ("--cutmix", self.cutmix),
         ];
         for (flag, value) in numbers {
-            range::not_negative(flag, value)?;
+            range::check(flag, value, NOT_NEGATIVE)?;
         }
-        let shares =
-            [("drop-path", self.drop_path), ("smoothing", self.smoothing), ("erase", self.erase)];
+        let shares = [
+            ("--drop-path", self.drop_path),
+            ("--smoothing", self.smoothing),
+            ("--erase", self.erase),
+        ];
         for (flag, value) in shares {
-            range::check((0.0..1.0).contains(&value), flag, value, "it lies in [0, 1)")?;
+            range::check(flag, value, 0.0..1.0)?;
         }
-        let decay = self.layer_decay;
-        range::check(decay > 0.0 && decay <= 1.0, "layer-decay", decay, "it lies in (0, 1]")
+        let up_to_1 = (Bound::Excluded(0.0), Bound::Included(1.0));
+        range::check("--layer-decay", self.layer_decay, up_to_1)
     }
 
     fn augment(&self) -> Augment {
