@@ -9,6 +9,7 @@ use schemas::{
     CLASSES_FILE, IngestSettings, MANIFEST_FILE, Manifest, Part, Place, Reason, SCHEMA_VERSION,
     ShardEntry,
 };
+use shards::set;
 use shards::write::ClosedShard;
 use storage::Storage;
 
@@ -56,10 +57,8 @@ pub struct Summary {
 pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, IngestError> {
     let start = Instant::now();
     settings.check()?;
-    if settings.ingest.scaled_decode {
-        return Err(IngestError::ScaledDecode(settings.out.clone().into()));
-    }
     let storage = settings.storage()?;
+    refuse_reduced(settings, &storage)?;
     let wanted = wanted(&settings.ingest, Columns::of(settings), settings.classes.clone());
     let sources: Vec<Source> = settings.sources.iter().cloned().map(Source::from).collect();
     let listing = source::list(
@@ -130,6 +129,19 @@ fn plan(settings: &Settings, sources: &[Source], listing: &Listing) -> Plan {
         url_column: settings.url_column.clone(),
         listing: listing.hash.to_hex().to_string(),
         units: (listing.loose.len() + listing.archives.len()) as u64,
+    }
+}
+
+/// Refuses to make a set of reduced pictures, or a part of one: none decodes as it did.
+fn refuse_reduced(settings: &Settings, storage: &Storage) -> Result<(), IngestError> {
+    // What else is wrong with a manifest, who goes by it tells.
+    let is_of_such = matches!(
+        set::manifest::find(storage, &settings.out),
+        Ok(Some(manifest)) if manifest.settings.scaled_decode
+    );
+    match settings.ingest.scaled_decode || is_of_such {
+        true => Err(IngestError::ScaledDecode(settings.out.clone().into())),
+        false => Ok(()),
     }
 }
 

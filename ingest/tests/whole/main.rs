@@ -19,6 +19,7 @@ mod mended;
 // It reads the memory of a process where Linux shows it.
 #[cfg(target_os = "linux")]
 mod memory;
+mod reduced;
 mod remote;
 mod report;
 mod sources;
