@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use archives::Passed;
+use archives::{Limits, Passed};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use pictures::MemoryBudget;
 use rayon::prelude::*;
@@ -21,12 +21,15 @@ use schemas::{IngestSettings, Place, Reject, ShardEntry};
 use shards::write::{ClosedShard, Encoder, Group, ShardWriter};
 use storage::{Address, Storage};
 
+use crate::classes::Classes;
 use crate::codebook::Codebook;
+use crate::decode;
 use crate::known::{Known, Names, Twin};
+use crate::output::plan::Columns;
+use crate::output::state::ShardState;
 use crate::row::{Cut, Looker, RowMaker, Seen};
 use crate::settings::{run_bytes, run_pictures};
 use crate::source::Listing;
-use crate::state::ShardState;
 use crate::stream::{AHEAD_ON_THE_WEB, Feed, Item, Wanted};
 use crate::{CREATED_BY, IngestError, Progress};
 
@@ -43,14 +46,23 @@ pub(crate) struct Start {
     pub most: u64,
 }
 
+/// What shards are made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Means<'a> {
+    pub storage: &'a Storage,
+    /// How addresses of lists are fetched.
+    pub web: &'a web::Options,
+    pub settings: &'a IngestSettings,
+    pub codebooks: &'a [Codebook],
+    /// About how many bytes pictures and rows in work may take.
+    pub memory: u64,
+    pub threads: &'a rayon::ThreadPool,
+    pub progress: &'a dyn Progress,
+}
+
 /// Makes shards of streams.
 pub(crate) struct Maker<'a> {
-    storage: &'a Storage,
-    web: &'a web::Options,
-    settings: &'a IngestSettings,
-    codebooks: &'a [Codebook],
-    threads: &'a rayon::ThreadPool,
-    progress: &'a dyn Progress,
+    means: Means<'a>,
     encoder: Encoder,
     /// Bounds what pictures take on their way.
     room: MemoryBudget,
@@ -73,24 +85,13 @@ enum Step {
 }
 
 impl<'a> Maker<'a> {
-    /// A maker of shards in `out` that takes about `memory` bytes.
-    pub fn new(
-        (storage, web): (&'a Storage, &'a web::Options),
-        out: &Address,
-        (settings, codebooks): (&'a IngestSettings, &'a [Codebook]),
-        memory: u64,
-        threads: &'a rayon::ThreadPool,
-        progress: &'a dyn Progress,
-    ) -> Result<Self, IngestError> {
+    /// A maker of shards in `out`.
+    pub fn new(means: Means<'a>, out: &Address) -> Result<Self, IngestError> {
+        let Means { settings, memory, threads, .. } = means;
         let of_rows = rows_share(memory) / run_bytes(settings);
         let enough = 4 * threads.current_num_threads();
         Ok(Self {
-            storage,
-            web,
-            settings,
-            codebooks,
-            threads,
-            progress,
+            means,
             encoder: Encoder::new(out, settings, CREATED_BY)?,
             room: MemoryBudget::new(memory / 8),
             decoding: MemoryBudget::new(memory / 2),
@@ -116,7 +117,8 @@ impl<'a> Maker<'a> {
             let (feeder, items) = bounded(AHEAD_ON_THE_WEB);
             let over = &over;
             let feed = scope.spawn(move || {
-                let Self { storage, web, room, .. } = self;
+                let Means { storage, web, .. } = self.means;
+                let room = &self.room;
                 Feed { storage, web, listing, room, wanted, over }.run(start.place, &feeder)
             });
             let (steps, to_write) = bounded(1);
@@ -155,7 +157,7 @@ impl<'a> Maker<'a> {
                     for group in groups {
                         let file = match &mut file {
                             Some(file) => file,
-                            None => file.insert(self.encoder.create(self.storage, shard)?),
+                            None => file.insert(self.encoder.create(self.means.storage, shard)?),
                         };
                         file.append(group)?;
                     }
@@ -180,7 +182,7 @@ impl<'a> Maker<'a> {
         names: &mut Names<'_>,
         (steps, finished): (&Sender<Step>, &Receiver<ShardEntry>),
     ) -> Result<(), Halt> {
-        let pictures_per_shard = u64::from(self.settings.pictures_per_shard);
+        let pictures_per_shard = u64::from(self.means.settings.pictures_per_shard);
         let a_block = self.a_run() * self.runs_at_once;
         let idle = Idle::default();
         let send = |step| steps.send(step).map_err(|_| Halt::WriterGone);
@@ -198,7 +200,7 @@ impl<'a> Maker<'a> {
                 ended = block.len() < want;
                 let Some(newest) = block.last() else { break };
                 (place, state.pictures) = (newest.after, state.pictures + block.len() as u64);
-                self.progress.read(newest.done);
+                self.means.progress.read(newest.done);
                 finished.try_iter().for_each(|entry| names.finished(entry));
                 let runs = self.judge(block, &mut state, known, names)?;
                 let groups = self.encode(runs, &idle)?;
@@ -227,7 +229,7 @@ impl<'a> Maker<'a> {
         wanted: &Wanted,
         idle: &Idle<'s>,
     ) -> Result<Vec<Looked>, IngestError> {
-        let mut block: Vec<_> = self.threads.install(|| {
+        let mut block: Vec<_> = self.means.threads.install(|| {
             items
                 .iter()
                 .take(want)
@@ -239,7 +241,7 @@ impl<'a> Maker<'a> {
                         (std::mem::take(&mut item.passed), item.after, item.done);
                     let (name, label, body) = item.labelled(wanted.classes.as_ref())?;
                     let mut looker = pop(&idle.lookers)
-                        .unwrap_or_else(|| Looker::new(self.settings, &self.decoding));
+                        .unwrap_or_else(|| Looker::new(self.means.settings, &self.decoding));
                     let seen = looker.look(name, label, body, wanted.limits.member_bytes);
                     push(&idle.lookers, looker);
                     Ok((index, Looked { seen: seen?, passed, after, done }))
@@ -276,7 +278,7 @@ impl<'a> Maker<'a> {
         }
         // To name a twin may need a look at its shard.
         let names = &*names;
-        let judged: Vec<_> = self.threads.install(|| {
+        let judged: Vec<_> = self.means.threads.install(|| {
             judged
                 .into_par_iter()
                 .map(|judged| match judged {
@@ -296,11 +298,11 @@ impl<'a> Maker<'a> {
                     if let Some(label) = &cut.label {
                         *state.classes.entry(label.clone()).or_default() += 1;
                     }
-                    self.progress.picture(false);
+                    self.means.progress.picture(false);
                     runs.entry((number - state.first) / a_run).or_default().push((number, *cut));
                 }
                 Judged::Reject(reject) => {
-                    self.progress.picture(true);
+                    self.means.progress.picture(true);
                     state.rejects.push(reject);
                 }
                 Judged::Twin(..) => {}
@@ -311,7 +313,7 @@ impl<'a> Maker<'a> {
 
     /// Makes the row groups of some runs.
     fn encode<'s>(&'s self, runs: Vec<Run>, idle: &Idle<'s>) -> Result<Vec<Group>, IngestError> {
-        let groups: Vec<Vec<Group>> = self.threads.install(|| {
+        let groups: Vec<Vec<Group>> = self.means.threads.install(|| {
             runs.into_par_iter()
                 .map(|run| {
                     let rows: Vec<_> = run
@@ -319,7 +321,7 @@ impl<'a> Maker<'a> {
                         .map(|(number, cut)| {
                             let mut maker = match pop(&idle.makers) {
                                 Some(maker) => maker,
-                                None => RowMaker::new(self.settings, self.codebooks)?,
+                                None => RowMaker::new(self.means.settings, self.means.codebooks)?,
                             };
                             let rows = maker.rows(number, cut);
                             push(&idle.makers, maker);
@@ -327,7 +329,7 @@ impl<'a> Maker<'a> {
                         })
                         .collect::<Result<_, IngestError>>()?;
                     let rows = rows.into_iter().flatten().collect::<Vec<_>>();
-                    rows.par_chunks(self.settings.rows_per_group as usize)
+                    rows.par_chunks(self.means.settings.rows_per_group as usize)
                         .map(|rows| Ok(self.encoder.encode(rows)?))
                         .collect::<Result<_, IngestError>>()
                 })
@@ -337,8 +339,27 @@ impl<'a> Maker<'a> {
     }
 
     fn a_run(&self) -> usize {
-        run_pictures(self.settings) as usize
+        run_pictures(self.means.settings) as usize
     }
+}
+
+/// What is taken of the sources.
+pub(crate) fn wanted(
+    settings: &IngestSettings,
+    columns: Columns,
+    classes: Option<Classes>,
+) -> Wanted {
+    let Columns { image_column, label_column, url_column } = columns;
+    let member_bytes = decode::options(settings).most_bytes();
+    let limits =
+        Limits { member_bytes, image_column, label_column, url_column, ..Limits::default() };
+    Wanted { limits, classes }
+}
+
+/// Worker threads; 0 takes one a core.
+pub(crate) fn threads(number: usize) -> Result<rayon::ThreadPool, IngestError> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(number).build();
+    threads.map_err(|error| IngestError::Threads(error.to_string()))
 }
 
 /// What rows may take of the memory. Of the rest, half is for decoding and an eighth for pictures on

@@ -387,13 +387,14 @@ fn an_output_that_cannot_be_written_is_named() {
     assert!(error.contains(below), "{error}");
 }
 
-/// Tries a second run while the first is at work.
-struct Second(Settings);
+/// Tries a second run while the first is at work; counts how often.
+struct Second(Settings, AtomicU64);
 
 impl Progress for Second {
     fn begin(&self, _: u64, _: u64) {
         let second = run(&self.0, &Silent);
         assert!(matches!(second, Err(IngestError::Locked(_))), "{second:?}");
+        self.1.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -401,7 +402,9 @@ impl Progress for Second {
 fn two_runs_on_one_output_do_not_meet() {
     let case = Case::with_sample(6);
     let settings = case.settings("out");
-    run(&settings, &Second(settings.clone())).unwrap();
+    let second = Second(settings.clone(), AtomicU64::new(0));
+    run(&settings, &second).unwrap();
+    assert_eq!(second.1.into_inner(), 1, "a second run was tried");
 }
 
 #[test]

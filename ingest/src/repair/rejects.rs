@@ -5,40 +5,46 @@
 
 use std::io::Write;
 
-use schemas::{FileEntry, Manifest, Part, Reject, ShardEntry};
+use schemas::{FileEntry, Part, Reject, ShardEntry};
 use shards::write::ClosedShard;
-use storage::{Address, Storage};
+use storage::Address;
 use voice::terminal::counted;
 
-use super::{want_of_memory, wanted_of};
-use crate::codebook::Codebook;
+use super::sources::{Sources, wanted_of};
+use super::{Mending, want_of_memory};
+use crate::IngestError;
 use crate::known::{Known, Names};
-use crate::make::{Maker, Start};
+use crate::make::{Maker, Means, Start};
+use crate::output::state::{ShardState, reject_line};
 use crate::source::Listing;
-use crate::state::{ShardState, reject_line};
-use crate::{IngestError, Progress};
 
-/// What makes lists of rejects again.
-pub(super) struct Remake<'a> {
-    pub storage: &'a Storage,
-    pub web: &'a web::Options,
-    pub out: &'a Address,
-    pub manifest: &'a Manifest,
-    pub codebooks: &'a [Codebook],
-    pub threads: &'a rayon::ThreadPool,
-    pub progress: &'a dyn Progress,
-}
-
-impl Remake<'_> {
-    /// Publishes the list of the part at `index`, if it has the bytes that it had.
-    pub fn list(&self, index: usize, listing: &Listing, memory: u64) -> Result<(), IngestError> {
-        let Self { storage, web, out, manifest, codebooks, threads, progress } = *self;
-        let (part, settings) = (&manifest.parts[index], &manifest.settings);
-        let (before, shards): (Vec<_>, Vec<_>) = manifest
+impl Mending<'_> {
+    /// Makes the list of the part at `index` again, and publishes it if it has the bytes that it had.
+    pub(super) fn list(&self, index: usize, sources: &mut Sources<'_>) -> Result<(), IngestError> {
+        let file = &self.manifest.parts[index].rejects.file;
+        self.refuse_other_codebooks(file)?;
+        let (part, listing, other) = sources.listing(index, file)?;
+        if let Some(other) = other {
+            let (file, problem) = (file.clone(), other.to_owned());
+            return Err(IngestError::Repair { file, problem });
+        }
+        let (before, shards): (Vec<_>, Vec<_>) = self
+            .manifest
             .shards_of(index as u32 + 1)
             .cloned()
             .partition(|shard| shard.first < part.first);
+        self.write_list(part, listing, before, &shards)
+    }
 
+    fn write_list(
+        &self,
+        part: &Part,
+        listing: &Listing,
+        before: Vec<ShardEntry>,
+        shards: &[ShardEntry],
+    ) -> Result<(), IngestError> {
+        let Self { out, manifest, means, .. } = *self;
+        let Means { storage, settings, threads, .. } = means;
         // Shards on their way to a store would be uploaded for nothing.
         let scratch = match out.local() {
             Some(_) => None,
@@ -48,14 +54,7 @@ impl Remake<'_> {
             ),
         };
         let aside = scratch.as_ref().map(|folder| Address::from(folder.path()));
-        let maker = Maker::new(
-            (storage, web),
-            aside.as_ref().unwrap_or(out),
-            (settings, codebooks),
-            memory,
-            threads,
-            progress,
-        )?;
+        let maker = Maker::new(means, aside.as_ref().unwrap_or(out))?;
 
         let mut known = Known::new(settings);
         threads.install(|| known.learn(storage, out, &before, settings.views))?;

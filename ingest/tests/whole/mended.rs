@@ -390,6 +390,30 @@ fn one_picture_that_changed_its_size_is_in_the_way_of_its_own_shard_only() {
 }
 
 #[test]
+fn what_a_shard_that_cannot_be_made_again_would_hold_now_is_no_duplicate_of_later_ones() {
+    let case = Case::empty();
+    for number in 0..14 {
+        case.put(&format!("raw/{number}.png"), picture(number));
+    }
+    case.run(&["raw"], "out");
+    let before = case.files("out");
+    let shards: Vec<_> = before.keys().filter(|name| name.starts_with("shard-")).collect();
+    // A picture of the first shard has become the like of one of the last.
+    let rows = case.rows("out");
+    let (changed, other) = (&rows[0].source, &rows.last().unwrap().source);
+    let number: u32 = other.trim_end_matches(".png").parse().unwrap();
+    let size = fs::metadata(case.path("raw").join(changed)).unwrap().len();
+    assert_ne!(picture(number).len() as u64, size, "the listing tells that it is another");
+    case.put(&format!("raw/{changed}"), picture(number));
+    for shard in [shards[0], shards[2]] {
+        fs::remove_file(case.path("out").join(shard)).unwrap();
+    }
+    let error = repair(&Storage::local(), &settings(&case, &[]), &Silent).unwrap_err().to_string();
+    assert!(error.contains(&format!("Made again in spite of it: {}", shards[2])), "{error}");
+    assert_eq!(case.files("out")[shards[2]], before[shards[2]]);
+}
+
+#[test]
 fn the_command_line_says_what_is_damaged_and_mends_it() {
     let case = Case::mixed();
     let made = case.ingest(&[&["raw", "part.tar", "--out", "out"], &Case::FLAGS[..]].concat());

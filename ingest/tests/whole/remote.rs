@@ -197,6 +197,53 @@ fn a_store_that_fails_to_the_end_is_told_and_the_next_run_finishes() {
 }
 
 #[test]
+fn a_store_that_cannot_be_asked_is_not_taken_for_one_without_a_set() {
+    let server = S3Server::start().unwrap();
+    let storage = Storage::new(server.options()).unwrap();
+    let case = Case::empty();
+    case.put("raw/0.png", picture(0));
+    let out = server.address("shards");
+    let settings = Settings {
+        sources: vec![case.path("raw").into()],
+        out: out.clone(),
+        storage: server.options(),
+        ..case.settings(&[], "")
+    };
+    run(&settings, &Silent).unwrap();
+    storage.delete(&out.join("manifest.json")).unwrap();
+    // What is there can be asked for by name, but not listed; then not even that.
+    for of in ["list-type=2", "manifest-00001"] {
+        let proxy = FaultProxy::start(server.endpoint(), move |request| {
+            let asked = request.target.contains("list-type=2") || request.target.contains(of);
+            asked.then_some(Fault::Forbidden)
+        })
+        .unwrap();
+        let through = Storage::new(server.options_through(&proxy)).unwrap();
+        let settings = Settings { storage: server.options_through(&proxy), ..settings.clone() };
+        let mend = Repair {
+            out: out.clone(),
+            from: vec![],
+            codebooks: vec![],
+            web: web::Options::new(ingest::USER_AGENT),
+            threads: 2,
+            memory: LEAST_MEMORY,
+        };
+        for error in
+            [run(&settings, &Silent).unwrap_err(), repair(&through, &mend, &Silent).unwrap_err()]
+        {
+            assert!(error.to_string().contains("access refused"), "{error}");
+        }
+        let error = ShardSet::open(ShardSource::new(through.clone(), out.clone(), None))
+            .unwrap_err()
+            .to_string();
+        let expected = if of == "list-type=2" { "is gone" } else { "access refused" };
+        assert!(error.contains(expected), "{error}");
+        assert!(proxy.faults() > 0);
+    }
+    assert!(storage.stat(&out.join(".ingest/lock")).unwrap().is_none(), "nothing was written");
+}
+
+#[test]
 fn two_runs_on_one_bucket_do_not_meet() {
     let server = S3Server::start().unwrap();
     let storage = Storage::new(server.options()).unwrap();

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::Error;
 use storage::{Address, Storage, StorageError};
 
+use super::files;
 use super::names::{Numbered, PLAN_FILE, UNFINISHED_FOLDER, beyond, is_shard};
 use crate::ShardsError;
 
@@ -58,40 +59,49 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     Manifest::parse(std::str::from_utf8(bytes).map_err(serde_json::Error::custom)?)
 }
 
-/// What an address is at which [`find`] finds no manifest, and the way out.
+/// What an address is at which [`find`] finds no manifest, and the way out; or why that can't be
+/// told.
 pub fn missing(storage: &Storage, out: &Address) -> ShardsError {
-    let at = out.join(MANIFEST_FILE);
-    if has_copy(storage, out) {
-        return gone(out);
+    without(storage, out).unwrap_or_else(ShardsError::Storage)
+}
+
+fn without(storage: &Storage, out: &Address) -> Result<ShardsError, StorageError> {
+    // By its name first: not everybody who may read may list.
+    let first = storage.stat(&out.join(&Manifest::file_of_version(1)))?;
+    if first.is_some() {
+        return Ok(gone(out));
     }
-    let no_set = |at: &Address, problem| ShardsError::NoSet { at: at.clone().into(), problem };
+    let files = files::list(storage, out)?;
+    if files.keys().any(|name| matches!(Numbered::of(name), Some(Numbered::Manifest(_)))) {
+        return Ok(gone(out));
+    }
+    let no_set = |at: Address, problem| Ok(ShardsError::NoSet { at: at.into(), problem });
     if out.local().is_some_and(|path| !path.is_dir()) {
         let problem =
             "no shard set, for there is no such folder; give the folder that ingest wrote";
-        return no_set(out, problem.to_owned());
+        return no_set(out.clone(), problem.to_owned());
     }
-    let begun = storage.list(&out.join(UNFINISHED_FOLDER)).unwrap_or_default();
-    if !begun.iter().any(|found| found.relative == PLAN_FILE) {
+    let of_run = |name: &str| files.contains_key(&format!("{UNFINISHED_FOLDER}/{name}"));
+    if !of_run(PLAN_FILE) {
         let problem = "it is not there, so this is no shard set; make one with `ingest PICTURES --out FOLDER`";
-        return no_set(&at, problem.to_owned());
+        return no_set(out.join(MANIFEST_FILE), problem.to_owned());
     }
-    let found = storage.list(out).unwrap_or_default();
-    let is_there = |is: fn(&str) -> bool| found.iter().any(|found| is(&found.relative));
     // The list comes after the last shard.
-    if is_there(|name| name == REJECTS_FILE) && !is_there(is_shard) {
+    if files.contains_key(REJECTS_FILE) && !files.keys().any(|name| is_shard(name)) {
         let problem = format!(
             "no set, since every picture was rejected; {} says why for each. Give other pictures or filters and another --out, or delete the folder",
             out.join(REJECTS_FILE)
         );
-        return no_set(out, problem);
+        return no_set(out.clone(), problem);
     }
-    let shards = match begun.iter().filter(|found| found.relative.starts_with("shard-")).count() {
+    let states = format!("{UNFINISHED_FOLDER}/shard-");
+    let shards = match files.keys().filter(|name| name.starts_with(&states)).count() {
         1 => "1 shard".to_owned(),
         shards => format!("{shards} shards"),
     };
     let problem =
         format!("an unfinished set ({shards} done); run the same ingest again to finish it");
-    no_set(out, problem)
+    no_set(out.clone(), problem)
 }
 
 /// That the manifest of a finished set is gone, and the way out.
@@ -102,30 +112,8 @@ pub fn gone(out: &Address) -> ShardsError {
     }
 }
 
-/// Whether a numbered manifest is there, so that the set was finished once.
-pub fn has_copy(storage: &Storage, out: &Address) -> bool {
-    let first = out.join(&Manifest::file_of_version(1));
-    storage.stat(&first).is_ok_and(|found| found.is_some()) || !copies(storage, out).is_empty()
-}
-
-/// The names of the numbered manifests, the oldest first; none where nothing can be listed.
-pub fn copies(storage: &Storage, out: &Address) -> Vec<String> {
-    let found = storage.list(out).unwrap_or_default().into_iter().map(|found| found.relative);
-    let mut copies: Vec<_> = found
-        .filter_map(|name| match Numbered::of(&name)? {
-            Numbered::Manifest(version) => Some((version, name)),
-            Numbered::Rejects(_) | Numbered::Shard(_) => None,
-        })
-        .collect();
-    copies.sort();
-    copies.into_iter().map(|(_, name)| name).collect()
-}
-
 /// Which version an unfinished run makes; none if there is none, or no telling.
-///
-/// # Errors
-/// If that can't be found out.
-pub fn begun(storage: &Storage, out: &Address) -> Result<Option<u32>, StorageError> {
+fn begun(storage: &Storage, out: &Address) -> Result<Option<u32>, StorageError> {
     #[derive(Deserialize)]
     struct Plan {
         version: u32,
@@ -150,9 +138,9 @@ pub fn lost_beyond(
         return Ok(vec![]);
     }
     // Before the plan: a run has that until all that it made is in the manifest.
-    let found = storage.list(out)?;
+    let found = files::list(storage, out)?;
     let begun = begun(storage, out)?.filter(|&version| version == manifest.version + 1);
-    let beyond = beyond(found.iter().map(|found| &*found.relative), Some(manifest));
+    let beyond = beyond(found.keys().map(String::as_str), Some(manifest));
     let lost = beyond.into_iter().filter(|(file, _)| !begun.is_some_and(|begun| file.is_of(begun)));
     Ok(lost.map(|(_, name)| name).collect())
 }

@@ -1,6 +1,7 @@
-//! A set: its files' [`names`], the [`manifest`] that alone decides which belong to it, and the rows
-//! of its shards.
+//! A set: its files' [`names`], the [`manifest`] that alone decides which belong to it, the [`files`]
+//! that are there, and the rows of its shards.
 
+pub mod files;
 pub mod manifest;
 pub mod names;
 
