@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use ingest::decode;
 use ingest::{IngestError, Progress, Settings, Silent, run, sample};
-use schemas::{PictureFilter, Reason, ShardLayout, code};
+use schemas::{Reason, ShardLayout, code};
 use shards::{ShardSet, StoredRow};
 use targets::{HogExtractor, View, patch_stats};
 use tempfile::TempDir;
@@ -485,18 +485,4 @@ fn the_command_line_counts_last_and_leaves_with_zero_though_some_were_rejected()
     assert!(!success && stderr.contains("--views was 2 in the earlier run, is 3 now"), "{stderr}");
     let (success, _, stderr) = ingest(&["nowhere", "--out", "other"]);
     assert!(!success && stderr.contains("nowhere: no such folder or file"), "{stderr}");
-}
-
-#[test]
-fn shards_md_names_every_column() {
-    let text = include_str!("../../SHARDS.md");
-    let mut layout = ShardLayout::new(32, vec![4], 9).unwrap();
-    for filter in [PictureFilter::GreenUp, PictureFilter::None] {
-        layout.picture_filter = filter;
-        assert!(text.contains(&format!("`{filter}`")), "{filter}");
-        for field in layout.arrow_schema().fields() {
-            let name = field.name().replace("_4", "_C");
-            assert!(text.contains(&format!("`{name}`")), "{name}");
-        }
-    }
 }

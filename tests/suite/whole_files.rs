@@ -19,7 +19,10 @@ const WRITES: [&str; 9] = [
 /// The files that do, and why they may.
 const MAY: [(&str, &str); 8] = [
     ("ingest/src/sample.rs", "pictures to try the programs with, drawn anew in a moment"),
-    ("shards/src/source/cache.rs", "what is read is held against its hash, and fetched again"),
+    (
+        "shard-format/src/source/cache.rs",
+        "what is read is held against its hash, and fetched again",
+    ),
     ("storage/src/file.rs", "the writer itself"),
     ("storage/src/local.rs", "a lock is held on a file that is open"),
     ("storage/src/testing/s3.rs", "objects of a server for tests"),

@@ -12,6 +12,7 @@ table { border-collapse: collapse; font-size: 0.92rem; }
 th, td { text-align: left; padding: 0.2rem 1rem 0.2rem 0; vertical-align: top;
          border-bottom: 1px solid #e6e6e6; }
 .facts th { font-weight: 500; color: #555; }
+.facts td { overflow-wrap: anywhere; }
 .matrix th { font-weight: 500; color: #555; border: 0; padding: 0.15rem 0.5rem; }
 .matrix td { text-align: right; border: 1px solid #fff; padding: 0.15rem 0.5rem;
              font-variant-numeric: tabular-nums; }

@@ -3,17 +3,8 @@
 use schemas::Manifest;
 
 use super::found::{Copy, Found};
-use super::plan::Plan;
+use super::plan::{Asked, Plan};
 use super::refusal::Refusal;
-
-/// What a run that makes shards is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// To make a set.
-    Ingest,
-    /// To add a part to a set.
-    Append,
-}
 
 /// How what is to be made goes with what is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +102,7 @@ pub(crate) fn make(found: Found, asked: Asked, fit: Fit) -> Result<Make, Refusal
             grow(manifest, asked, fit, |base, fit| go_on(Some(base), plan, asked, fit))
         }
         Found::Outdated { manifest, files, .. } | Found::Beyond { manifest, files } => {
-            let beyond = |base| Refusal::Beyond { base: Some(base), files };
+            let beyond = |base: Manifest| Refusal::Beyond { base: Some(base.into()), files };
             grow(manifest, asked, fit, |base, _| Err(beyond(base)))
         }
         Found::Unclear { manifest: Some(manifest), problem } => {
@@ -124,6 +115,7 @@ pub(crate) fn make(found: Found, asked: Asked, fit: Fit) -> Result<Make, Refusal
 fn go_on(base: Option<Manifest>, plan: Plan, asked: Asked, fit: Fit) -> Result<Make, Refusal> {
     match fit {
         Fit::OtherRun(differences) => {
+            let base = base.map(Box::new);
             Err(Refusal::OtherRun { differences, base, earlier: plan.into(), asked })
         }
         Fit::Same | Fit::Made(_) | Fit::OtherSet(_) => Ok(Make::GoOn { base }),

@@ -5,6 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::differences::{difference, settings_differences};
 
+/// What a run that makes shards is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// To make a set.
+    Ingest,
+    /// To add a part to a set.
+    Append,
+}
+
 /// What decides the bytes of a part of a set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Plan {

@@ -5,8 +5,7 @@ use shards::set::manifest;
 use shards::set::names::{next_shard, shard_file};
 use storage::{Address, Storage};
 
-use super::decide::Asked;
-use super::plan::Plan;
+use super::plan::{Asked, Plan};
 use super::some_of;
 use super::state::plan_file;
 use crate::IngestError;
@@ -27,13 +26,18 @@ pub(crate) enum Refusal {
     /// What a run that has begun makes can't be read.
     UnclearPlan { problem: String },
     /// Files would be written over that only a manifest can have named that is lost.
-    Beyond { base: Option<Manifest>, files: Vec<String> },
+    Beyond { base: Option<Box<Manifest>>, files: Vec<String> },
     /// The set was made with other settings.
     OtherSet { differences: Vec<String>, asked: Asked },
     /// The set was made of other pictures.
     Finished { sources: Vec<String> },
     /// The run that has begun makes something else.
-    OtherRun { differences: Vec<String>, base: Option<Manifest>, earlier: Box<Plan>, asked: Asked },
+    OtherRun {
+        differences: Vec<String>,
+        base: Option<Box<Manifest>>,
+        earlier: Box<Plan>,
+        asked: Asked,
+    },
     /// The manifest is gone or has a problem, and none of its copies is undamaged.
     NoCopy { problem: Option<String>, copies: Vec<String> },
     /// The newest manifest to be had does not name all. What is found is the version of the one that
@@ -70,7 +74,7 @@ impl Refusal {
             Self::UnclearPlan { problem } => damaged(&plan_file(), problem),
             Self::Beyond { base, files } => {
                 let first = files.first().map_or(MANIFEST_FILE, String::as_str);
-                damaged(first, beyond(out, base.as_ref(), &files))
+                damaged(first, beyond(out, base.as_deref(), &files))
             }
             Self::OtherSet { differences, asked } => differs(
                 out,

@@ -10,10 +10,10 @@ use shards::set::manifest::check_sizes;
 use shards::set::names::{UNFINISHED_FOLDER, next_shard, rejects_file};
 use storage::{Address, Lock, Storage};
 
-use super::decide::{self, Asked, Fit, Make};
+use super::decide::{self, Fit, Make};
 use super::differences::other_files;
 use super::found::look;
-use super::plan::Plan;
+use super::plan::{Asked, Plan};
 use super::refusal::Refusal;
 use super::state::{
     AT_ONCE, ShardState, done, pictures_done, plan_at, read_plan, reject_line, state_file, states,
@@ -134,7 +134,7 @@ fn name_other_files(
     if let Refusal::OtherRun { differences, base, earlier, .. } = refusal
         && plan.lists_others(earlier)
         && let views = earlier.settings.views
-        && let Ok(pictures) = pictures_done(storage, out, files, base.as_ref(), views)
+        && let Ok(pictures) = pictures_done(storage, out, files, base.as_deref(), views)
     {
         differences.extend(other_files(listing, &pictures));
     }

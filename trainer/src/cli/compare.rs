@@ -12,11 +12,11 @@ pub struct CompareArgs {
     /// Runs' folders
     #[arg(required = true)]
     runs: Vec<PathBuf>,
-    /// File to write
+    /// HTML page to write
     #[arg(long, default_value = "compare.html")]
     out: PathBuf,
-    /// Accuracy, from 0 to 1, the time to which is told [default: for each kind of evaluation the
-    /// highest that every run reached]
+    /// Accuracy to which the time is told [0 to 1] [default: for each kind of evaluation the highest
+    /// that every run reached]
     #[arg(long)]
     accuracy: Option<f64>,
 }

@@ -334,7 +334,7 @@ mod tests {
         assert!(text.lines().nth(2).unwrap().contains("not reached"), "{text}");
         assert!(text.lines().nth(3).unwrap().contains("not evaluated"), "{text}");
         let error = Comparison::new(vec![], Some(50.0)).unwrap_err();
-        assert!(error.to_string().contains("--accuracy 50"), "{error}");
+        assert!(error.to_string().contains("--accuracy: must be 0 to 1"), "{error}");
     }
 
     #[test]

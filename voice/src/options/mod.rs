@@ -130,6 +130,9 @@ pub struct Field<S, V> {
     row: Row<S>,
 }
 
+/// What is read out of the settings.
+type Reading<S, T> = Box<dyn Fn(&S) -> T + Send + Sync>;
+
 /// All that is said of an option of the settings `S`.
 pub struct Row<S> {
     /// The flag, with its dashes.
@@ -147,8 +150,8 @@ pub struct Row<S> {
     arg: Arg,
     reset: Vec<Change<S>>,
     clear: fn(&mut S),
-    check: Box<dyn Fn(&S) -> Result<(), String> + Send + Sync>,
-    told: Box<dyn Fn(&S) -> Option<String> + Send + Sync>,
+    check: Reading<S, Result<(), String>>,
+    told: Reading<S, Option<String>>,
 }
 
 impl<S: 'static, V: Clone + Send + Sync + 'static> Field<S, V> {
