@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use archives::{Limits, Passed};
 use schemas::{CLASSES_FILE, MANIFEST_FILE, Manifest, Part, Reason};
-use shards::set;
 use shards::write::ClosedShard;
 use storage::Storage;
 
@@ -55,8 +54,10 @@ pub struct Summary {
 pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, IngestError> {
     let start = Instant::now();
     settings.check()?;
+    if settings.ingest.scaled_decode {
+        return Err(IngestError::ScaledDecode(settings.out.clone().into()));
+    }
     let storage = settings.storage()?;
-    refuse_reduced(settings, &storage)?;
     let wanted = wanted(&settings.ingest, columns(settings), settings.classes.clone());
     let sources: Vec<Source> = settings.sources.iter().cloned().map(Source::from).collect();
     let listing = list(settings, &storage, &sources, &wanted.limits)?;
@@ -124,19 +125,6 @@ fn plan(settings: &Settings, sources: &[Source], listing: &Listing) -> Plan {
         columns: columns(settings),
         listing: listing.hash.to_hex().to_string(),
         units: (listing.loose.len() + listing.archives.len()) as u64,
-    }
-}
-
-/// Refuses to make a set of reduced pictures, or a part of one: none decodes as it did.
-fn refuse_reduced(settings: &Settings, storage: &Storage) -> Result<(), IngestError> {
-    // What else is wrong with a manifest, who goes by it tells.
-    let is_of_such = matches!(
-        set::manifest::find(storage, &settings.out),
-        Ok(Some(manifest)) if manifest.settings.scaled_decode
-    );
-    match settings.ingest.scaled_decode || is_of_such {
-        true => Err(IngestError::ScaledDecode(settings.out.clone().into())),
-        false => Ok(()),
     }
 }
 

@@ -129,6 +129,9 @@ fn grow(
     fit: Fit,
     then: impl FnOnce(Manifest, Fit) -> Result<Make, Refusal>,
 ) -> Result<Make, Refusal> {
+    if manifest.settings.scaled_decode {
+        return Err(Refusal::Reduced);
+    }
     match (fit, asked) {
         (Fit::Made(part), _) => Ok(Make::Nothing { manifest, part }),
         (Fit::OtherSet(differences), _) => Err(Refusal::OtherSet { differences, asked }),
@@ -189,24 +192,25 @@ mod tests {
     /// What is done in each state, by what is asked. The set is made of plan A; B and D are of other
     /// pictures, C has other settings. A run that has begun makes B.
     const TABLE: &str = "
-        found           | ingest A  | ingest B       | ingest C  | append A  | append B  | append C  | append D  | repair
-        empty           | begin     | begin          | begin     | no base   | no base   | no base   | no base   | no set
-        foreign         | foreign   | foreign        | foreign   | no base   | no base   | no base   | no base   | no set
-        begun           | other run | go on          | other run | no base   | no base   | no base   | no base   | no set
-        stray           | beyond    | beyond         | beyond    | no base   | no base   | no base   | no base   | no set
-        ending          | other run | go on          | other run | no base   | no base   | no base   | no base   | copy
-        ending, no copy | other run | go on          | other run | no base   | no base   | no base   | no base   | no copy
-        lost            | unusable  | unusable       | unusable  | unusable  | unusable  | unusable  | unusable  | copy
-        lost, no copy   | unusable  | unusable       | unusable  | unusable  | unusable  | unusable  | unusable  | no copy
-        lost, newer     | unusable  | unusable       | unusable  | unusable  | unusable  | unusable  | unusable  | newer lost
-        other release   | release   | release        | release   | release   | release   | release   | release   | release
-        finished        | nothing   | other pictures | other set | nothing   | begin     | other set | begin     | as it is
-        growing         | nothing   | other pictures | other set | nothing   | go on     | other set | other run | as it is
-        outdated        | nothing   | other pictures | other set | nothing   | beyond    | other set | beyond    | copy
-        outdated, newer | nothing   | other pictures | other set | nothing   | beyond    | other set | beyond    | newer lost
-        beyond          | nothing   | other pictures | other set | nothing   | beyond    | other set | beyond    | newer lost
-        unclear         | plan      | plan           | plan      | no base   | no base   | no base   | no base   | no set
-        unclear, a set  | nothing   | other pictures | other set | nothing   | plan      | other set | plan      | as it is";
+        found             | ingest A  | ingest B       | ingest C  | append A | append B | append C  | append D  | repair
+        empty             | begin     | begin          | begin     | no base  | no base  | no base   | no base   | no set
+        foreign           | foreign   | foreign        | foreign   | no base  | no base  | no base   | no base   | no set
+        begun             | other run | go on          | other run | no base  | no base  | no base   | no base   | no set
+        stray             | beyond    | beyond         | beyond    | no base  | no base  | no base   | no base   | no set
+        ending            | other run | go on          | other run | no base  | no base  | no base   | no base   | copy
+        ending, no copy   | other run | go on          | other run | no base  | no base  | no base   | no base   | no copy
+        lost              | unusable  | unusable       | unusable  | unusable | unusable | unusable  | unusable  | copy
+        lost, no copy     | unusable  | unusable       | unusable  | unusable | unusable | unusable  | unusable  | no copy
+        lost, newer       | unusable  | unusable       | unusable  | unusable | unusable | unusable  | unusable  | newer lost
+        other release     | release   | release        | release   | release  | release  | release   | release   | release
+        finished          | nothing   | other pictures | other set | nothing  | begin    | other set | begin     | as it is
+        finished, reduced | reduced   | reduced        | reduced   | reduced  | reduced  | reduced   | reduced   | as it is
+        growing           | nothing   | other pictures | other set | nothing  | go on    | other set | other run | as it is
+        outdated          | nothing   | other pictures | other set | nothing  | beyond   | other set | beyond    | copy
+        outdated, newer   | nothing   | other pictures | other set | nothing  | beyond   | other set | beyond    | newer lost
+        beyond            | nothing   | other pictures | other set | nothing  | beyond   | other set | beyond    | newer lost
+        unclear           | plan      | plan           | plan      | no base  | no base  | no base   | no base   | no set
+        unclear, a set    | nothing   | other pictures | other set | nothing  | plan     | other set | plan      | as it is";
 
     fn plan(name: &str) -> Plan {
         let mut settings = crate::Settings::new("raw", "out").ingest;
@@ -252,6 +256,11 @@ mod tests {
             "lost, newer" => Found::Lost(lost(None, Some(copy(&["rejects-00002.jsonl"])))),
             "other release" => Found::OtherRelease { problem },
             "finished" => Found::Finished { manifest },
+            "finished, reduced" => {
+                let mut manifest = manifest;
+                manifest.settings.scaled_decode = true;
+                Found::Finished { manifest }
+            }
             "growing" => Found::Growing { manifest, plan },
             "outdated" => Found::Outdated { manifest, files, copy: copy(&[]) },
             "outdated, newer" => {
@@ -291,6 +300,7 @@ mod tests {
             Refusal::OtherRelease { .. } => "release",
             Refusal::UnclearPlan { .. } => "plan",
             Refusal::Beyond { .. } => "beyond",
+            Refusal::Reduced => "reduced",
             Refusal::OtherSet { .. } => "other set",
             Refusal::Finished { .. } => "other pictures",
             Refusal::OtherRun { .. } => "other run",

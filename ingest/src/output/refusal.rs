@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     UnclearPlan { problem: String },
     /// Files would be written over that only a manifest can have named that is lost.
     Beyond { base: Option<Box<Manifest>>, files: Vec<String> },
+    /// The set's pictures were decoded at a reduced size, as none is any more.
+    Reduced,
     /// The set was made with other settings.
     OtherSet { differences: Vec<String>, asked: Asked },
     /// The set was made of other pictures.
@@ -76,6 +78,7 @@ impl Refusal {
                 let first = files.first().map_or(MANIFEST_FILE, String::as_str);
                 damaged(first, beyond(out, base.as_deref(), &files))
             }
+            Self::Reduced => IngestError::ScaledDecode(out.clone().into()),
             Self::OtherSet { differences, asked } => differs(
                 out,
                 differences,
