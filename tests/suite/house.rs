@@ -176,6 +176,31 @@ fn every_crate_says_its_one_idea_and_the_architecture_draws_it() {
 }
 
 #[test]
+fn what_the_architecture_points_at_is_there() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let quoted = architecture.split('`').skip(1).step_by(2);
+    let mut seen = 0;
+    for (file, item) in quoted.filter_map(|quoted| {
+        let (file, item) = quoted.split_once("::").unwrap_or((quoted, ""));
+        (file.contains('/') && file.ends_with(".rs")).then_some((file, item))
+    }) {
+        let code = fs::read_to_string(root().join(file));
+        let code = code.unwrap_or_else(|error| panic!("{file}: {error}"));
+        // A type, or a function of it.
+        for name in item.split("::").filter(|name| !name.is_empty()) {
+            let is_defined = ["fn ", "struct ", "enum ", "trait "].iter().any(|word| {
+                let definition = format!("{word}{name}");
+                let mut parts = code.split(&definition).skip(1);
+                parts.any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+            });
+            assert!(is_defined, "{file} has no {name}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 10, "ARCHITECTURE.md leads to {seen} places in the code");
+}
+
+#[test]
 fn no_modules_import_each_other() {
     let mut circles = vec![];
     for member in members() {

@@ -1,5 +1,5 @@
 //! What both programs say, and how: [`terminal`] reads flags and tells lines, numbers and errors,
-//! [`options`] is the table of their options, [`range`] words what a number may be, [`progress`]
+//! [`mod@options`] is the table of their options, [`range`] words what a number may be, [`progress`]
 //! shows how far the work is, [`draw`] draws pictures and HOG, [`html`] is the frame of their
 //! pages, with tables and pictures.
 //!

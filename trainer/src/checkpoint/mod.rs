@@ -46,7 +46,7 @@ pub struct Header {
     pub settings: Settings,
     /// The sizes of the network.
     pub network: ModelConfig,
-    /// What identifies the shard set, as [`ShardSet::fingerprint`](crate::data::ShardSet::fingerprint)
+    /// What identifies the shard set, as [`ShardSet::fingerprint`](shards::ShardSet::fingerprint)
     /// makes it of its shards' checksums and rows.
     pub dataset: String,
 }

@@ -1,4 +1,4 @@
-//! Every setting of a run, said once. [`form`](super::form) says how a row is read.
+//! Every setting of a run, said once. `form` says how a row is read.
 
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
