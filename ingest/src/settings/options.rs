@@ -89,6 +89,9 @@ options! {
         /// Column of lists that holds the pictures' addresses; in a CSV without a row of names its
         /// number, from 1
         "--url-column" => maybe(url_column), text("NAME"), otherwise("found by name and content");
+    }
+
+    "Stores" {
         /// URL of an S3-compatible store. Keys, region and the like come from the environment, as
         /// other tools read them (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS,
         /// AZURE_STORAGE_ACCOUNT_NAME, …)
@@ -115,7 +118,7 @@ options! {
             within(1..), default(web_defaults().per_host);
         /// Longest time for a connection, the look-up of the name included
         "--connect-timeout" => one(web.connect), seconds(), default(web_defaults().connect);
-        /// Longest time from then to the first bytes of the answer
+        /// Longest time from the connection to the first bytes of the answer
         "--answer-timeout" => one(web.answer), seconds(), default(web_defaults().answer);
         /// Longest pause within an answer
         "--stall-timeout" => one(web.stall), seconds(), default(web_defaults().stall);

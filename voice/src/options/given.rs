@@ -176,6 +176,7 @@ mod tests {
     #[test]
     fn help_range_and_default_follow_from_the_row() {
         let help = Flags::command().render_help().to_string();
+        assert!(help.contains("--side <SIDE>") && help.contains("--file <FILE>"), "{help}");
         assert!(help.contains("Side [1 to 16] [default: 8]"), "{help}");
         assert!(help.contains("Cells [default: 4,8]"), "{help}");
         assert!(help.contains("Name [default: none]"), "{help}");

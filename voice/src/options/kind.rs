@@ -53,10 +53,9 @@ impl<V: Clone + Send + Sync + 'static> Kind<V> {
             Ok(Change::new(put, read(&text)?))
         };
         let arg = Arg::new(id(flag)).long(id(flag)).action(ArgAction::Set);
-        let arg = match self.name {
-            Some(name) => arg.value_name(name),
-            None => arg,
-        };
+        // Once for each row, for as long as the program runs.
+        let name = || &*id(flag).to_uppercase().replace('-', "_").leak();
+        let arg = arg.value_name(self.name.unwrap_or_else(name));
         let arg = match self.takes {
             Takes::Nothing => arg.num_args(0).default_missing_value("true"),
             Takes::Perhaps => arg.num_args(0..=1).default_missing_value("true"),
