@@ -152,7 +152,7 @@ fn a_set_made_otherwise_takes_no_more_pictures() {
     let mut more = settings_of("first", &set, 32);
     more.append = true;
     let error = ingest::run(&more, &Silent).unwrap_err();
-    assert!(matches!(error, IngestError::Differs { .. }), "{error}");
+    assert!(matches!(error, IngestError::ScaledDecode(_)), "{error}");
     assert_same("scaled", &set);
 }
 
