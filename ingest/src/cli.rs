@@ -13,7 +13,7 @@ use storage::{Address, Notice, StorageOptions};
 use voice::options::Given;
 use voice::terminal::{tell, visible};
 
-/// Turns pictures into Parquet shards for masked image modeling
+/// Turn pictures into Parquet shards for masked image modeling
 ///
 /// The pictures lie in folders (at any depth), tar and ZIP archives, Parquet files, WARC files, at
 /// the addresses of a list (Parquet, CSV or JSON lines with a column of them), or in text files that

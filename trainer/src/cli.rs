@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 use trainer::settings::Recipe;
 use voice::terminal::{self, tell};
 
-/// Pre-trains an encoder on a folder of shards that `ingest` made
+/// Pre-train an encoder on a folder of shards that `ingest` made
 ///
 /// `trainer --shards shards/` trains with the recipe's defaults; every other flag changes one of
 /// them. What a flag and the recipe both leave open is chosen for the device and said in a line.
