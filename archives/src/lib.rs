@@ -194,11 +194,16 @@ fn too_large(bytes: u64, limits: &Limits) -> Fault {
 
 /// Text of bytes, in which those that are not UTF-8 are written as `\xNN`.
 pub fn text(bytes: &[u8]) -> String {
+    text_with(bytes, |byte| format!("\\x{byte:02x}"))
+}
+
+/// Text of bytes, in which those that are not UTF-8 are written as `escaped` has them.
+fn text_with(bytes: &[u8], escaped: impl Fn(u8) -> String) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
+        for &byte in chunk.invalid() {
+            text.push_str(&escaped(byte));
         }
     }
     text

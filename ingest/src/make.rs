@@ -60,6 +60,20 @@ pub(crate) struct Means<'a> {
     pub progress: &'a dyn Progress,
 }
 
+impl<'a> Means<'a> {
+    /// What is known after the finished shards of `out`, and the names of their pictures.
+    pub fn known(
+        self,
+        out: &'a Address,
+        finished: Vec<ShardEntry>,
+    ) -> Result<(Known, Names<'a>), IngestError> {
+        let (storage, views) = (self.storage, self.settings.views);
+        let mut known = Known::new(self.settings);
+        self.threads.install(|| known.learn(storage, out, &finished, views))?;
+        Ok((known, Names::new(storage, out, views, finished)))
+    }
+}
+
 /// Makes shards of streams.
 pub(crate) struct Maker<'a> {
     means: Means<'a>,

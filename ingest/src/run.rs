@@ -10,7 +10,6 @@ use shards::write::ClosedShard;
 use storage::Storage;
 
 use crate::classes::Classes;
-use crate::known::{Known, Names};
 use crate::make::{Maker, Means, Start, threads, wanted};
 use crate::output::plan::{Asked, Columns, Plan};
 use crate::output::state::ShardState;
@@ -168,12 +167,9 @@ fn make_shards(
         progress,
     };
 
-    let views = settings.ingest.views;
     let base = work.base.as_ref().map_or(&[][..], |base| &base.shards);
     let finished: Vec<_> = base.iter().chain(&tally.entries).cloned().collect();
-    let mut known = Known::new(&settings.ingest);
-    threads.install(|| known.learn(storage, &settings.out, &finished, views))?;
-    let mut names = Names::new(storage, &settings.out, views, finished);
+    let (mut known, mut names) = means.known(&settings.out, finished)?;
 
     progress.begin(listing.weight(), listing.weight_before(start.place.unit));
     let mut finish = |number, closed: Option<ClosedShard>, mut state: ShardState| {

@@ -12,18 +12,19 @@ const MOST_LINES: usize = 500;
 /// A path of modules from a crate's root.
 type Module = Vec<String>;
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// The folders of the workspace's members.
-fn members() -> Vec<PathBuf> {
+pub fn members() -> Vec<PathBuf> {
     let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let line = text.lines().find(|line| line.starts_with("members")).unwrap();
     line.split('"').skip(1).step_by(2).map(|member| root().join(member)).collect()
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
+/// All files of Rust below a folder.
+pub fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -48,7 +49,7 @@ fn module(src: &Path, file: &Path) -> Module {
 }
 
 /// A file's code without comments and unit tests.
-fn code(file: &Path) -> String {
+pub fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     code.lines()

@@ -1,7 +1,8 @@
 //! Files appear complete or not at all: `storage` writes them, and nothing else does.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::house::{code, members, root, sources};
 
 /// What writes files past `storage`.
 const WRITES: [&str; 9] = [
@@ -34,36 +35,20 @@ const MAY: [(&str, &str); 8] = [
     ("trainer/src/metrics/tensorboard.rs", "events are added to a file as they come"),
 ];
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found = vec![];
-    for path in entries.map(|entry| entry.path()) {
-        match path.extension() {
-            _ if path.is_dir() => found.extend(sources(&path)),
-            Some(extension) if extension == "rs" => found.push(path),
-            _ => {}
-        }
-    }
-    found
-}
-
 /// Whether a file's code, without comments and unit tests, writes files.
 fn writes(file: &Path) -> bool {
-    let text = fs::read_to_string(file).unwrap();
-    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    let mut lines = code.lines().filter_map(|line| line.split("//").next());
-    lines.any(|line| WRITES.iter().any(|write| line.contains(write)))
+    let code = code(file);
+    WRITES.iter().any(|write| code.contains(write))
 }
 
 #[test]
 fn nothing_but_storage_writes_whole_files() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let members = fs::read_dir(root).unwrap().flatten().map(|entry| entry.path().join("src"));
-    let mut found: Vec<_> = members
-        .filter(|folder| !folder.starts_with(root.join("target")))
-        .flat_map(|folder| sources(&folder))
+    let root = root();
+    let mut found: Vec<_> = members()
+        .iter()
+        .flat_map(|member| sources(&member.join("src")))
         .filter(|file| writes(file))
-        .map(|file| file.strip_prefix(root).unwrap().display().to_string())
+        .map(|file| file.strip_prefix(&root).unwrap().display().to_string())
         .collect();
     found.sort();
     let may: Vec<_> = MAY.iter().map(|(file, _)| (*file).to_owned()).collect();

@@ -20,7 +20,7 @@ use formats::mark;
 use schemas::{Fault, Reason};
 
 pub use self::json::{Line, Lines, label};
-use crate::{ArchiveError, Cursor, Limits, Origin};
+use crate::{ArchiveError, Cursor, Limits, Origin, text_with};
 
 /// How the names of lists end that are no Parquet files; each may have one of [`PACKED`] behind it.
 const ENDINGS: [&str; 5] = [".csv", ".tsv", ".tab", ".jsonl", ".ndjson"];
@@ -231,14 +231,7 @@ fn address(text: Option<&str>) -> Result<String, Fault> {
 
 /// The text of an address; bytes that are not UTF-8 are written as they would be sent.
 fn address_text(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
+    text_with(bytes, |byte| format!("%{byte:02X}"))
 }
 
 /// The beginning of a text that a stranger wrote, without what an address may hide.

@@ -7,6 +7,7 @@
 //! | [`found`] | one look at an output → what it is |
 //! | [`decide`] | what is found, and what is asked → what is done, or a refusal; a table without I/O |
 //! | [`refusal`] | refusals in words, with the way out |
+//! | [`rejects`] | the list of rejects, a line each |
 //! | [`work`] | look, decide, and hold what may be written; every write is asked of the lock |
 //!
 //! Who only reads a set needs its manifest alone, and finds it through the crate `shards`.
@@ -16,6 +17,7 @@ mod differences;
 pub(crate) mod found;
 pub(crate) mod plan;
 pub(crate) mod refusal;
+pub(crate) mod rejects;
 pub(crate) mod state;
 pub(crate) mod work;
 

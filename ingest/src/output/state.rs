@@ -123,13 +123,6 @@ pub(super) fn states(
     numbers.par_iter().map(read).collect()
 }
 
-/// A line of the list of rejects `at`.
-pub(crate) fn reject_line(at: &Address, reject: &Reject) -> Result<String, IngestError> {
-    let mut line = json(at, reject)?;
-    line.push('\n');
-    Ok(line)
-}
-
 /// What an unfinished run makes; none if there is no such run.
 pub(super) fn read_plan(storage: &Storage, out: &Address) -> Result<Option<Plan>, IngestError> {
     read_json(storage, &plan_at(out))
@@ -161,7 +154,7 @@ pub(super) fn write_json<T: Serialize>(
     Ok(storage.put(at, json(at, value)?)?)
 }
 
-fn json<T: Serialize>(at: &Address, value: &T) -> Result<String, IngestError> {
+pub(super) fn json<T: Serialize>(at: &Address, value: &T) -> Result<String, IngestError> {
     serde_json::to_string(value).map_err(|error| IngestError::Damaged {
         file: at.to_string(),
         problem: format!("it can't be written as JSON: {error}"),

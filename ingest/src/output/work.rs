@@ -1,6 +1,5 @@
 //! The work on an output: held by one run at a time.
 
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -15,9 +14,9 @@ use super::differences::other_files;
 use super::found::look;
 use super::plan::{Asked, Plan};
 use super::refusal::Refusal;
+use super::rejects::RejectList;
 use super::state::{
-    AT_ONCE, ShardState, done, pictures_done, plan_at, read_plan, reject_line, state_file, states,
-    write_json,
+    AT_ONCE, ShardState, done, pictures_done, plan_at, read_plan, state_file, states, write_json,
 };
 use crate::IngestError;
 use crate::source::Listing;
@@ -190,9 +189,7 @@ impl Work {
     /// Writes the rejects of the part's first `shards` shards; the file's size and hash.
     pub fn write_rejects(&self, shards: u64) -> Result<FileEntry, IngestError> {
         let file = rejects_file(self.plan.version);
-        let at = self.out.join(&file);
-        let mut writer = self.storage.writer(&at)?;
-        let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
+        let mut list = RejectList::begin(&self.storage, &self.out, &file)?;
         let first = next_shard(self.base.as_ref());
         let numbers: Vec<_> = (first..first + shards).collect();
         for numbers in numbers.chunks(AT_ONCE) {
@@ -202,18 +199,12 @@ impl Work {
                     file: self.at(&state_file(*number)).to_string(),
                     problem: "it is gone; run the same again".to_owned(),
                 })?;
-                for reject in &state.rejects {
-                    let line = reject_line(&at, reject)?;
-                    hasher.update(line.as_bytes());
-                    bytes += line.len() as u64;
-                    writer
-                        .write_all(line.as_bytes())
-                        .map_err(|source| IngestError::Write { at: at.clone(), source })?;
-                }
+                state.rejects.iter().try_for_each(|reject| list.add(reject))?;
             }
         }
-        writer.finish()?;
-        Ok(FileEntry { file, bytes, blake3: hasher.finalize().to_hex().to_string() })
+        let entry = list.entry();
+        list.publish()?;
+        Ok(entry)
     }
 
     /// Where a file of the set lies.

@@ -3,8 +3,6 @@
 //! What was rejected stands nowhere else, so that the part's shards are made once more; they are
 //! held against the manifest, and dropped.
 
-use std::io::Write;
-
 use schemas::{FileEntry, Part, Reject, ShardEntry};
 use shards::write::ClosedShard;
 use storage::Address;
@@ -13,9 +11,9 @@ use voice::terminal::counted;
 use super::sources::{Sources, wanted_of};
 use super::{Mending, want_of_memory};
 use crate::IngestError;
-use crate::known::{Known, Names};
-use crate::make::{Maker, Means, Start};
-use crate::output::state::{ShardState, reject_line};
+use crate::make::{Maker, Start};
+use crate::output::rejects::RejectList;
+use crate::output::state::ShardState;
 use crate::source::Listing;
 
 impl Mending<'_> {
@@ -44,7 +42,6 @@ impl Mending<'_> {
         shards: &[ShardEntry],
     ) -> Result<(), IngestError> {
         let Self { out, manifest, means, .. } = *self;
-        let Means { storage, settings, threads, .. } = means;
         // Shards on their way to a store would be uploaded for nothing.
         let scratch = match out.local() {
             Some(_) => None,
@@ -56,9 +53,7 @@ impl Mending<'_> {
         let aside = scratch.as_ref().map(|folder| Address::from(folder.path()));
         let maker = Maker::new(means, aside.as_ref().unwrap_or(out))?;
 
-        let mut known = Known::new(settings);
-        threads.install(|| known.learn(storage, out, &before, settings.views))?;
-        let mut names = Names::new(storage, out, settings.views, before);
+        let (mut known, mut names) = means.known(out, before)?;
         let start = Start {
             shard: part.first_shard,
             number: part.first,
@@ -66,9 +61,7 @@ impl Mending<'_> {
             most: part.pictures,
         };
 
-        let at = out.join(&part.rejects.file);
-        let mut writer = storage.writer(&at)?;
-        let mut hasher = blake3::Hasher::new();
+        let mut list = RejectList::begin(means.storage, out, &part.rejects.file)?;
         let mut for_memory = None;
         let mut finish = |_, closed: Option<ClosedShard>, state: ShardState| {
             let found = shards.binary_search_by_key(&state.first, |shard| shard.first);
@@ -78,21 +71,17 @@ impl Mending<'_> {
                 if pictures::is_for_memory(reject) {
                     for_memory.get_or_insert_with(|| reject.clone());
                 }
-                let line = reject_line(&at, reject)?;
-                hasher.update(line.as_bytes());
-                writer
-                    .write_all(line.as_bytes())
-                    .map_err(|source| IngestError::Write { at: at.clone(), source })?;
+                list.add(reject)?;
             }
             Ok(entry.cloned())
         };
         let wanted = wanted_of(manifest, part);
         maker.make(listing, &wanted, start, (&mut known, &mut names), &mut finish)?;
-        if hasher.finalize().to_hex().as_str() != part.rejects.blake3 {
+        if list.entry().blake3 != part.rejects.blake3 {
             let why = "pictures are rejected for other reasons now";
             return Err(differs(&part.rejects, why, for_memory.as_ref()));
         }
-        Ok(writer.finish()?)
+        list.publish()
     }
 }
 
