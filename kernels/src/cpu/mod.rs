@@ -1,0 +1,31 @@
+//! On the processor, by Burn's flex backend.
+
+use burn::backend::Flex;
+use burn::tensor::ops::FloatTensor;
+
+use crate::{Gradients, Kernels, Op, Saved, composed};
+
+impl Kernels for Flex {
+    fn run(op: &Op<Self>, inputs: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {
+        composed::forward(op, inputs)
+    }
+}
+
+impl Gradients for Flex {
+    fn forward(
+        op: &Op<Self>,
+        inputs: &[FloatTensor<Self>],
+    ) -> (FloatTensor<Self>, Saved<Self>) {
+        (composed::forward(op, inputs.to_vec()), vec![])
+    }
+
+    fn backward(
+        op: &Op<Self>,
+        inputs: Vec<FloatTensor<Self>>,
+        _saved: Saved<Self>,
+        gradient: FloatTensor<Self>,
+        needs: &[bool],
+    ) -> Vec<Option<FloatTensor<Self>>> {
+        composed::backward(op, inputs, gradient, needs)
+    }
+}

@@ -1,0 +1,60 @@
+//! The operations of a masked-image network, each whole with its gradient.
+//!
+//! [`Op`] says what is to be done, and [`Kernels::run`] does it on a backend. On a backend that
+//! differentiates it becomes one node of the graph, whose gradient is [`Gradients::backward`]'s.
+//! [`composed`] is each operation in Burn's own; a backend has what it can do better in its own
+//! module, [`cpu`] or [`gpu`], and takes the composition for the rest.
+
+pub mod autodiff;
+pub mod composed;
+pub mod cpu;
+pub mod gpu;
+pub mod op;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Tensor, TensorPrimitive};
+
+pub use op::{
+    AttentionBranch, Deconv, LayerNorm, Linear, LossKind, MlpBranch, Op, Place, Pool, Precision,
+    TapLoss, Windows,
+};
+
+/// What a forward pass leaves for its gradient.
+pub type Saved<B> = Vec<FloatTensor<B>>;
+
+/// A backend that has the operations.
+pub trait Kernels: Backend {
+    /// What `op` gives of `inputs`, which [`Op`] lists.
+    fn run(op: &Op<Self>, inputs: Vec<FloatTensor<Self>>) -> FloatTensor<Self>;
+}
+
+/// A backend that has the operations' gradients, too.
+pub trait Gradients: Kernels {
+    /// As [`Kernels::run`], with what [`backward`](Self::backward) needs of it.
+    fn forward(
+        op: &Op<Self>,
+        inputs: &[FloatTensor<Self>],
+    ) -> (FloatTensor<Self>, Saved<Self>);
+
+    /// The gradients of those `inputs` that `needs` names, from that of the output.
+    fn backward(
+        op: &Op<Self>,
+        inputs: Vec<FloatTensor<Self>>,
+        saved: Saved<Self>,
+        gradient: FloatTensor<Self>,
+        needs: &[bool],
+    ) -> Vec<Option<FloatTensor<Self>>>;
+}
+
+impl<B: Kernels> Op<B> {
+    /// What it gives of tensors of any rank.
+    pub fn of<const D: usize>(&self, inputs: Vec<FloatTensor<B>>) -> Tensor<B, D> {
+        Tensor::from_primitive(TensorPrimitive::Float(B::run(self, inputs)))
+    }
+}
+
+/// A tensor as operations take it.
+pub fn float<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}
