@@ -63,9 +63,9 @@ pub fn backward<B: Backend>(
         .into_iter()
         .zip(needs)
         .map(|(leaf, &need)| match need {
-            true => <Outer<B> as burn::tensor::backend::AutodiffBackend>::grad_remove(
-                &leaf, &mut grads,
-            ),
+            true => {
+                <Outer<B> as burn::tensor::backend::AutodiffBackend>::grad_remove(&leaf, &mut grads)
+            }
             false => None,
         })
         .collect()

@@ -10,6 +10,8 @@ pub mod composed;
 pub mod cpu;
 pub mod gpu;
 pub mod op;
+#[cfg(test)]
+mod parity;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
@@ -32,10 +34,7 @@ pub trait Kernels: Backend {
 /// A backend that has the operations' gradients, too.
 pub trait Gradients: Kernels {
     /// As [`Kernels::run`], with what [`backward`](Self::backward) needs of it.
-    fn forward(
-        op: &Op<Self>,
-        inputs: &[FloatTensor<Self>],
-    ) -> (FloatTensor<Self>, Saved<Self>);
+    fn forward(op: &Op<Self>, inputs: &[FloatTensor<Self>]) -> (FloatTensor<Self>, Saved<Self>);
 
     /// The gradients of those `inputs` that `needs` names, from that of the output.
     fn backward(

@@ -12,10 +12,7 @@ impl Kernels for Flex {
 }
 
 impl Gradients for Flex {
-    fn forward(
-        op: &Op<Self>,
-        inputs: &[FloatTensor<Self>],
-    ) -> (FloatTensor<Self>, Saved<Self>) {
+    fn forward(op: &Op<Self>, inputs: &[FloatTensor<Self>]) -> (FloatTensor<Self>, Saved<Self>) {
         (composed::forward(op, inputs.to_vec()), vec![])
     }
 
@@ -27,5 +24,18 @@ impl Gradients for Flex {
         needs: &[bool],
     ) -> Vec<Option<FloatTensor<Self>>> {
         composed::backward(op, inputs, gradient, needs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Precision;
+    use crate::parity::check;
+
+    #[test]
+    fn operations_are_what_they_are_composed_of() {
+        check::<Flex>(Precision::F32, "", 2e-5, &Default::default());
+        check::<Flex>(Precision::Bf16, "", 3e-2, &Default::default());
     }
 }

@@ -25,10 +25,7 @@ where
     I: IntElement,
     T: BoolElement,
 {
-    fn forward(
-        op: &Op<Self>,
-        inputs: &[FloatTensor<Self>],
-    ) -> (FloatTensor<Self>, Saved<Self>) {
+    fn forward(op: &Op<Self>, inputs: &[FloatTensor<Self>]) -> (FloatTensor<Self>, Saved<Self>) {
         (composed::forward(op, inputs.to_vec()), vec![])
     }
 
@@ -40,5 +37,53 @@ where
         needs: &[bool],
     ) -> Vec<Option<FloatTensor<Self>>> {
         composed::backward(op, inputs, gradient, needs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use burn::tensor::Tensor;
+    use burn_wgpu::{CubeBackend, WgpuDevice, WgpuRuntime};
+
+    use crate::op::Precision;
+    use crate::parity::check;
+
+    type Vulkan = CubeBackend<WgpuRuntime, f32, i32, u32>;
+
+    /// A Vulkan device, which a processor's Mesa may be; where `LOCALMIM_VULKAN` is set there must be
+    /// one.
+    fn device() -> Option<WgpuDevice> {
+        let found = catch_unwind(|| {
+            let device = WgpuDevice::default();
+            let one = Tensor::<Vulkan, 1>::from_floats([1.0], &device);
+            assert_eq!(one.into_data().to_vec::<f32>().unwrap(), [1.0]);
+            device
+        });
+        let needed = std::env::var_os("LOCALMIM_VULKAN").is_some();
+        assert!(found.is_ok() || !needed, "there is no Vulkan device");
+        found.ok()
+    }
+
+    fn hold(which: &str) {
+        let Some(device) = device() else {
+            eprintln!("left out: there is no Vulkan device");
+            return;
+        };
+        check::<Vulkan>(Precision::F32, which, 1e-4, &device);
+    }
+
+    #[test]
+    fn blocks_are_what_they_are_composed_of() {
+        hold("attention");
+        hold("mlp");
+    }
+
+    #[test]
+    fn what_is_around_blocks_is_what_it_is_composed_of() {
+        for which in ["norm", "linear", "place", "deconvolution", "pool", "loss"] {
+            hold(which);
+        }
     }
 }
