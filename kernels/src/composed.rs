@@ -205,17 +205,22 @@ fn place<B: Backend>(
     token: Tensor<B, 3>,
     positions: Option<Tensor<B, 2>>,
 ) -> Tensor<B, 3> {
-    let ([views, places], [_, rows, width]) = (op.rows.dims(), x.dims());
-    // A view's rows, and the token after them.
-    let x = Tensor::cat(vec![x, token.expand([views, 1, width])], 1);
-    let is_token = op.rows.clone().lower_elem(0);
-    let index = op.rows.clone().mask_fill(is_token, rows as i64);
-    let index = index.reshape([views, places, 1]).expand([views, places, width]);
-    let placed = x.gather(1, index);
+    let [views, rows, width] = x.dims();
+    let placed = match &op.rows {
+        None => Tensor::cat(vec![token.expand([views, 1, width]), x], 1),
+        Some(index) => {
+            let [_, places] = index.dims();
+            // A view's rows, and the token after them.
+            let x = Tensor::cat(vec![x, token.expand([views, 1, width])], 1);
+            let index = index.clone().mask_fill(index.clone().lower_elem(0), rows as i64);
+            x.gather(1, index.reshape([views, places, 1]).expand([views, places, width]))
+        }
+    };
     match (positions, &op.at) {
         (None, _) => placed,
         (Some(positions), None) => placed + positions.unsqueeze(),
         (Some(positions), Some(at)) => {
+            let [_, places] = at.dims();
             let at = at.clone().reshape([views * places]);
             placed + positions.select(0, at).reshape([views, places, width])
         }

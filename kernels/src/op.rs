@@ -98,9 +98,9 @@ pub struct Linear {
 /// Rows of x and copies of a token, put in places, with what is added to each place.
 #[derive(Debug, Clone)]
 pub struct Place<B: Backend> {
-    /// `[views, places]`: the row of x in each place, −1 for the token. Each row of x is in exactly
-    /// one place.
-    pub rows: Tensor<B, 2, Int>,
+    /// `[views, places]`: the row of x in each place, −1 for the token. A row of x is in one place, or
+    /// in none. None for the token first, and then all rows in order.
+    pub rows: Option<Tensor<B, 2, Int>>,
     /// `[views, places]`: the row of the positions that is added to each place; none where there is
     /// one for each place, the same for all views.
     pub at: Option<Tensor<B, 2, Int>>,
@@ -170,7 +170,7 @@ impl<B: AutodiffBackend> Op<B> {
             Self::LayerNorm(op) => Op::LayerNorm(*op),
             Self::Linear(op) => Op::Linear(*op),
             Self::Place(op) => Op::Place(Place {
-                rows: op.rows.clone().inner(),
+                rows: op.rows.clone().map(Tensor::inner),
                 at: op.at.clone().map(Tensor::inner),
             }),
             Self::Deconv(op) => Op::Deconv(*op),
@@ -208,7 +208,7 @@ impl<B: Backend> Op<B> {
             Self::LayerNorm(op) => Op::LayerNorm(*op),
             Self::Linear(op) => Op::Linear(*op),
             Self::Place(op) => Op::Place(Place {
-                rows: Tensor::from_inner(op.rows.clone()),
+                rows: op.rows.clone().map(Tensor::from_inner),
                 at: op.at.clone().map(Tensor::from_inner),
             }),
             Self::Deconv(op) => Op::Deconv(*op),

@@ -182,25 +182,31 @@ pub fn cases<B: Backend>(precision: Precision, device: &B::Device) -> Vec<Case<B
         }
         case(&format!("linear {input}→{output}"), Op::Linear(Linear { precision }), inputs);
     }
-    let (views, rows, places, width) = (3, 5, 17, 24);
-    for positions in [0, 1, 2] {
+    // In order after the token; scattered, and some of them in no place.
+    for (kind, positions) in [(0, 0), (0, 2), (1, 0), (1, 1), (1, 2), (2, 1)] {
+        let (views, rows, width) = (3, 5, 24);
+        let places = if kind == 0 { 1 + rows } else { 17 };
+        let left_out = if kind == 2 { 2 } else { 0 };
         let index: Vec<i32> = (0..views)
             .flat_map(|_| {
-                let order = draw.order(places);
-                order.into_iter().map(|row| if row < rows as i32 { row } else { -1 })
+                let order = draw.order(places as usize);
+                order.into_iter().map(|row| if row < rows - left_out { row } else { -1 })
             })
             .collect();
-        let at: Vec<i32> = (0..views * places).map(|i| (i * 7 % 11) as i32).collect();
+        let (places, count) = (places as usize, views * places as usize);
+        let at: Vec<i32> = (0..count).map(|i| (i * 7 % 11) as i32).collect();
         let at = (positions == 2).then(|| ints(at, [views, places], device));
-        let mut inputs =
-            vec![draw.floats(&[views, rows, width], 1.0), draw.floats(&[1, 1, width], 1.0)];
+        let mut inputs = vec![
+            draw.floats(&[views, rows as usize, width], 1.0),
+            draw.floats(&[1, 1, width], 1.0),
+        ];
         match positions {
             1 => inputs.push(draw.floats(&[places, width], 1.0)),
             2 => inputs.push(draw.floats(&[11, width], 1.0)),
             _ => {}
         }
-        let op = Place { rows: ints(index, [views, places], device), at };
-        case(&format!("place, positions {positions}"), Op::Place(op), inputs);
+        let op = Place { rows: (kind > 0).then(|| ints(index, [views, places], device)), at };
+        case(&format!("place {kind}, positions {positions}"), Op::Place(op), inputs);
     }
     let inputs = vec![
         draw.floats(&[2, 16, 32], 1.0),
