@@ -1,4 +1,13 @@
-//! On the processor, by Burn's flex backend.
+//! On the processor, by Burn's flex backend: each operation in few passes over its tensors, by one
+//! thread.
+
+mod linear;
+mod math;
+mod matrix;
+mod mlp;
+mod norm;
+mod rows;
+mod tensor;
 
 use burn::backend::Flex;
 use burn::tensor::ops::FloatTensor;
@@ -7,23 +16,40 @@ use crate::{Gradients, Kernels, Op, Saved, composed};
 
 impl Kernels for Flex {
     fn run(op: &Op<Self>, inputs: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {
-        composed::forward(op, inputs)
+        match op {
+            Op::MlpBranch(op) => mlp::forward(op, &inputs, false).0,
+            Op::LayerNorm(op) => norm::forward(op, &inputs).0,
+            Op::Linear(op) => linear::forward(op, &inputs),
+            _ => composed::forward(op, inputs),
+        }
     }
 }
 
 impl Gradients for Flex {
     fn forward(op: &Op<Self>, inputs: &[FloatTensor<Self>]) -> (FloatTensor<Self>, Saved<Self>) {
-        (composed::forward(op, inputs.to_vec()), vec![])
+        match op {
+            Op::MlpBranch(op) => mlp::forward(op, inputs, true),
+            Op::LayerNorm(op) => {
+                let (output, moments) = norm::forward(op, inputs);
+                (output, vec![moments])
+            }
+            _ => (Self::run(op, inputs.to_vec()), vec![]),
+        }
     }
 
     fn backward(
         op: &Op<Self>,
         inputs: Vec<FloatTensor<Self>>,
-        _saved: Saved<Self>,
+        saved: Saved<Self>,
         gradient: FloatTensor<Self>,
         needs: &[bool],
     ) -> Vec<Option<FloatTensor<Self>>> {
-        composed::backward(op, inputs, gradient, needs)
+        match op {
+            Op::MlpBranch(op) => mlp::backward(op, &inputs, &saved, &gradient),
+            Op::LayerNorm(op) => norm::backward(op, &inputs, &saved[0], &gradient),
+            Op::Linear(op) => linear::backward(op, &inputs, &gradient, needs),
+            _ => composed::backward(op, inputs, gradient, needs),
+        }
     }
 }
 

@@ -1,0 +1,217 @@
+//! Products of matrices that lie in slices.
+
+use gemm::Parallelism;
+use half::bf16;
+
+use super::tensor::Scratch;
+use crate::Precision;
+
+/// A matrix in a slice: element (i, j) is `values[i * row + j * column]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a> {
+    /// From its first element on.
+    pub values: &'a [f32],
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of columns.
+    pub columns: usize,
+    /// From one row to the next.
+    pub row: usize,
+    /// From one column to the next.
+    pub column: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// All of `values`, row by row.
+    pub fn new(values: &'a [f32], columns: usize) -> Self {
+        Self::part(values, values.len() / columns, columns, columns)
+    }
+
+    /// `rows` × `columns` from the beginning of `values`, a row every `row` values.
+    pub fn part(values: &'a [f32], rows: usize, columns: usize, row: usize) -> Self {
+        Self { values, rows, columns, row, column: 1 }
+    }
+
+    /// Rows for columns.
+    pub fn transposed(self) -> Self {
+        Self { rows: self.columns, columns: self.rows, row: self.column, column: self.row, ..self }
+    }
+
+    /// Values from its first to its last element.
+    fn span(&self) -> usize {
+        match self.rows == 0 || self.columns == 0 {
+            true => 0,
+            false => (self.rows - 1) * self.row + (self.columns - 1) * self.column + 1,
+        }
+    }
+}
+
+/// Where a product goes: its rows, `row` values from one to the next.
+pub struct Target<'a> {
+    /// From its first element on.
+    pub values: &'a mut [f32],
+    /// From one row to the next.
+    pub row: usize,
+}
+
+/// lhs · rhs into `out`; with `accumulate` added to what is there.
+pub fn product(
+    precision: Precision,
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    out: Target<'_>,
+    accumulate: bool,
+) {
+    let Target { values, row } = out;
+    let (rows, columns) = (lhs.rows, rhs.columns);
+    assert!(columns <= row && (rows == 0 || (rows - 1) * row + columns <= values.len()));
+    // SAFETY: the target's rows lie in `values`, and what is accumulated to is there.
+    unsafe { into(precision, lhs, rhs, values.as_mut_ptr(), row, accumulate) }
+}
+
+/// lhs · rhs row by row at the end of `out`.
+pub fn append_product(precision: Precision, lhs: Matrix<'_>, rhs: Matrix<'_>, out: &mut Vec<f32>) {
+    let count = lhs.rows * rhs.columns;
+    out.reserve(count);
+    // SAFETY: `count` values are reserved, and a product that isn't accumulated writes all of them.
+    unsafe {
+        into(precision, lhs, rhs, out.as_mut_ptr().add(out.len()), rhs.columns, false);
+        out.set_len(out.len() + count);
+    }
+}
+
+/// lhs · rhs added to `sum`, which is empty where nothing was added yet.
+pub fn add_product(precision: Precision, lhs: Matrix<'_>, rhs: Matrix<'_>, sum: &mut Vec<f32>) {
+    if sum.is_empty() {
+        return append_product(precision, lhs, rhs, sum);
+    }
+    let row = rhs.columns;
+    product(precision, lhs, rhs, Target { values: sum, row }, true);
+}
+
+/// A matrix turned, row by row: factors of a product are read faster so than across.
+pub fn turned(values: &[f32], columns: usize) -> Scratch {
+    const TILE: usize = 16;
+    let rows = values.len() / columns;
+    let mut out = Scratch::of(values.len());
+    for top in (0..rows).step_by(TILE) {
+        for left in (0..columns).step_by(TILE) {
+            for i in top..rows.min(top + TILE) {
+                for j in left..columns.min(left + TILE) {
+                    out[j * rows + i] = values[i * columns + j];
+                }
+            }
+        }
+    }
+    out
+}
+
+/// # Safety
+/// `out` is of `lhs.rows` rows of `rhs.columns` values, a row every `row` values, that may be
+/// written, and read where `accumulate`.
+unsafe fn into(
+    precision: Precision,
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    out: *mut f32,
+    row: usize,
+    accumulate: bool,
+) {
+    assert_eq!(lhs.columns, rhs.rows);
+    assert!(lhs.span() <= lhs.values.len() && rhs.span() <= rhs.values.len());
+    match precision {
+        // SAFETY: the factors lie in their slices; of the target the caller says it.
+        Precision::F32 => unsafe { single(lhs, rhs, out, row, accumulate) },
+        Precision::Bf16 => {
+            let (a, b) = (rounded(lhs), rounded(rhs));
+            let (a, b) = (Matrix::new(&a, lhs.columns.max(1)), Matrix::new(&b, rhs.columns.max(1)));
+            // SAFETY: as above.
+            unsafe { single(a, b, out, row, accumulate) }
+        }
+    }
+}
+
+/// # Safety
+/// As [`into`]; and the factors lie in their slices.
+unsafe fn single(lhs: Matrix<'_>, rhs: Matrix<'_>, out: *mut f32, row: usize, accumulate: bool) {
+    let read = if accumulate { 1.0 } else { 0.0 };
+    // SAFETY: the caller's.
+    unsafe {
+        gemm::gemm(
+            lhs.rows,
+            rhs.columns,
+            lhs.columns,
+            out,
+            1,
+            row as isize,
+            accumulate,
+            lhs.values.as_ptr(),
+            lhs.column as isize,
+            lhs.row as isize,
+            rhs.values.as_ptr(),
+            rhs.column as isize,
+            rhs.row as isize,
+            read,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// Row by row, each value the nearest of bfloat16.
+fn rounded(matrix: Matrix<'_>) -> Scratch {
+    let mut out = Scratch::of(matrix.rows * matrix.columns);
+    let rows = out.chunks_exact_mut(matrix.columns.max(1)).enumerate();
+    for (i, out) in rows {
+        for (j, out) in out.iter_mut().enumerate() {
+            *out = bf16::from_f32(matrix.values[i * matrix.row + j * matrix.column]).to_f32();
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The product by its definition.
+    fn defined(lhs: Matrix<'_>, rhs: Matrix<'_>) -> Vec<f32> {
+        let at = |m: Matrix<'_>, i: usize, j: usize| m.values[i * m.row + j * m.column];
+        let places = (0..lhs.rows).flat_map(|i| (0..rhs.columns).map(move |j| (i, j)));
+        places.map(|(i, j)| (0..lhs.columns).map(|k| at(lhs, i, k) * at(rhs, k, j)).sum()).collect()
+    }
+
+    #[test]
+    fn products_of_turned_and_strided_factors() {
+        let a: Vec<f32> = (0..60).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
+        let b: Vec<f32> = (0..90).map(|i| (i * 5 % 13) as f32 - 6.0).collect();
+        for precision in [Precision::F32, Precision::Bf16] {
+            for lhs in [Matrix::part(&a, 5, 4, 12), Matrix::part(&a, 4, 5, 12).transposed()] {
+                for rhs in [Matrix::part(&b, 4, 7, 20), Matrix::part(&b, 7, 4, 9).transposed()] {
+                    let mut out = vec![];
+                    append_product(precision, lhs, rhs, &mut out);
+                    let expected = defined(lhs, rhs);
+                    assert_eq!(out, expected);
+                    add_product(precision, lhs, rhs, &mut out);
+                    assert!(out.iter().zip(expected).all(|(found, one)| *found == 2.0 * one));
+                    let mut wide = vec![9.0; 4 * 8 + 7];
+                    let target = Target { values: &mut wide, row: 8 };
+                    product(precision, lhs, rhs, target, false);
+                    assert_eq!(wide[7], 9.0);
+                    assert_eq!(wide[8..15], defined(lhs, rhs)[7..14]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_turned_twice_is_as_it_was() {
+        let values: Vec<f32> = (0..37 * 21).map(|i| i as f32).collect();
+        let once = turned(&values, 21);
+        assert_eq!(once[3 * 37 + 5], values[5 * 21 + 3]);
+        assert_eq!(*turned(&once, 37), *values);
+    }
+}
