@@ -22,6 +22,10 @@ pub use op::{
     TapLoss, Windows,
 };
 
+/// What these kernels and the libraries that they are made with are, in 16 digits: what was compiled
+/// of others is of no use to them.
+pub const IDENTITY: &str = env!("KERNELS_IDENTITY");
+
 /// What a forward pass leaves for its gradient.
 pub type Saved<B> = Vec<FloatTensor<B>>;
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use ingest::IngestError;
 use storage::{Notice, Storage, StorageOptions};
-use trainer::device::{self, DeviceChoice, DeviceKind};
+use trainer::device::{self, Chosen, DeviceChoice, DeviceKind};
 use voice::terminal::{tell, visible};
 
 /// The run that a command works on.
@@ -48,16 +48,16 @@ impl RunsArgs {
 /// What computes.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct DeviceArgs {
-    /// What computes: auto (the first CUDA device, else the CPU), cuda:N or cpu
+    /// What computes: auto (the first CUDA device, else the CPU), cuda:N, vulkan:N or cpu
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
 }
 
 impl DeviceArgs {
-    /// The device, which is said in a line.
+    /// The device, which is told.
     pub fn choose(self) -> anyhow::Result<DeviceKind> {
-        let (device, line) = device::choose(self.device)?;
-        tell(line);
+        let Chosen { device, lines } = device::choose(self.device)?;
+        lines.into_iter().for_each(tell);
         Ok(device)
     }
 }

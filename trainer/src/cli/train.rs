@@ -117,11 +117,7 @@ fn begin(args: &TrainArgs, device: DeviceKind) -> anyhow::Result<Begin> {
     let open_model = options.model.is_none();
     let settings = Settings::resolve(options, device)?;
     if open_model {
-        let on = match device {
-            DeviceKind::Cuda(_) => "CUDA",
-            DeviceKind::Cpu => "the CPU",
-        };
-        let model = settings.model.name();
+        let (model, on) = (settings.model.name(), device.name());
         tell(format_args!("model: {model}, the default on {on}; --model chooses another"));
     }
     let out = args.out.clone().unwrap_or_else(|| out_of(&settings));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 use burn::backend::cuda::CudaDevice;
-use burn::backend::{Cuda, Flex};
+use burn::backend::{Cuda, Flex, Wgpu};
 use burn::tensor::backend::Backend;
 use shards::columns::ColumnError;
 use shards::{Columns, GroupRef, ShardSet};
@@ -20,7 +20,7 @@ use crate::model::{ModelConfig, alone};
 /// Views that go through an encoder at once on a core.
 const CPU_PIECE: usize = 8;
 /// The same on a GPU, which has nothing to do between two of them.
-const CUDA_PIECE: usize = 64;
+const GPU_PIECE: usize = 64;
 /// Threads that prepare views for a GPU.
 const READERS: usize = 4;
 
@@ -73,7 +73,7 @@ impl Encoders<'_> {
         groups: &[GroupRef],
         columns: &[&str],
         choose: impl Fn(GroupRef, &RecordBatch) -> Result<Vec<usize>, ColumnError> + Sync,
-        mut take: impl FnMut(Encoded) -> Result<(), E>,
+        take: impl FnMut(Encoded) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(first) = self.checkpoints.first() else { return Ok(()) };
         let network = &first.header.network;
@@ -98,22 +98,13 @@ impl Encoders<'_> {
                 };
                 in_order(workers, groups, work, take)
             }
-            // One thread feeds the device; the others have the next views ready.
             DeviceKind::Cuda(index) => {
                 let encoders = self.frozen::<Cuda>(&CudaDevice::new(index))?;
-                let work = |(): &(), &group: &GroupRef| {
-                    let read = read(group)?;
-                    let mut pieces = vec![];
-                    read.each_piece(dataset, network, CUDA_PIECE, |piece| pieces.push(piece))?;
-                    Ok((read, pieces))
-                };
-                in_order(vec![(); READERS], groups, work, |(read, pieces)| {
-                    let mut features = vec![vec![]; encoders.len()];
-                    for piece in pieces {
-                        forward(&encoders, piece, &mut features);
-                    }
-                    take(read.with(picture, features))
-                })
+                feed(&encoders, (dataset, network), groups, read, take)
+            }
+            DeviceKind::Vulkan(adapter) => {
+                let encoders = self.frozen::<Wgpu>(&adapter.device())?;
+                feed(&encoders, (dataset, network), groups, read, take)
             }
         }
     }
@@ -128,6 +119,9 @@ impl Encoders<'_> {
             DeviceKind::Cuda(index) => {
                 encode_views(&self.frozen::<Cuda>(&CudaDevice::new(index))?, views)
             }
+            DeviceKind::Vulkan(adapter) => {
+                encode_views(&self.frozen::<Wgpu>(&adapter.device())?, views)
+            }
         }
     }
 
@@ -135,6 +129,30 @@ impl Encoders<'_> {
         let frozen = |checkpoint: &&Checkpoint| Frozen::new(checkpoint, self.path, device);
         self.checkpoints.iter().map(frozen).collect()
     }
+}
+
+/// Row groups through encoders on a GPU: one thread feeds the device; the others have the next views
+/// ready.
+fn feed<B: Backend, E: From<EncodeError>>(
+    encoders: &[Frozen<B>],
+    (dataset, network): (&ShardSet, &ModelConfig),
+    groups: &[GroupRef],
+    read: impl Fn(GroupRef) -> Result<Read, EncodeError> + Sync,
+    mut take: impl FnMut(Encoded) -> Result<(), E>,
+) -> Result<(), E> {
+    let work = |(): &(), &group: &GroupRef| {
+        let read = read(group)?;
+        let mut pieces = vec![];
+        read.each_piece(dataset, network, GPU_PIECE, |piece| pieces.push(piece))?;
+        Ok((read, pieces))
+    };
+    in_order(vec![(); READERS], groups, work, |(read, pieces)| {
+        let mut features = vec![vec![]; encoders.len()];
+        for piece in pieces {
+            forward(encoders, piece, &mut features);
+        }
+        take(read.with(dataset.layout().picture_column(), features))
+    })
 }
 
 fn threads() -> usize {

@@ -31,7 +31,7 @@ settings! {
         /// Encoder
         model: ModelName = by(
             default_model,
-            "vit-base-16 or swin-base-7 on CUDA, vit-tiny-16 or swin-tiny-7 on the CPU"
+            "vit-base-16 or swin-base-7 on a GPU, vit-tiny-16 or swin-tiny-7 on the CPU"
         ), choice();
         /// Side of the encoder's patch in pixels
         patch: usize = open("the model's"), whole();
@@ -111,7 +111,7 @@ settings! {
         /// Clip the gradient to this norm
         clip_grad: f64 = open("no clipping"), number(), within(POSITIVE);
         /// Matrix products in f32 or bf16
-        precision: Precision = by(default_precision, "bf16 on CUDA, f32 on the CPU"), choice();
+        precision: Precision = by(default_precision, "bf16 on CUDA, else f32"), choice();
         /// Seed of parameters, order, masks and flips
         seed: u64 = default(0), whole(), within(SEED);
     }
@@ -183,9 +183,9 @@ impl Table for Choices {
 fn default_model(options: &Options, device: DeviceKind) -> ModelName {
     let needs_swin = options.recipe.is_some_and(Recipe::needs_swin);
     match (needs_swin, device) {
-        (false, DeviceKind::Cuda(_)) => ModelName::VitBase16,
+        (false, DeviceKind::Cuda(_) | DeviceKind::Vulkan(_)) => ModelName::VitBase16,
         (false, DeviceKind::Cpu) => ModelName::VitTiny16,
-        (true, DeviceKind::Cuda(_)) => ModelName::SwinBase7,
+        (true, DeviceKind::Cuda(_) | DeviceKind::Vulkan(_)) => ModelName::SwinBase7,
         (true, DeviceKind::Cpu) => ModelName::SwinTiny7,
     }
 }
@@ -193,7 +193,7 @@ fn default_model(options: &Options, device: DeviceKind) -> ModelName {
 fn default_precision(_: &Options, device: DeviceKind) -> Precision {
     match device {
         DeviceKind::Cuda(_) => Precision::Bf16,
-        DeviceKind::Cpu => Precision::F32,
+        DeviceKind::Vulkan(_) | DeviceKind::Cpu => Precision::F32,
     }
 }
 

@@ -6,6 +6,7 @@ use storage::StorageError;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
+use crate::device::NoDevice;
 use crate::metrics::MetricsError;
 use crate::model::state::StateError;
 use crate::settings::SettingsError;
@@ -33,6 +34,9 @@ pub enum TrainError {
     /// The settings.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] NoDevice),
     /// A checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

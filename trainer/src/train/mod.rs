@@ -19,7 +19,7 @@ mod trainee;
 use std::sync::atomic::AtomicBool;
 
 use burn::backend::cuda::CudaDevice;
-use burn::backend::{Autodiff, Cuda, Flex};
+use burn::backend::{Autodiff, Cuda, Flex, Wgpu};
 
 use crate::device::DeviceKind;
 use crate::progress::Console;
@@ -30,7 +30,7 @@ use slices::Slices;
 /// [`run::run`] on a device.
 ///
 /// # Errors
-/// [`TrainError`] as there.
+/// [`TrainError`] as there, and if the device has no products in the precision of `settings`.
 pub fn run_on(
     device: DeviceKind,
     paths: &RunPaths,
@@ -39,11 +39,16 @@ pub fn run_on(
     console: &Console,
     stop: &AtomicBool,
 ) -> Result<Trained, TrainError> {
+    device.holds(settings.precision)?;
     match device {
         DeviceKind::Cuda(index) => {
             let device = CudaDevice::new(index);
             let slices = Slices::whole();
             run::run::<Autodiff<Cuda>>(paths, settings, resume, &device, &slices, console, stop)
+        }
+        DeviceKind::Vulkan(adapter) => {
+            let (device, slices) = (adapter.device(), Slices::whole());
+            run::run::<Autodiff<Wgpu>>(paths, settings, resume, &device, &slices, console, stop)
         }
         DeviceKind::Cpu => {
             let device = Default::default();

@@ -10,7 +10,7 @@ use std::ops::{Bound, Range};
 use std::path::Path;
 
 use burn::backend::cuda::CudaDevice;
-use burn::backend::{Autodiff, Cuda, Flex};
+use burn::backend::{Autodiff, Cuda, Flex, Wgpu};
 use burn::module::AutodiffModule;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
@@ -163,6 +163,11 @@ pub fn predict_on(
             let (device, slices) = (CudaDevice::new(index), Slices::whole());
             let compute = Compute { device, precision: Precision::Bf16, slices, threads: 1 };
             predict::<Autodiff<Cuda>>(from, sides, settings, seed, &compute, console)
+        }
+        DeviceKind::Vulkan(adapter) => {
+            let (device, slices) = (adapter.device(), Slices::whole());
+            let compute = Compute { device, precision: Precision::F32, slices, threads: 1 };
+            predict::<Autodiff<Wgpu>>(from, sides, settings, seed, &compute, console)
         }
         DeviceKind::Cpu => {
             let threads = rayon::current_num_threads();

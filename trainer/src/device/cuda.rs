@@ -1,97 +1,21 @@
-//! Which device a run takes: CUDA is looked for at run time, the CPU is always there.
+//! What the CUDA driver says of a device, and what its kernels are compiled with.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use cudarc::driver::result as cuda;
+use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use voice::terminal::counted;
 
-/// What `--device` asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// The first CUDA device, or else the CPU.
-    Auto,
-    /// This CUDA device and no other.
-    Cuda(usize),
-    /// The CPU.
-    Cpu,
+/// A CUDA device.
+pub struct Device {
+    /// What its driver calls it.
+    pub name: String,
+    /// Its compute capability, as in 90.
+    pub capability: i32,
 }
 
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            other => other
-                .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".to_owned()),
-        }
-    }
-}
-
-/// The device a run has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceKind {
-    /// The CUDA device of this index.
-    Cuda(usize),
-    /// The CPU.
-    Cpu,
-}
-
-/// A CUDA device that can't be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoDevice {
-    /// It was asked for by name and is not there.
-    #[error("--device cuda:{index}: {reason}; --device auto or cpu runs without it")]
-    Absent {
-        /// The index asked for.
-        index: usize,
-        /// Why it can't be had.
-        reason: String,
-    },
-    /// It is there, but not what its kernels are compiled with.
-    #[error("cuda:{index} is there, but {reason}; --device cpu runs without it")]
-    Incomplete {
-        /// Its index.
-        index: usize,
-        /// What to install.
-        reason: String,
-    },
-}
-
-/// The device for a choice, and a line for the user that says which and why.
-///
-/// # Errors
-/// [`NoDevice`] if a CUDA device was asked for by name and can't be had, or if one is there whose
-/// kernels could not be compiled: to run on the CPU beside it in silence would be days lost.
-pub fn choose(choice: DeviceChoice) -> Result<(DeviceKind, String), NoDevice> {
-    let cuda = |index| {
-        let name = cuda_name(index).map_err(|reason| NoDevice::Absent { index, reason })?;
-        compiler().map_err(|reason| NoDevice::Incomplete { index, reason })?;
-        Ok((DeviceKind::Cuda(index), format!("device: cuda:{index}, {name}")))
-    };
-    let cpu = |why: String| {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        (DeviceKind::Cpu, format!("device: CPU, {threads} threads{why}"))
-    };
-    match choice {
-        DeviceChoice::Cpu => Ok(cpu(String::new())),
-        DeviceChoice::Cuda(index) => cuda(index),
-        DeviceChoice::Auto => match cuda(0) {
-            Err(NoDevice::Absent { reason, .. }) => Ok(cpu(format!(" ({reason})"))),
-            other => other,
-        },
-    }
-}
-
-/// The name of a CUDA device, or why it is not there.
-fn cuda_name(index: usize) -> Result<String, String> {
+/// A CUDA device, or why it is not there.
+pub fn device(index: usize) -> Result<Device, String> {
     // SAFETY: it only tries to open the library by its usual names, and closes it again.
     if !unsafe { cudarc::driver::sys::is_culib_present() } {
         return Err("no CUDA driver was found".into());
@@ -103,12 +27,19 @@ fn cuda_name(index: usize) -> Result<String, String> {
         return Err(format!("CUDA has {}", counted(count.max(0) as u64, "device")));
     }
     let device = cuda::device::get(index as i32).map_err(failed)?;
-    cuda::device::get_name(device).map_err(failed)
+    let name = cuda::device::get_name(device).map_err(failed)?;
+    let attribute = |attribute| {
+        // SAFETY: the driver gave the device just now.
+        unsafe { cuda::device::get_attribute(device, attribute) }.map_err(failed)
+    };
+    let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    Ok(Device { name, capability: 10 * major + minor })
 }
 
-/// What to install, if kernels can't be compiled: NVRTC and CUDA's headers do that, which a machine
-/// may lack though it has the driver.
-fn compiler() -> Result<(), String> {
+/// The version of what compiles kernels, NVRTC and CUDA's headers, which a machine may lack though it
+/// has the driver; or what to install.
+pub fn compiler() -> Result<String, String> {
     // SAFETY: as above.
     if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
         return Err("NVRTC, which compiles its kernels, is not: install the CUDA toolkit, or its \
@@ -117,7 +48,11 @@ fn compiler() -> Result<(), String> {
             .into());
     }
     let named = std::env::var_os("CUDA_PATH").map(PathBuf::from);
-    headers(named.as_deref(), |path| path.exists())
+    headers(named.as_deref(), |path| path.exists())?;
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the library is there, and writes two numbers to where it is told.
+    unsafe { cudarc::nvrtc::sys::nvrtcVersion(&raw mut major, &raw mut minor) };
+    Ok(format!("{major}.{minor}"))
 }
 
 /// The headers that kernels include, of each package that CUDA is split into.
@@ -157,21 +92,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choices_are_read_as_written() {
-        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
-        assert_eq!("cpu".parse(), Ok(DeviceChoice::Cpu));
-        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
-        assert!("gpu".parse::<DeviceChoice>().is_err());
-        assert!("cuda:x".parse::<DeviceChoice>().is_err());
-    }
-
-    #[test]
-    fn the_cpu_is_always_to_be_had() {
-        assert_eq!(choose(DeviceChoice::Cpu).unwrap().0, DeviceKind::Cpu);
-        choose(DeviceChoice::Auto).unwrap();
-    }
-
-    #[test]
     fn headers_are_looked_for_where_kernels_take_them_from() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
@@ -201,11 +121,5 @@ mod tests {
             path == Path::new("/usr/local/cuda") || path.starts_with("/opt/cuda")
         });
         assert!(error.unwrap_err().contains("/usr/local/cuda has no"));
-    }
-
-    #[test]
-    fn a_cuda_device_that_is_not_there_is_named() {
-        let error = choose(DeviceChoice::Cuda(999)).unwrap_err().to_string();
-        assert!(error.contains("cuda:999") && error.contains("--device auto"), "{error}");
     }
 }
