@@ -1,5 +1,7 @@
 //! On a GPU: kernels of our own in CubeCL, one source for CUDA and Vulkan.
 
+pub mod gemm;
+
 use burn::tensor::ops::FloatTensor;
 use burn_cubecl::element::{BoolElement, FloatElement, IntElement};
 use burn_cubecl::{CubeBackend, CubeRuntime};
