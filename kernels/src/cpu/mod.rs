@@ -9,6 +9,8 @@ mod norm;
 mod rows;
 mod tensor;
 
+pub mod bf16;
+
 use burn::backend::Flex;
 use burn::tensor::ops::FloatTensor;
 

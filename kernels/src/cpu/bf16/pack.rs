@@ -1,0 +1,200 @@
+//! f32 factors → rounded pairs along k, in the order in which tiles read them.
+//!
+//! A lane is a row of the left factor or a column of the right one. Whichever way a factor lies in
+//! memory, 16 lanes by 16 pairs are read along it, and turned if it lies across.
+
+use std::arch::x86_64::{
+    __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_cvtne2ps_pbh, _mm512_loadu_epi16,
+    _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_storeu_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+    _mm512_unpacklo_epi64,
+};
+
+/// Lanes of a vector, and pairs.
+pub const LANES: usize = 16;
+
+/// A part of a factor.
+#[derive(Clone, Copy)]
+pub struct Part {
+    pub values: *const f32,
+    pub lanes: usize,
+    /// Values along k.
+    pub depth: usize,
+    pub lane_stride: usize,
+    pub depth_stride: usize,
+}
+
+impl Part {
+    /// At most 16 lanes and 16 pairs of it.
+    ///
+    /// # Safety
+    /// Lane and depth are within it.
+    unsafe fn piece(self, lane: usize, depth: usize) -> Self {
+        // SAFETY: the first value of the piece is one of the part's.
+        let values =
+            unsafe { self.values.add(lane * self.lane_stride + depth * self.depth_stride) };
+        let lanes = (self.lanes - lane).min(LANES);
+        Self { values, lanes, depth: (self.depth - depth).min(2 * LANES), ..self }
+    }
+}
+
+/// The left factor: lane after lane, each `stride` pairs after the one before, which has room for
+/// whole vectors.
+///
+/// # Safety
+/// The processor has what is enabled here; the part is in memory, and so is the room for all lanes.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn lanes(part: Part, to: *mut u32, stride: usize) {
+    let (lanes, depths) = (part.lanes.div_ceil(LANES), part.depth.div_ceil(2 * LANES));
+    for i in 0..lanes * depths {
+        // Along memory.
+        let (lane, depth) = match part.depth_stride == 1 {
+            true => (i / depths * LANES, i % depths * 2 * LANES),
+            false => (i % lanes * LANES, i / lanes * 2 * LANES),
+        };
+        // SAFETY: both are within the part, and each lane has room for whole vectors.
+        unsafe {
+            let piece = part.piece(lane, depth);
+            let turned = match piece.depth_stride == 1 {
+                true => by_lane(piece),
+                false => transposed(by_pair_of_any(piece)),
+            };
+            let to = to.add(lane * stride + depth / 2);
+            for (i, pairs) in turned.into_iter().enumerate().take(piece.lanes) {
+                _mm512_storeu_epi32(to.add(i * stride).cast(), pairs);
+            }
+        }
+    }
+}
+
+/// The right factor: pair after pair, each `stride` lanes after the one before, which has room for
+/// whole vectors. Lanes up to the next whole vector are 0.
+///
+/// # Safety
+/// As of [`lanes`].
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub unsafe fn pairs(part: Part, to: *mut u32, stride: usize) {
+    for depth in (0..part.depth).step_by(2 * LANES) {
+        for lane in (0..part.lanes).step_by(LANES) {
+            // SAFETY: both are within the part, and each pair has room for whole vectors.
+            unsafe {
+                let piece = part.piece(lane, depth);
+                let turned = match piece.depth_stride == 1 && piece.lane_stride != 1 {
+                    true => transposed(by_lane(piece)),
+                    false => by_pair_of_any(piece),
+                };
+                let to = to.add(depth / 2 * stride + lane);
+                for (i, lanes) in turned.into_iter().enumerate().take(piece.depth.div_ceil(2)) {
+                    _mm512_storeu_epi32(to.add(i * stride).cast(), lanes);
+                }
+            }
+        }
+    }
+}
+
+/// Those of the first `count` of 16.
+pub fn mask(count: usize) -> __mmask16 {
+    if count >= LANES { !0 } else { (1 << count) - 1 }
+}
+
+/// 16 pairs of each lane, which lie in a row.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn by_lane(piece: Part) -> [__m512i; LANES] {
+    let mut lanes = [_mm512_setzero_si512(); LANES];
+    let (low, high) = (mask(piece.depth), mask(piece.depth.saturating_sub(LANES)));
+    for (i, lane) in lanes.iter_mut().enumerate().take(piece.lanes) {
+        // SAFETY: what is masked out is not read, nor is its address made within a pointer's `add`.
+        unsafe {
+            let from = piece.values.add(i * piece.lane_stride);
+            let next = from.wrapping_add(LANES * piece.lane_stride);
+            _mm_prefetch::<_MM_HINT_T0>(next.cast());
+            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(LANES).cast());
+            let low = _mm512_maskz_loadu_ps(low, from);
+            let high = _mm512_maskz_loadu_ps(high, from.wrapping_add(LANES));
+            *lane = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
+        }
+    }
+    lanes
+}
+
+/// 16 lanes of each pair; lanes lie in a row.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn by_pair(piece: Part) -> [__m512i; LANES] {
+    const INTERLEAVED: [u16; 32] = {
+        let mut order = [0; 32];
+        let mut i = 0;
+        while i < 32 {
+            order[i] = (i / 2 + i % 2 * 16) as u16;
+            i += 1;
+        }
+        order
+    };
+    let mut pairs = [_mm512_setzero_si512(); LANES];
+    let lanes = mask(piece.lanes);
+    for (i, pair) in pairs.iter_mut().enumerate().take(piece.depth.div_ceil(2)) {
+        // The second of the last pair may be missing.
+        let second = if 2 * i + 1 < piece.depth { lanes } else { 0 };
+        // SAFETY: as above.
+        unsafe {
+            let order = _mm512_loadu_epi16(INTERLEAVED.as_ptr().cast());
+            let from = piece.values.add(2 * i * piece.depth_stride);
+            let next = from.wrapping_add(2 * LANES * piece.depth_stride);
+            _mm_prefetch::<_MM_HINT_T0>(next.cast());
+            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(piece.depth_stride).cast());
+            let low = _mm512_maskz_loadu_ps(lanes, from);
+            let high = _mm512_maskz_loadu_ps(second, from.wrapping_add(piece.depth_stride));
+            let both = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
+            *pair = _mm512_permutexvar_epi16(order, both);
+        }
+    }
+    pairs
+}
+
+/// The same where nothing need lie in a row.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn by_pair_of_any(piece: Part) -> [__m512i; LANES] {
+    if piece.lane_stride == 1 {
+        // SAFETY: as the caller has it.
+        return unsafe { by_pair(piece) };
+    }
+    let mut copy = [0.0f32; 2 * LANES * LANES];
+    for depth in 0..piece.depth {
+        for lane in 0..piece.lanes {
+            // SAFETY: both are within the piece.
+            copy[depth * LANES + lane] =
+                unsafe { *piece.values.add(lane * piece.lane_stride + depth * piece.depth_stride) };
+        }
+    }
+    // SAFETY: the copy has all lanes of all depths.
+    unsafe { by_pair(Part { values: copy.as_ptr(), lane_stride: 1, depth_stride: LANES, ..piece }) }
+}
+
+/// Rows as columns.
+#[target_feature(enable = "avx512f")]
+fn transposed(r: [__m512i; LANES]) -> [__m512i; LANES] {
+    let mut t = r;
+    for i in (0..16).step_by(2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    // Quarter q of u[4i + j] is column 4q + j of rows 4i to 4i + 3.
+    let mut u = t;
+    for i in (0..16).step_by(4) {
+        u[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        u[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        u[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        u[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    let mut columns = u;
+    for j in 0..4 {
+        let even = _mm512_shuffle_i32x4::<0x88>(u[j], u[4 + j]);
+        let odd = _mm512_shuffle_i32x4::<0xdd>(u[j], u[4 + j]);
+        let even_below = _mm512_shuffle_i32x4::<0x88>(u[8 + j], u[12 + j]);
+        let odd_below = _mm512_shuffle_i32x4::<0xdd>(u[8 + j], u[12 + j]);
+        columns[j] = _mm512_shuffle_i32x4::<0x88>(even, even_below);
+        columns[4 + j] = _mm512_shuffle_i32x4::<0x88>(odd, odd_below);
+        columns[8 + j] = _mm512_shuffle_i32x4::<0xdd>(even, even_below);
+        columns[12 + j] = _mm512_shuffle_i32x4::<0xdd>(odd, odd_below);
+    }
+    columns
+}
