@@ -56,6 +56,14 @@ pub fn gelu_gradient(before: &[f32], after: &mut [f32], gradient: &mut [f32], su
     }
 }
 
+/// Adds value to value.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+pub fn add_to(values: &mut [f32], others: &[f32]) {
+    for (value, other) in values.iter_mut().zip(others) {
+        *value += other;
+    }
+}
+
 /// Adds the rows to `sums`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
 pub fn add_columns(values: &[f32], sums: &mut [f32]) {
