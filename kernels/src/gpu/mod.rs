@@ -1,11 +1,17 @@
 //! On a GPU: kernels of our own in CubeCL, one source for CUDA and Vulkan.
 
+mod columns;
+mod frame;
+mod gelu;
 pub mod gemm;
+mod norm;
+mod rows;
 
 use burn::tensor::ops::FloatTensor;
 use burn_cubecl::element::{BoolElement, FloatElement, IntElement};
 use burn_cubecl::{CubeBackend, CubeRuntime};
 
+use self::frame::contiguous;
 use crate::{Gradients, Kernels, Op, Saved, composed};
 
 impl<R, F, I, T> Kernels for CubeBackend<R, F, I, T>
@@ -16,7 +22,7 @@ where
     T: BoolElement,
 {
     fn run(op: &Op<Self>, inputs: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {
-        composed::forward(op, inputs)
+        Self::forward(op, &inputs).0
     }
 }
 
@@ -28,17 +34,26 @@ where
     T: BoolElement,
 {
     fn forward(op: &Op<Self>, inputs: &[FloatTensor<Self>]) -> (FloatTensor<Self>, Saved<Self>) {
-        (composed::forward(op, inputs.to_vec()), vec![])
+        let inputs: Vec<_> = inputs.iter().map(contiguous).collect();
+        match op {
+            Op::LayerNorm(op) => norm::run(op, &inputs),
+            _ => (composed::forward(op, inputs), vec![]),
+        }
     }
 
     fn backward(
         op: &Op<Self>,
         inputs: Vec<FloatTensor<Self>>,
-        _saved: Saved<Self>,
+        saved: Saved<Self>,
         gradient: FloatTensor<Self>,
         needs: &[bool],
     ) -> Vec<Option<FloatTensor<Self>>> {
-        composed::backward(op, inputs, gradient, needs)
+        let inputs: Vec<_> = inputs.iter().map(contiguous).collect();
+        let upward = contiguous(&gradient);
+        match op {
+            Op::LayerNorm(op) => norm::gradients(op, &inputs, &saved, &upward),
+            _ => composed::backward(op, inputs, upward, needs),
+        }
     }
 }
 
