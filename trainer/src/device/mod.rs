@@ -8,6 +8,8 @@ mod vulkan;
 
 use std::str::FromStr;
 
+use kernels::cpu::bf16;
+
 use crate::model::Precision;
 pub use vulkan::Adapter;
 
@@ -67,11 +69,26 @@ impl DeviceKind {
     pub fn holds(self, precision: Precision) -> Result<(), NoDevice> {
         match (self, precision) {
             (Self::Vulkan(adapter), Precision::Bf16) if !adapter.multiplies_bf16() => {
-                Err(NoDevice::Precision)
+                let reason = "this Vulkan device or its driver can't multiply matrices of bf16";
+                Err(NoDevice::Precision(reason.to_owned()))
             }
+            (Self::Cpu, Precision::Bf16) => processor_multiplies_bf16(&bf16::missing()),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a processor that lacks `missing` is to multiply in bf16. It could: factors are rounded to
+/// bf16 on any, but then multiplied as f32. A run would lose digits and be slower for it.
+fn processor_multiplies_bf16(missing: &[&str]) -> Result<(), NoDevice> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(NoDevice::Precision(format!(
+        "this processor can't multiply matrices of bf16 (it lacks {}), and would take longer than \
+         in f32",
+        missing.join(", ")
+    )))
 }
 
 /// A device that can't be had.
@@ -97,10 +114,8 @@ pub enum NoDevice {
         reason: String,
     },
     /// It can't multiply in a number format.
-    #[error(
-        "--precision bf16: this Vulkan device or its driver can't multiply matrices of bf16; give --precision f32"
-    )]
-    Precision,
+    #[error("--precision bf16: {0}; give --precision f32")]
+    Precision(String),
 }
 
 /// A device, and what there is to say of it.
@@ -195,10 +210,20 @@ mod tests {
     }
 
     #[test]
-    fn every_device_but_some_of_vulkan_holds_every_precision() {
+    fn every_device_holds_f32_and_cuda_bf16() {
         for device in [DeviceKind::Cpu, DeviceKind::Cuda(0)] {
-            device.holds(Precision::Bf16).unwrap();
             device.holds(Precision::F32).unwrap();
         }
+        DeviceKind::Cuda(0).holds(Precision::Bf16).unwrap();
+    }
+
+    #[test]
+    fn a_processor_without_the_instructions_is_told_what_it_lacks_and_the_way_out() {
+        assert_eq!(DeviceKind::Cpu.holds(Precision::Bf16).is_ok(), bf16::supported());
+        processor_multiplies_bf16(&[]).unwrap();
+        let error = processor_multiplies_bf16(&["avx512bw", "avx512bf16"]).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("lacks avx512bw, avx512bf16)"), "{error}");
+        assert!(error.ends_with("--precision f32"), "{error}");
     }
 }
