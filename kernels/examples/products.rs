@@ -3,7 +3,9 @@
 
 use std::time::Instant;
 
-use kernels::cpu::bf16::{self, Matrix};
+use kernels::Precision;
+use kernels::cpu::bf16;
+use kernels::cpu::matrix::{Matrix, Target, product};
 
 /// Rows, width in and width out of a layer, of 8 views a slice; then of attention's products.
 const LAYERS: [(&str, usize, usize, usize); 19] = [
@@ -33,9 +35,10 @@ const TURNS: usize = 15;
 /// GFLOP a turn, at least, so that the clock is fine enough.
 const WORK: f64 = 0.3;
 
-type Product = fn(Matrix<'_>, Matrix<'_>, &mut [f32], usize, bool);
-
 fn main() {
+    if !bf16::supported() {
+        println!("this processor lacks {}", bf16::missing().join(", "));
+    }
     println!("GFLOP/s, bf16 / f32 / ratio: x·w, the gradient of x, that of w");
     for (name, rows, input, output) in LAYERS {
         let x = fill(rows * input);
@@ -48,7 +51,7 @@ fn main() {
             |(lhs, rhs, columns)| {
                 let work = 2e-9 * (rows * input * output) as f64;
                 let mut out = vec![0.0; rows.max(input) * columns];
-                let [bf16, f32] = rates([bf16::product, in_f32], lhs, rhs, &mut out, columns, work);
+                let [bf16, f32] = rates(lhs, rhs, &mut out, columns, work);
                 format!("{bf16:4.0} {f32:4.0} {:4.2}", bf16 / f32)
             },
         );
@@ -56,52 +59,16 @@ fn main() {
     }
 }
 
-/// The same in f32, by what Burn's flex backend has for it.
-fn in_f32(lhs: Matrix<'_>, rhs: Matrix<'_>, out: &mut [f32], row: usize, accumulate: bool) {
-    let (rows, columns) = (lhs.rows, rhs.columns);
-    assert!((rows - 1) * row + columns <= out.len());
-    // SAFETY: the factors lie in their slices as `fill` made them, and the product in `out`.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            lhs.columns,
-            out.as_mut_ptr(),
-            1,
-            row as isize,
-            accumulate,
-            lhs.values.as_ptr(),
-            lhs.column as isize,
-            lhs.row as isize,
-            rhs.values.as_ptr(),
-            rhs.column as isize,
-            rhs.row as isize,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
 /// GFLOP/s of each product.
-fn rates(
-    products: [Product; 2],
-    lhs: Matrix<'_>,
-    rhs: Matrix<'_>,
-    out: &mut [f32],
-    stride: usize,
-    work: f64,
-) -> [f64; 2] {
+fn rates(lhs: Matrix<'_>, rhs: Matrix<'_>, out: &mut [f32], stride: usize, work: f64) -> [f64; 2] {
     let times = (WORK / work).ceil();
     let mut taken = [[0.0; TURNS]; 2];
     for turn in 0..TURNS {
-        for (product, taken) in products.iter().zip(&mut taken) {
+        for (precision, taken) in [Precision::Bf16, Precision::F32].into_iter().zip(&mut taken) {
             let begun = Instant::now();
             for _ in 0..times as usize {
-                product(lhs, rhs, out, stride, false);
+                let target = Target { values: out, row: stride };
+                product(precision, lhs, rhs, target, false);
             }
             taken[turn] = begun.elapsed().as_secs_f64();
         }

@@ -1,8 +1,9 @@
 //! Products of matrices that lie in slices.
 
 use gemm::Parallelism;
-use half::bf16;
+use half::bf16 as rounding;
 
+use super::bf16;
 use super::tensor::Scratch;
 use crate::Precision;
 
@@ -38,7 +39,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Values from its first to its last element.
-    fn span(&self) -> usize {
+    pub(super) fn span(&self) -> usize {
         match self.rows == 0 || self.columns == 0 {
             true => 0,
             false => (self.rows - 1) * self.row + (self.columns - 1) * self.column + 1,
@@ -122,13 +123,32 @@ unsafe fn into(
     match precision {
         // SAFETY: the factors lie in their slices; of the target the caller says it.
         Precision::F32 => unsafe { single(lhs, rhs, out, row, accumulate) },
-        Precision::Bf16 => {
-            let (a, b) = (rounded(lhs), rounded(rhs));
-            let (a, b) = (Matrix::new(&a, lhs.columns.max(1)), Matrix::new(&b, rhs.columns.max(1)));
-            // SAFETY: as above.
-            unsafe { single(a, b, out, row, accumulate) }
+        #[cfg(target_arch = "x86_64")]
+        Precision::Bf16 if bf16::supported() => {
+            // SAFETY: the processor is supported; of the target the caller says it.
+            unsafe { bf16::into(lhs, rhs, out, row, accumulate) }
         }
+        // SAFETY: as of f32.
+        Precision::Bf16 => unsafe { in_software(lhs, rhs, out, row, accumulate) },
     }
+}
+
+/// Of factors that are rounded to bfloat16, on any processor.
+///
+/// # Safety
+/// As [`into`]; and the factors lie in their slices.
+pub(super) unsafe fn in_software(
+    lhs: Matrix<'_>,
+    rhs: Matrix<'_>,
+    out: *mut f32,
+    row: usize,
+    accumulate: bool,
+) {
+    let (a, b) = (rounded(lhs), rounded(rhs));
+    let a = Matrix::part(&a, lhs.rows, lhs.columns, lhs.columns);
+    let b = Matrix::part(&b, rhs.rows, rhs.columns, rhs.columns);
+    // SAFETY: the rounded factors are whole; of the target the caller says it.
+    unsafe { single(a, b, out, row, accumulate) }
 }
 
 /// # Safety
@@ -167,7 +187,7 @@ fn rounded(matrix: Matrix<'_>) -> Scratch {
     let rows = out.chunks_exact_mut(matrix.columns.max(1)).enumerate();
     for (i, out) in rows {
         for (j, out) in out.iter_mut().enumerate() {
-            *out = bf16::from_f32(matrix.values[i * matrix.row + j * matrix.column]).to_f32();
+            *out = rounding::from_f32(matrix.values[i * matrix.row + j * matrix.column]).to_f32();
         }
     }
     out

@@ -7,7 +7,6 @@ mod heads;
 mod linear;
 mod loss;
 mod math;
-mod matrix;
 mod mlp;
 mod norm;
 mod place;
@@ -17,6 +16,7 @@ mod tensor;
 mod windows;
 
 pub mod bf16;
+pub mod matrix;
 
 use burn::backend::Flex;
 use burn::tensor::ops::FloatTensor;

@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 
-use super::Matrix;
 use super::pack::{self, LANES, Part};
 use super::tile;
+use crate::cpu::matrix::Matrix;
 
 /// Pairs along k of a block: what a panel of the right factor has in the first cache.
-const PAIRS: usize = 96;
+const PAIRS: usize = 128;
 
 /// From one row of the left factor to the next, in pairs: whole vectors, and not a power of two.
 pub const ROW: usize = PAIRS + LANES;
@@ -39,7 +39,7 @@ thread_local! {
     });
 }
 
-/// lhs · rhs, of at least one value along k.
+/// lhs · rhs.
 ///
 /// # Safety
 /// The processor has [`super::NEEDED`], and the factors lie in their slices; else as of
@@ -53,6 +53,13 @@ pub unsafe fn product(
 ) {
     let (m, n, k) = (lhs.rows, rhs.columns, lhs.columns);
     if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        for row in (0..m).filter(|_| !accumulate) {
+            // SAFETY: the row is within the product.
+            unsafe { out.add(row * stride).write_bytes(0, n) };
+        }
         return;
     }
     let depth = 2 * even(k.div_ceil(2), PAIRS, LANES);

@@ -9,6 +9,7 @@ use std::arch::x86_64::{
     _mm512_storeu_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
     _mm512_unpacklo_epi64,
 };
+use std::mem::transmute;
 
 /// Lanes of a vector, and pairs.
 pub const LANES: usize = 16;
@@ -31,10 +32,16 @@ impl Part {
     /// Lane and depth are within it.
     unsafe fn piece(self, lane: usize, depth: usize) -> Self {
         // SAFETY: the first value of the piece is one of the part's.
-        let values =
-            unsafe { self.values.add(lane * self.lane_stride + depth * self.depth_stride) };
+        let values = unsafe { self.at(lane, depth) };
         let lanes = (self.lanes - lane).min(LANES);
         Self { values, lanes, depth: (self.depth - depth).min(2 * LANES), ..self }
+    }
+
+    /// # Safety
+    /// As of [`Self::piece`].
+    unsafe fn at(&self, lane: usize, depth: usize) -> *const f32 {
+        // SAFETY: it is one of the part's values.
+        unsafe { self.values.add(lane * self.lane_stride + depth * self.depth_stride) }
     }
 }
 
@@ -45,23 +52,32 @@ impl Part {
 /// The processor has what is enabled here; the part is in memory, and so is the room for all lanes.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub unsafe fn lanes(part: Part, to: *mut u32, stride: usize) {
-    let (lanes, depths) = (part.lanes.div_ceil(LANES), part.depth.div_ceil(2 * LANES));
-    for i in 0..lanes * depths {
-        // Along memory.
-        let (lane, depth) = match part.depth_stride == 1 {
-            true => (i / depths * LANES, i % depths * 2 * LANES),
-            false => (i % lanes * LANES, i / lanes * 2 * LANES),
-        };
-        // SAFETY: both are within the part, and each lane has room for whole vectors.
-        unsafe {
-            let piece = part.piece(lane, depth);
-            let turned = match piece.depth_stride == 1 {
-                true => by_lane(piece),
-                false => transposed(by_pair_of_any(piece)),
-            };
-            let to = to.add(lane * stride + depth / 2);
-            for (i, pairs) in turned.into_iter().enumerate().take(piece.lanes) {
-                _mm512_storeu_epi32(to.add(i * stride).cast(), pairs);
+    if part.depth_stride == 1 {
+        for lane in 0..part.lanes {
+            for depth in (0..part.depth).step_by(2 * LANES) {
+                // SAFETY: both are within the part, and each lane has room for whole vectors.
+                unsafe {
+                    let from = part.at(lane, depth);
+                    prefetch(from.wrapping_add(AHEAD * part.lane_stride));
+                    prefetch(from.wrapping_add(AHEAD * part.lane_stride + LANES));
+                    let pairs = along_depth(from, part.depth - depth);
+                    _mm512_storeu_epi32(to.add(lane * stride + depth / 2).cast(), pairs);
+                }
+            }
+        }
+        return;
+    }
+    for depth in (0..part.depth).step_by(2 * LANES) {
+        for lane in (0..part.lanes).step_by(LANES) {
+            // SAFETY: as above.
+            unsafe {
+                let piece = part.piece(lane, depth);
+                let to = to.add(lane * stride + depth / 2);
+                for (i, pairs) in transposed(by_pair(piece)).into_iter().enumerate() {
+                    if i < piece.lanes {
+                        _mm512_storeu_epi32(to.add(i * stride).cast(), pairs);
+                    }
+                }
             }
         }
     }
@@ -74,22 +90,49 @@ pub unsafe fn lanes(part: Part, to: *mut u32, stride: usize) {
 /// As of [`lanes`].
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub unsafe fn pairs(part: Part, to: *mut u32, stride: usize) {
+    if part.lane_stride == 1 {
+        for depth in (0..part.depth).step_by(2) {
+            for lane in (0..part.lanes).step_by(LANES) {
+                // SAFETY: both are within the part, and each pair has room for whole vectors.
+                unsafe {
+                    let from = part.at(lane, depth);
+                    prefetch(from.wrapping_add(2 * AHEAD * part.depth_stride));
+                    prefetch(from.wrapping_add((2 * AHEAD + 1) * part.depth_stride));
+                    let (lanes, second) = (part.lanes - lane, depth + 1 < part.depth);
+                    let lanes = along_lanes(from, lanes, part.depth_stride, second);
+                    _mm512_storeu_epi32(to.add(depth / 2 * stride + lane).cast(), lanes);
+                }
+            }
+        }
+        return;
+    }
     for depth in (0..part.depth).step_by(2 * LANES) {
         for lane in (0..part.lanes).step_by(LANES) {
-            // SAFETY: both are within the part, and each pair has room for whole vectors.
+            // SAFETY: as above.
             unsafe {
                 let piece = part.piece(lane, depth);
-                let turned = match piece.depth_stride == 1 && piece.lane_stride != 1 {
+                let turned = match piece.depth_stride == 1 {
                     true => transposed(by_lane(piece)),
-                    false => by_pair_of_any(piece),
+                    false => by_pair(piece),
                 };
                 let to = to.add(depth / 2 * stride + lane);
-                for (i, lanes) in turned.into_iter().enumerate().take(piece.depth.div_ceil(2)) {
-                    _mm512_storeu_epi32(to.add(i * stride).cast(), lanes);
+                for (i, lanes) in turned.into_iter().enumerate() {
+                    if 2 * i < piece.depth {
+                        _mm512_storeu_epi32(to.add(i * stride).cast(), lanes);
+                    }
                 }
             }
         }
     }
+}
+
+/// So many lanes or pairs ahead of what is read the next ones are asked for.
+const AHEAD: usize = 16;
+
+/// Asks for what is soon read; it may be beyond the end.
+fn prefetch(values: *const f32) {
+    // SAFETY: a hint, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(values.cast()) }
 }
 
 /// Those of the first `count` of 16.
@@ -97,76 +140,103 @@ pub fn mask(count: usize) -> __mmask16 {
     if count >= LANES { !0 } else { (1 << count) - 1 }
 }
 
-/// 16 pairs of each lane, which lie in a row.
+/// 16 pairs of a lane that lies in a row, `left` values of it; what is beyond them is 0.
+///
+/// # Safety
+/// The values are there.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn by_lane(piece: Part) -> [__m512i; LANES] {
-    let mut lanes = [_mm512_setzero_si512(); LANES];
-    let (low, high) = (mask(piece.depth), mask(piece.depth.saturating_sub(LANES)));
-    for (i, lane) in lanes.iter_mut().enumerate().take(piece.lanes) {
-        // SAFETY: what is masked out is not read, nor is its address made within a pointer's `add`.
-        unsafe {
-            let from = piece.values.add(i * piece.lane_stride);
-            let next = from.wrapping_add(LANES * piece.lane_stride);
-            _mm_prefetch::<_MM_HINT_T0>(next.cast());
-            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(LANES).cast());
-            let low = _mm512_maskz_loadu_ps(low, from);
-            let high = _mm512_maskz_loadu_ps(high, from.wrapping_add(LANES));
-            *lane = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
-        }
+unsafe fn along_depth(from: *const f32, left: usize) -> __m512i {
+    // SAFETY: what is masked out is not read.
+    unsafe {
+        let low = _mm512_maskz_loadu_ps(mask(left), from);
+        let high = mask(left.saturating_sub(LANES));
+        let high = _mm512_maskz_loadu_ps(high, from.wrapping_add(LANES));
+        transmute(_mm512_cvtne2ps_pbh(high, low))
     }
-    lanes
 }
 
-/// 16 lanes of each pair; lanes lie in a row.
+/// 16 lanes of a pair that lie in a row, `left` of them, and `second` if it has one; what is beyond
+/// them is 0.
+///
+/// # Safety
+/// As of [`along_depth`].
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn by_pair(piece: Part) -> [__m512i; LANES] {
-    const INTERLEAVED: [u16; 32] = {
-        let mut order = [0; 32];
+unsafe fn along_lanes(from: *const f32, left: usize, stride: usize, second: bool) -> __m512i {
+    const INTERLEAVED: [u16; 2 * LANES] = {
+        let mut order = [0; 2 * LANES];
         let mut i = 0;
-        while i < 32 {
-            order[i] = (i / 2 + i % 2 * 16) as u16;
+        while i < 2 * LANES {
+            order[i] = (i / 2 + i % 2 * LANES) as u16;
             i += 1;
         }
         order
     };
-    let mut pairs = [_mm512_setzero_si512(); LANES];
-    let lanes = mask(piece.lanes);
-    for (i, pair) in pairs.iter_mut().enumerate().take(piece.depth.div_ceil(2)) {
-        // The second of the last pair may be missing.
-        let second = if 2 * i + 1 < piece.depth { lanes } else { 0 };
-        // SAFETY: as above.
-        unsafe {
-            let order = _mm512_loadu_epi16(INTERLEAVED.as_ptr().cast());
-            let from = piece.values.add(2 * i * piece.depth_stride);
-            let next = from.wrapping_add(2 * LANES * piece.depth_stride);
-            _mm_prefetch::<_MM_HINT_T0>(next.cast());
-            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(piece.depth_stride).cast());
-            let low = _mm512_maskz_loadu_ps(lanes, from);
-            let high = _mm512_maskz_loadu_ps(second, from.wrapping_add(piece.depth_stride));
-            let both = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
-            *pair = _mm512_permutexvar_epi16(order, both);
-        }
+    // SAFETY: what is masked out is not read.
+    unsafe {
+        let low = _mm512_maskz_loadu_ps(mask(left), from);
+        let high = if second { mask(left) } else { 0 };
+        let high = _mm512_maskz_loadu_ps(high, from.wrapping_add(stride));
+        let order = _mm512_loadu_epi16(INTERLEAVED.as_ptr().cast());
+        _mm512_permutexvar_epi16(order, transmute(_mm512_cvtne2ps_pbh(high, low)))
     }
-    pairs
 }
 
-/// The same where nothing need lie in a row.
+/// 16 pairs of each lane, which lie in a row.
+///
+/// # Safety
+/// As of [`along_depth`].
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn by_pair_of_any(piece: Part) -> [__m512i; LANES] {
+unsafe fn by_lane(piece: Part) -> [__m512i; LANES] {
+    let mut lanes = [_mm512_setzero_si512(); LANES];
+    for (i, lane) in lanes.iter_mut().enumerate() {
+        let from = piece.values.wrapping_add(i * piece.lane_stride);
+        prefetch(from.wrapping_add(LANES * piece.lane_stride));
+        prefetch(from.wrapping_add(LANES * piece.lane_stride + LANES));
+        let left = if i < piece.lanes { piece.depth } else { 0 };
+        // SAFETY: so many values are the lane's.
+        *lane = unsafe { along_depth(from, left) };
+    }
+    lanes
+}
+
+/// 16 lanes of each pair, whether or not they lie in a row.
+///
+/// # Safety
+/// As of [`along_depth`].
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn by_pair(piece: Part) -> [__m512i; LANES] {
     if piece.lane_stride == 1 {
-        // SAFETY: as the caller has it.
-        return unsafe { by_pair(piece) };
+        // SAFETY: the caller's.
+        return unsafe { by_pair_in_row(piece) };
     }
     let mut copy = [0.0f32; 2 * LANES * LANES];
     for depth in 0..piece.depth {
         for lane in 0..piece.lanes {
             // SAFETY: both are within the piece.
-            copy[depth * LANES + lane] =
-                unsafe { *piece.values.add(lane * piece.lane_stride + depth * piece.depth_stride) };
+            copy[depth * LANES + lane] = unsafe { *piece.at(lane, depth) };
         }
     }
+    let copy = Part { values: copy.as_ptr(), lane_stride: 1, depth_stride: LANES, ..piece };
     // SAFETY: the copy has all lanes of all depths.
-    unsafe { by_pair(Part { values: copy.as_ptr(), lane_stride: 1, depth_stride: LANES, ..piece }) }
+    unsafe { by_pair_in_row(copy) }
+}
+
+/// 16 lanes of each pair, which lie in a row.
+///
+/// # Safety
+/// As of [`along_depth`].
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn by_pair_in_row(piece: Part) -> [__m512i; LANES] {
+    let mut pairs = [_mm512_setzero_si512(); LANES];
+    for (i, pair) in pairs.iter_mut().enumerate() {
+        let from = piece.values.wrapping_add(2 * i * piece.depth_stride);
+        prefetch(from.wrapping_add(2 * LANES * piece.depth_stride));
+        prefetch(from.wrapping_add((2 * LANES + 1) * piece.depth_stride));
+        let left = if 2 * i < piece.depth { piece.lanes } else { 0 };
+        // SAFETY: so many values are the pair's.
+        *pair = unsafe { along_lanes(from, left, piece.depth_stride, 2 * i + 1 < piece.depth) };
+    }
+    pairs
 }
 
 /// Rows as columns.

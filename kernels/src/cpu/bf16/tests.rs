@@ -2,13 +2,25 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::Precision;
+use crate::cpu::matrix::{self, Matrix, Target};
 
-/// A product to be taken: how large, and how its factors lie in memory.
+/// How a factor lies in memory.
+#[derive(Debug, Clone, Copy)]
+enum Lie {
+    /// Row by row.
+    Rows,
+    /// Column by column.
+    Columns,
+    /// With values between any two.
+    Apart,
+}
+
+/// A product to be taken: how large, and how its factors lie.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     size: [usize; 3],
-    /// Columns of the left factor, and of the right one, lie in a row.
-    across: [bool; 2],
+    lie: [Lie; 2],
     accumulate: bool,
 }
 
@@ -16,12 +28,17 @@ fn draw(count: usize, rng: &mut StdRng) -> Vec<f32> {
     (0..count).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect()
 }
 
-/// `[rows, columns]` with 3 values between rows, or the transposed of such a one.
-fn matrix(values: &[f32], rows: usize, columns: usize, across: bool) -> Matrix<'_> {
-    match across {
-        false => Matrix::part(values, rows, columns, columns + 3),
-        true => Matrix::part(values, columns, rows, rows + 3).transposed(),
+/// With 3 values between rows or columns.
+fn matrix(values: &[f32], rows: usize, columns: usize, lie: Lie) -> Matrix<'_> {
+    match lie {
+        Lie::Rows => Matrix::part(values, rows, columns, columns + 3),
+        Lie::Columns => Matrix::part(values, columns, rows, rows + 3).transposed(),
+        Lie::Apart => Matrix { values, rows, columns, row: 2 * columns + 3, column: 2 },
     }
+}
+
+fn product(lhs: Matrix<'_>, rhs: Matrix<'_>, values: &mut [f32], row: usize, accumulate: bool) {
+    matrix::product(Precision::Bf16, lhs, rhs, Target { values, row }, accumulate);
 }
 
 type Product = fn(Matrix<'_>, Matrix<'_>, &mut [f32], usize, bool);
@@ -29,13 +46,16 @@ type Product = fn(Matrix<'_>, Matrix<'_>, &mut [f32], usize, bool);
 /// Holds a product against that of the rounded factors in f64.
 fn check(case: Case, rng: &mut StdRng, product: Product) {
     let ([m, n, k], stride) = (case.size, case.size[1] + 2);
-    let a = draw((m + 3) * (k + 3), rng);
-    let b = draw((k + 3) * (n + 3), rng);
+    let a = draw((m + 3) * (2 * k + 3), rng);
+    let b = draw((k + 3) * (2 * n + 3), rng);
     let before = draw(m * stride, rng);
     let mut out = before.clone();
-    let (lhs, rhs) = (matrix(&a, m, k, case.across[0]), matrix(&b, k, n, case.across[1]));
+    let (lhs, rhs) = (matrix(&a, m, k, case.lie[0]), matrix(&b, k, n, case.lie[1]));
     product(lhs, rhs, &mut out, stride, case.accumulate);
-    let rounded = |value: f32| f64::from(half::bf16::from_f32(value).to_f32());
+    let rounded = |matrix: Matrix<'_>, i: usize, j: usize| {
+        let value = matrix.values[i * matrix.row + j * matrix.column];
+        f64::from(half::bf16::from_f32(value).to_f32())
+    };
     for (at, (&found, &before)) in out.iter().zip(&before).enumerate() {
         let (row, column) = (at / stride, at % stride);
         if column >= n {
@@ -43,7 +63,7 @@ fn check(case: Case, rng: &mut StdRng, product: Product) {
             continue;
         }
         let before = if case.accumulate { f64::from(before) } else { 0.0 };
-        let terms = (0..k).map(|i| rounded(lhs.at(row, i)) * rounded(rhs.at(i, column)));
+        let terms = (0..k).map(|i| rounded(lhs, row, i) * rounded(rhs, i, column));
         let (sum, size) =
             terms.fold((before, before.abs()), |(sum, size), x| (sum + x, size + x.abs()));
         let error = (f64::from(found) - sum).abs();
@@ -57,15 +77,18 @@ fn cases(sizes: [&[usize]; 3]) -> Vec<Case> {
     for (&m, (&n, &k)) in
         ms.iter().flat_map(|m| ns.iter().flat_map(move |n| ks.iter().map(move |k| (m, (n, k)))))
     {
-        for kind in 0..8 {
-            let [left, right, accumulate] = [1, 2, 4].map(|bit| kind & bit != 0);
-            cases.push(Case { size: [m, n, k], across: [left, right], accumulate });
+        for left in [Lie::Rows, Lie::Columns, Lie::Apart] {
+            for right in [Lie::Rows, Lie::Columns, Lie::Apart] {
+                for accumulate in [false, true] {
+                    cases.push(Case { size: [m, n, k], lie: [left, right], accumulate });
+                }
+            }
         }
     }
     cases
 }
 
-/// Whether there is anything to test beside [`plain`]; says so if not.
+/// Whether there is anything to test beside [`matrix::in_software`]; says so if not.
 fn fast() -> bool {
     if !supported() {
         eprintln!("not tested: this processor lacks {}", missing().join(", "));
@@ -94,7 +117,7 @@ fn the_way_of_other_processors_gives_the_same() {
     for case in cases([&[1, 13], &[1, 27], &[1, 33]]) {
         check(case, &mut rng, |lhs, rhs, out, row, accumulate| {
             // SAFETY: the test's `out` has room for the product.
-            unsafe { plain(lhs, rhs, out.as_mut_ptr(), row, accumulate) }
+            unsafe { matrix::in_software(lhs, rhs, out.as_mut_ptr(), row, accumulate) }
         });
     }
 }
