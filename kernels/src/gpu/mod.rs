@@ -71,7 +71,7 @@ mod tests {
 
     /// A Vulkan device, which a processor's Mesa may be; where `LOCALMIM_VULKAN` is set there must be
     /// one.
-    fn device() -> Option<WgpuDevice> {
+    pub fn device() -> Option<WgpuDevice> {
         let found = catch_unwind(|| {
             let device = WgpuDevice::default();
             let one = Tensor::<Vulkan, 1>::from_floats([1.0], &device);

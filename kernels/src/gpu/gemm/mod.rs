@@ -1,10 +1,18 @@
 //! Products of matrices, with what is done to them on their way out.
 
-use burn::tensor::activation::gelu;
-use burn::tensor::{DType, FloatDType, Shape, Tensor, TensorMetadata, TensorPrimitive};
-use burn_cubecl::tensor::CubeTensor;
-use burn_cubecl::{CubeBackend, CubeRuntime};
+mod kernel;
+mod launch;
+#[cfg(test)]
+mod tests;
 
+use burn::tensor::{DType, Shape};
+use burn_cubecl::CubeRuntime;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::CubePrimitive;
+
+use self::kernel::Finish;
+use self::launch::Call;
 use crate::Precision;
 
 /// How a factor lies in its buffer, which has no gaps.
@@ -16,7 +24,7 @@ pub enum Order {
     Columns,
 }
 
-/// What a product is written as.
+/// What a product is written as. A device that doesn't know bfloat16 takes f32 for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Element {
     /// f32.
@@ -66,8 +74,6 @@ pub struct Residual<'a, R: CubeRuntime> {
     pub rows: usize,
 }
 
-type Plain<R> = CubeBackend<R, f32, i32, u32>;
-
 impl Gemm {
     /// lhs·rhs, `[m, n]`.
     pub fn plain<R: CubeRuntime>(
@@ -76,7 +82,7 @@ impl Gemm {
         rhs: &CubeTensor<R>,
         out: Element,
     ) -> CubeTensor<R> {
-        primitive(self.product(lhs, rhs), out)
+        run(self.call(lhs, rhs, Finish::Plain, out))
     }
 
     /// lhs·rhs + bias, `[m, n]`, of an f32 bias `[n]`.
@@ -87,7 +93,8 @@ impl Gemm {
         bias: &CubeTensor<R>,
         out: Element,
     ) -> CubeTensor<R> {
-        primitive(self.product(lhs, rhs) + tensor(bias, [1, self.n]), out)
+        let bias = Some(whole(bias));
+        run(Call { bias, ..self.call(lhs, rhs, Finish::Plain, out) })
     }
 
     /// gelu(lhs·rhs + bias) and, where `keep`, what it is the GELU of; both `[m, n]`, in the
@@ -99,9 +106,11 @@ impl Gemm {
         bias: &CubeTensor<R>,
         keep: bool,
     ) -> (CubeTensor<R>, Option<CubeTensor<R>>) {
-        let before = self.product(lhs, rhs) + tensor(bias, [1, self.n]);
         let out = self.precision.into();
-        (primitive(gelu(before.clone()), out), keep.then(|| primitive(before, out)))
+        let second = keep.then(|| self.output(lhs, out));
+        let bias = Some(whole(bias));
+        let call = self.call(lhs, rhs, Finish::Gelu, out);
+        (run(Call { bias, second: second.clone(), ..call }), second)
     }
 
     /// lhs·rhs times the derivative of the GELU at `before` `[m, n]`; in the precision's element.
@@ -111,11 +120,8 @@ impl Gemm {
         rhs: &CubeTensor<R>,
         before: &CubeTensor<R>,
     ) -> CubeTensor<R> {
-        let before = tensor(before, [self.m, self.n]);
-        // Φ(x) + x·φ(x).
-        let normal = (before.clone() * core::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
-        let density = (before.clone() * before.clone() * -0.5).exp() * 0.398_942_280_401_432_7;
-        primitive(self.product(lhs, rhs) * (normal + before * density), self.precision.into())
+        let call = self.call(lhs, rhs, Finish::GeluGradient, self.precision.into());
+        run(Call { beside: Some(whole(before)), ..call })
     }
 
     /// x + scale · (lhs·rhs + bias), f32 `[m, n]`.
@@ -125,73 +131,66 @@ impl Gemm {
         rhs: &CubeTensor<R>,
         residual: &Residual<R>,
     ) -> CubeTensor<R> {
-        let branch = self.product(lhs, rhs) + tensor(residual.bias, [1, self.n]);
-        let branch = match residual.scale {
-            None => branch,
-            Some(scale) => {
-                let views = self.m / residual.rows;
-                let scale: Tensor<Plain<R>, 3> = tensor(scale, [views, 1, 1]);
-                let branch: Tensor<Plain<R>, 3> = branch.reshape([views, residual.rows, self.n]);
-                (branch * scale).reshape([self.m, self.n])
-            }
-        };
-        primitive(tensor(residual.x, [self.m, self.n]) + branch, Element::F32)
+        run(Call {
+            bias: Some(whole(residual.bias)),
+            beside: Some(whole(residual.x)),
+            scale: residual.scale.map(whole),
+            rows: residual.rows,
+            ..self.call(lhs, rhs, Finish::Residual, Element::F32)
+        })
     }
 
-    fn product<R: CubeRuntime>(
+    fn call<R: CubeRuntime>(
         &self,
         lhs: &CubeTensor<R>,
         rhs: &CubeTensor<R>,
-    ) -> Tensor<Plain<R>, 2> {
-        let lhs = self.factor(lhs, self.lhs, [self.m, self.k]);
-        let rhs = self.factor(rhs, self.rhs, [self.k, self.n]);
-        lhs.matmul(rhs).cast(FloatDType::F32)
+        finish: Finish,
+        out: Element,
+    ) -> Call<R> {
+        Call {
+            gemm: *self,
+            lhs: whole(lhs),
+            rhs: whole(rhs),
+            bias: None,
+            beside: None,
+            scale: None,
+            rows: self.m,
+            finish,
+            first: self.output(lhs, out),
+            second: None,
+        }
     }
 
-    fn factor<R: CubeRuntime>(
-        &self,
-        factor: &CubeTensor<R>,
-        order: Order,
-        [rows, columns]: [usize; 2],
-    ) -> Tensor<Plain<R>, 2> {
-        let of = match self.precision {
-            Precision::F32 => FloatDType::F32,
-            Precision::Bf16 => FloatDType::BF16,
-        };
-        match order {
-            Order::Rows => raw(factor, [rows, columns]).cast(of),
-            Order::Columns => raw(factor, [columns, rows]).cast(of).transpose(),
+    /// A tensor `[m, n]` without gaps.
+    fn output<R: CubeRuntime>(&self, like: &CubeTensor<R>, out: Element) -> CubeTensor<R> {
+        let dtype = out.on(like);
+        CubeTensor::new_contiguous(
+            like.client.clone(),
+            like.device.clone(),
+            Shape::from([self.m, self.n]),
+            like.client.empty(self.m * self.n * dtype.size()),
+            dtype,
+        )
+    }
+}
+
+impl Element {
+    fn on<R: CubeRuntime>(self, tensor: &CubeTensor<R>) -> DType {
+        let bf16 = half::bf16::as_type_native_unchecked().storage_type();
+        match self {
+            Self::Bf16 if tensor.client.properties().supports_type(bf16) => DType::BF16,
+            _ => DType::F32,
         }
     }
 }
 
-fn raw<R: CubeRuntime, const D: usize>(
-    of: &CubeTensor<R>,
-    shape: [usize; D],
-) -> Tensor<Plain<R>, D> {
-    let count = of.shape().num_elements();
-    let flat = CubeTensor::new_contiguous(
-        of.client.clone(),
-        of.device.clone(),
-        Shape::from([count]),
-        of.handle.clone(),
-        of.dtype,
-    );
-    Tensor::<Plain<R>, 1>::from_primitive(TensorPrimitive::Float(flat)).reshape(shape)
+fn run<R: CubeRuntime>(call: Call<R>) -> CubeTensor<R> {
+    let first = call.first.clone();
+    call.run();
+    first
 }
 
-fn tensor<R: CubeRuntime, const D: usize>(
-    of: &CubeTensor<R>,
-    shape: [usize; D],
-) -> Tensor<Plain<R>, D> {
-    let raw = raw(of, shape);
-    if of.dtype == DType::F32 { raw } else { raw.cast(FloatDType::F32) }
-}
-
-fn primitive<R: CubeRuntime>(of: Tensor<Plain<R>, 2>, out: Element) -> CubeTensor<R> {
-    let of = match out {
-        Element::F32 => of,
-        Element::Bf16 => of.cast(FloatDType::BF16),
-    };
-    burn_cubecl::kernel::into_contiguous(of.into_primitive().tensor())
+/// The same without gaps.
+fn whole<R: CubeRuntime>(tensor: &CubeTensor<R>) -> CubeTensor<R> {
+    into_contiguous(tensor.clone())
 }
