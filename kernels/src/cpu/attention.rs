@@ -1,12 +1,14 @@
 //! x + scale · projection(attention(norm(x)·qkv)), in blocks of whole views that stay in the cache.
 
+use std::ops::Range;
+
 use burn::backend::Flex;
 use burn_flex::FlexTensor;
 
-use super::heads::Heads;
+use super::heads::{Heads, Mixed};
 use super::matrix::{Matrix, Target, add_product, append_product, product, turned};
 use super::norm::{self, normalise, normalise_again};
-use super::rows::{BLOCK, add_bias, add_branch, add_columns, by_view, multiplied};
+use super::rows::{BLOCK, active, add_bias, add_branch, add_columns, by_view, gathered};
 use super::tensor::{Floats, Scratch, dims, scales, tensor};
 use super::windows::{Plan, Span};
 use crate::{AttentionBranch, Precision, Saved};
@@ -174,7 +176,7 @@ pub fn backward(
     gradient: &FlexTensor,
 ) -> Vec<Option<FlexTensor>> {
     let inputs = Inputs::of(op, tensors);
-    let [_, tokens, width] = inputs.shape;
+    let [views, tokens, width] = inputs.shape;
     let saved: Vec<Floats> = saved.iter().map(Floats::of).collect();
     let x = Ordered::of(inputs.plan.as_ref(), &tensors[0], width);
     let gradient = Ordered::of(inputs.plan.as_ref(), gradient, width);
@@ -186,67 +188,77 @@ pub fn backward(
         projection: [Vec::with_capacity(width * width), vec![0.0; width]],
         bias: vec![0.0; inputs.bias.len()],
     };
+    let factors = inputs.scale.as_ref().map(|scale| (&**scale, tokens));
+    let (x, gradient) = (x.values(), gradient.values());
+    let all: Vec<usize> = (0..views * tokens).collect();
+    let active = active(gradient, width, factors);
     let most = inputs.block() * tokens;
-    let mut out = Vec::with_capacity(x.values().len());
-    let (mut narrow, mut branch) = (Scratch::of(most * width), Scratch::of(most * width));
+    let mut out = gradient.to_vec();
+    let narrow = || Scratch::of(most * width);
+    let (mut narrow, mut branch, mut mixed) = (narrow(), narrow(), narrow());
     let mut wide = Scratch::of(most * 3 * width);
-    let blocks = x.values().chunks(most * width).zip(gradient.values().chunks(most * width));
-    for (x, gradient) in blocks {
-        let (from, count) = (out.len() / width, x.len() / width);
-        let narrow = &mut narrow[..count * width];
-        let wide = &mut wide[..count * 3 * width];
-        let mut of_branch = gradient;
-        if inputs.scale.is_some() {
-            for (view, part) in by_view(from, count, tokens) {
-                let part = part.start * width..part.end * width;
-                multiplied(&gradient[part.clone()], inputs.scale(view), &mut branch[part]);
-            }
-            of_branch = &branch[..count * width];
+    for all in all.chunks(most) {
+        let block = all[0]..all[0] + all.len();
+        let rows = within(&active, &block);
+        if rows.is_empty() {
+            continue;
         }
-        let of = |at: usize, columns: usize| &saved[at][from * columns..(from + count) * columns];
-        let mixed = of(2, width);
-        let upward = Matrix::new(of_branch, width);
+        let wide = &mut wide[..all.len() * 3 * width];
+        let [branch, mixed] = [&mut branch, &mut mixed].map(|part| &mut part[..rows.len() * width]);
+        gathered(gradient, width, rows, factors, branch);
+        gathered(&saved[2], width, rows, None, mixed);
+        let upward = Matrix::new(branch, width);
         let lhs = Matrix::new(mixed, width).transposed();
         add_product(op.precision, lhs, upward, &mut sums.projection[0]);
-        add_columns(of_branch, &mut sums.projection[1]);
-        let target = Target { values: &mut *narrow, row: width };
+        add_columns(branch, &mut sums.projection[1]);
+        let target = Target { values: &mut narrow[..rows.len() * width], row: width };
         product(op.precision, upward, Matrix::new(&projection_turned, width), target, false);
-        block_gradient(
-            &inputs,
-            [of(1, 3 * width), mixed, of(3, op.heads)],
-            narrow,
-            &mut sums,
-            wide,
-        );
+        let of_mixed = (&*mixed, &narrow[..rows.len() * width]);
+        block_gradient(&inputs, [&saved[1], &saved[3]], of_mixed, (rows, block), &mut sums, wide);
         add_columns(wide, &mut sums.qkv[1]);
-        let ([weight, bias], moments) = (&inputs.norm, of(0, 2));
-        normalise_again(x, weight, bias, moments, narrow);
+        let ([weight, bias], narrow) = (&inputs.norm, &mut narrow[..all.len() * width]);
+        normalise_again(x, all, weight, bias, &saved[0], narrow);
         let (lhs, upward) = (Matrix::new(narrow, width).transposed(), Matrix::new(wide, 3 * width));
         add_product(op.precision, lhs, upward, &mut sums.qkv[0]);
         let target = Target { values: &mut *narrow, row: width };
         product(op.precision, upward, Matrix::new(&qkv_turned, width), target, false);
-        out.extend_from_slice(gradient);
-        let out = &mut out[from * width..];
-        norm::add_gradient(x, weight, moments, narrow, &mut sums.norm, out);
+        norm::add_gradient(x, all, weight, &saved[0], narrow, &mut sums.norm, &mut out);
     }
     gradients(&inputs, sums, in_order(inputs.plan.as_ref(), out, width), tensors)
 }
 
-/// The gradient of qkv of whole views into `out`, from that of what heads mixed.
+/// Those of `rows`, which are in order, that lie in `range`.
+fn within<'a>(rows: &'a [usize], range: &Range<usize>) -> &'a [usize] {
+    let before = |end: usize| rows.partition_point(|&row| row < end);
+    &rows[before(range.start)..before(range.end)]
+}
+
+/// The gradient of qkv of a block of whole views into `out`, from that of what heads mixed, of which
+/// there are the active rows alone.
 fn block_gradient(
     inputs: &Inputs,
-    [qkv, mixed, logarithms]: [&[f32]; 3],
-    upward: &[f32],
+    [qkv, logarithms]: [&[f32]; 2],
+    (mixed, upward): (&[f32], &[f32]),
+    (rows, block): (&[usize], Range<usize>),
     sums: &mut Sums,
     out: &mut [f32],
 ) {
     let [_, tokens, width] = inputs.shape;
     let heads = inputs.heads();
-    let views = qkv.chunks_exact(tokens * 3 * width).zip(out.chunks_exact_mut(tokens * 3 * width));
-    let kept = mixed.chunks_exact(tokens * width).zip(upward.chunks_exact(tokens * width));
-    let kept = kept.zip(logarithms.chunks_exact(tokens * inputs.heads));
-    for ((qkv, out), ((mixed, upward), logarithms)) in views.zip(kept) {
-        heads.gradient(qkv, (mixed, logarithms), upward, &mut sums.bias, out);
+    let mut done = 0;
+    for (at, out) in out.chunks_exact_mut(tokens * 3 * width).enumerate() {
+        let view = block.start + at * tokens..block.start + (at + 1) * tokens;
+        let of_view = within(rows, &view);
+        let queries: Vec<usize> = of_view.iter().map(|row| row - view.start).collect();
+        let part = done * width..(done + queries.len()) * width;
+        heads.gradient(
+            &qkv[view.start * 3 * width..view.end * 3 * width],
+            &logarithms[view.start * inputs.heads..view.end * inputs.heads],
+            &Mixed { queries: &queries, mixed: &mixed[part.clone()], upward: &upward[part] },
+            &mut sums.bias,
+            out,
+        );
+        done += queries.len();
     }
 }
 
@@ -258,7 +270,10 @@ fn gradients(
 ) -> Vec<Option<FlexTensor>> {
     let [_, _, width] = inputs.shape;
     let [norm_weight, norm_bias] = sums.norm.tensors();
-    let ([qkv, qkv_bias], [projection, projection_bias]) = (sums.qkv, sums.projection);
+    let ([mut qkv, qkv_bias], [mut projection, projection_bias]) = (sums.qkv, sums.projection);
+    // Where no row has a gradient, nothing was added.
+    qkv.resize(3 * width * width, 0.0);
+    projection.resize(width * width, 0.0);
     let mut gradients = vec![
         tensor(x, inputs.shape),
         norm_weight,

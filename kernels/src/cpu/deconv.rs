@@ -6,7 +6,7 @@ use burn_flex::FlexTensor;
 
 use super::linear::Gradient;
 use super::matrix::{Matrix, Target, product};
-use super::rows::{BLOCK, add_bias, add_columns};
+use super::rows::{BLOCK, add_bias, add_columns, gathered};
 use super::tensor::{Floats, Scratch, dims, tensor};
 use crate::Deconv;
 
@@ -55,28 +55,39 @@ pub fn backward(
     let (side, width) = (op.side, columns / 4);
     let (x, weight) = (Floats::of(&inputs[0]), Floats::of(&inputs[1]));
     let gradient = Floats::of(gradient);
-    let mut sums = Gradient::of(op.precision, &weight, columns, [needs[0], true, false]);
-    let mut bias = vec![0.0; width];
-    let mut upward = Vec::with_capacity(if needs[0] { x.len() } else { 0 });
-    let mut pixels = Scratch::of((BLOCK + side) * columns);
-    for rows in blocks(side, views * side) {
-        let of = |columns: usize| rows.start * side * columns..rows.end * side * columns;
-        let gradient = &gradient[of(columns)];
-        add_columns(gradient, &mut bias);
-        let pixels = &mut pixels[..gradient.len()];
-        let lines = gradient.chunks_exact(side * columns);
-        for (row, lines) in pixels.chunks_exact_mut(side * columns).zip(lines) {
-            let (upper, lower) = lines.split_at(side * columns / 2);
-            let pairs = upper.chunks_exact(2 * width).zip(lower.chunks_exact(2 * width));
-            for (token, (upper, lower)) in row.chunks_exact_mut(columns).zip(pairs) {
-                token[..2 * width].copy_from_slice(upper);
-                token[2 * width..].copy_from_slice(lower);
-            }
+    // A token's upper two pixels, and the lower.
+    let pixels = |token: usize| {
+        let upper = 2 * (token / side * 2 * side + token % side) * width;
+        [upper, upper + 2 * side * width].map(|at| &gradient[at..at + 2 * width])
+    };
+    let some =
+        |token: &usize| pixels(*token).iter().any(|part| part.iter().any(|&value| value != 0.0));
+    let active: Vec<usize> = (0..views * tokens).filter(some).collect();
+    let mut sums = Gradient::of(op.precision, &weight, columns, [needs[0], true, true]);
+    let mut out = vec![0.0; if needs[0] { x.len() } else { 0 }];
+    let most = BLOCK.min(active.len());
+    let (mut wide, mut narrow) = (Scratch::of(most * columns), Scratch::of(most * input));
+    let mut upward = Vec::with_capacity(most * input);
+    for rows in active.chunks(BLOCK) {
+        let (wide, narrow) = (&mut wide[..rows.len() * columns], &mut narrow[..rows.len() * input]);
+        for (wide, &token) in wide.chunks_exact_mut(columns).zip(rows) {
+            let [upper, lower] = pixels(token);
+            wide[..2 * width].copy_from_slice(upper);
+            wide[2 * width..].copy_from_slice(lower);
         }
-        sums.add(&x[of(input)], pixels, &mut upward);
+        gathered(&x, input, rows, None, narrow);
+        upward.clear();
+        sums.add(narrow, wide, &mut upward);
+        for (upward, row) in upward.chunks_exact(input).zip(rows) {
+            out[row * input..(row + 1) * input].copy_from_slice(upward);
+        }
     }
+    // Where no token has a gradient, nothing was added.
+    sums.weight.resize(input * columns, 0.0);
+    let mut bias = vec![0.0; width];
+    add_columns(&sums.bias, &mut bias);
     vec![
-        needs[0].then(|| tensor(upward, [views, tokens, input])),
+        needs[0].then(|| tensor(out, [views, tokens, input])),
         Some(tensor(sums.weight, [input, columns])),
         Some(tensor(bias, [width])),
     ]

@@ -23,6 +23,28 @@ pub struct Heads<'a> {
     pub bias: &'a [f32],
 }
 
+/// What heads mixed for those tokens of a view that have a gradient.
+pub struct Mixed<'a> {
+    /// The tokens, in order.
+    pub queries: &'a [usize],
+    /// Of each what was mixed.
+    pub mixed: &'a [f32],
+    /// And its gradient.
+    pub upward: &'a [f32],
+}
+
+/// What there is to know of a span's rows of scores.
+struct Rows<'a> {
+    /// Of all tokens of the span.
+    logarithms: &'a [f32],
+    /// Of the rows, the sum of shares times gradients.
+    dots: &'a [f32],
+    /// The tokens whose rows they are.
+    queries: &'a [usize],
+    /// The span's first token.
+    first: usize,
+}
+
 /// Which third of qkv.
 const QUERY: usize = 0;
 const KEY: usize = 1;
@@ -70,11 +92,18 @@ impl Heads<'_> {
         self.spans.iter().map(|span| span.pairs.len()).max().unwrap_or(0)
     }
 
-    /// Queries times keys, not yet scaled.
-    fn scores(&self, qkv: &[f32], span: &Span, head: usize, scores: &mut [f32]) {
+    /// `queries` times keys, not yet scaled.
+    fn scores(
+        &self,
+        queries: Matrix<'_>,
+        qkv: &[f32],
+        span: &Span,
+        head: usize,
+        scores: &mut [f32],
+    ) {
         let keys = self.matrix(qkv, span, KEY, head).transposed();
         let target = Target { values: scores, row: padded(span.tokens.len()) };
-        product(self.precision, self.matrix(qkv, span, QUERY, head), keys, target, false);
+        product(self.precision, queries, keys, target, false);
     }
 
     /// The values of a view's tokens mixed, `[tokens, width]`, of qkv, `[tokens, 3·width]`; and
@@ -87,7 +116,7 @@ impl Heads<'_> {
                 let (count, row) = (span.tokens.len(), padded(span.tokens.len()));
                 let scores = &mut scores[..count * row];
                 let inverse = &mut inverse[..count];
-                self.scores(qkv, span, head, scores);
+                self.scores(self.matrix(qkv, span, QUERY, head), qkv, span, head, scores);
                 let bias = &self.bias[self.pairs(span, head)];
                 let logarithms = &mut logarithms[self.rows(span, head)];
                 exponentials(scores, bias, self.scale(), logarithms, inverse);
@@ -106,37 +135,62 @@ impl Heads<'_> {
     pub fn gradient(
         &self,
         qkv: &[f32],
-        (mixed, logarithms): (&[f32], &[f32]),
-        upward: &[f32],
+        logarithms: &[f32],
+        known: &Mixed<'_>,
         of_bias: &mut [f32],
         out: &mut [f32],
     ) {
+        let (width, row) = (self.width, 3 * self.width);
         let (mut shares, mut slopes) = (Scratch::of(self.most()), Scratch::of(self.most()));
         let mut dots = Scratch::of(self.tokens);
-        for head in 0..self.heads {
-            for span in self.spans {
-                let (count, row) = (span.tokens.len(), padded(span.tokens.len()));
-                let (shares, slopes) = (&mut shares[..count * row], &mut slopes[..count * row]);
-                let dots = &mut dots[..count];
-                let at = self.mixed_at(span, head);
-                let (mixed, upward) = (&mixed[at..], &upward[at..]);
-                row_dots(mixed, upward, self.width, self.head(), dots);
-                let upward = Matrix::part(upward, count, self.head(), self.width);
-                self.scores(qkv, span, head, shares);
+        let mut queries = Scratch::of(known.queries.len() * width);
+        let mut of_queries = Scratch::of(queries.len());
+        for (query, &token) in queries.chunks_exact_mut(width).zip(known.queries) {
+            query.copy_from_slice(&qkv[token * row..token * row + width]);
+        }
+        if known.queries.len() < self.tokens {
+            out.fill(0.0);
+        }
+        for span in self.spans {
+            let before = |end| known.queries.partition_point(|&query| query < end);
+            let active = before(span.tokens.start)..before(span.tokens.end);
+            let tokens = &known.queries[active.clone()];
+            let (count, row) = (active.len(), padded(span.tokens.len()));
+            if count == 0 {
+                continue;
+            }
+            let (shares, slopes) = (&mut shares[..count * row], &mut slopes[..count * row]);
+            let dots = &mut dots[..count];
+            for head in 0..self.heads {
+                let at = active.start * width + head * self.head();
+                let (mixed, upward) = (&known.mixed[at..], &known.upward[at..]);
+                row_dots(mixed, upward, width, self.head(), dots);
+                let of_head = |values| Matrix::part(values, count, self.head(), width);
+                let (upward, query) = (of_head(upward), of_head(&queries[at..]));
+                self.scores(query, qkv, span, head, shares);
                 let values = self.matrix(qkv, span, VALUE, head).transposed();
                 let target = Target { values: &mut *slopes, row };
                 product(self.precision, upward, values, target, false);
                 let pairs = self.pairs(span, head);
-                let rows = (&logarithms[self.rows(span, head)], &*dots);
+                let rows = Rows {
+                    logarithms: &logarithms[self.rows(span, head)],
+                    dots,
+                    queries: tokens,
+                    first: span.tokens.start,
+                };
                 let bias = (&self.bias[pairs.clone()], &mut of_bias[pairs]);
-                softmax_gradient(shares, slopes, bias, self.scale(), rows);
-                let shares = Matrix::part(shares, count, count, row).transposed();
-                self.third(shares, upward, span, VALUE, head, out);
-                let slopes = Matrix::part(slopes, count, count, row);
-                let [queries, keys] = [QUERY, KEY].map(|third| self.matrix(qkv, span, third, head));
-                self.third(slopes, keys, span, QUERY, head, out);
-                self.third(slopes.transposed(), queries, span, KEY, head, out);
+                softmax_gradient(shares, slopes, bias, self.scale(), &rows);
+                let of_pairs = |values| Matrix::part(values, count, span.tokens.len(), row);
+                let (shares, slopes) = (of_pairs(shares), of_pairs(slopes));
+                self.third(shares.transposed(), upward, span, VALUE, head, out);
+                self.third(slopes.transposed(), query, span, KEY, head, out);
+                let target = Target { values: &mut of_queries[at..], row: width };
+                let keys = self.matrix(qkv, span, KEY, head);
+                product(self.precision, slopes, keys, target, false);
             }
+        }
+        for (query, &token) in of_queries.chunks_exact(width).zip(known.queries) {
+            out[token * row..token * row + width].copy_from_slice(query);
         }
     }
 
@@ -187,20 +241,21 @@ fn exponentials(
     }
 }
 
-/// Scores → shares, and the shares' gradients → those of the scores before they were scaled. `rows`
-/// are each row's logarithm, and the sum of shares times gradients. Adds to the bias' gradient.
+/// Scores → shares, and the shares' gradients → those of the scores before they were scaled. Adds to
+/// the bias' gradient.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
 fn softmax_gradient(
     shares: &mut [f32],
     slopes: &mut [f32],
     (bias, of_bias): (&[f32], &mut [f32]),
     scale: f32,
-    (logarithms, dots): (&[f32], &[f32]),
+    known: &Rows,
 ) {
-    let width = shares.len() / logarithms.len();
+    let width = shares.len() / known.dots.len();
     let rows = shares.chunks_exact_mut(width).zip(slopes.chunks_exact_mut(width));
-    for (i, (shares, slopes)) in rows.enumerate() {
-        let (logarithm, dot) = (logarithms[i], dots[i]);
+    for ((shares, slopes), (query, &dot)) in rows.zip(known.queries.iter().zip(known.dots)) {
+        let at = query - known.first;
+        let logarithm = known.logarithms[at];
         if bias.is_empty() {
             for (share, slope) in shares.iter_mut().zip(slopes) {
                 *share = exp(share.mul_add(scale, -logarithm));
@@ -208,7 +263,7 @@ fn softmax_gradient(
             }
             continue;
         }
-        let bias = bias[i * width..].iter().zip(&mut of_bias[i * width..]);
+        let bias = bias[at * width..].iter().zip(&mut of_bias[at * width..]);
         for ((share, slope), (bias, of_bias)) in shares.iter_mut().zip(slopes).zip(bias) {
             *share = exp(share.mul_add(scale, *bias) - logarithm);
             let gradient = *share * (*slope - dot);

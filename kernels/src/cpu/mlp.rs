@@ -7,8 +7,8 @@ use burn_flex::FlexTensor;
 use super::matrix::{Matrix, Target, add_product, append_product, product, turned};
 use super::norm::{self, normalise, normalise_again};
 use super::rows::{
-    BLOCK, add_branch, add_columns, bias_gelu, bias_gelu_in_place, by_view, gelu_gradient,
-    multiplied,
+    BLOCK, active, add_branch, add_columns, bias_gelu, bias_gelu_in_place, by_view, gathered,
+    gelu_gradient,
 };
 use super::tensor::{Floats, Scratch, dims, scales, tensor};
 use crate::{MlpBranch, Saved};
@@ -99,7 +99,7 @@ pub fn backward(
     gradient: &FlexTensor,
 ) -> Vec<Option<FlexTensor>> {
     let inputs = Inputs::of(op, inputs);
-    let ([views, tokens, width], hidden) = (inputs.shape, inputs.hidden);
+    let ([_, tokens, width], hidden) = (inputs.shape, inputs.hidden);
     let (moments, before) = (Floats::of(&saved[0]), Floats::of(&saved[1]));
     let gradient = Floats::of(gradient);
     let [weight, bias] = &inputs.norm;
@@ -109,40 +109,35 @@ pub fn backward(
     let mut norm_sums = norm::Sums::of(width);
     let mut first = (Vec::with_capacity(width * hidden), vec![0.0; hidden]);
     let mut second = (Vec::with_capacity(width * hidden), vec![0.0; width]);
-    let mut out = Vec::with_capacity(views * tokens * width);
-    let most = BLOCK.min(views * tokens);
+    let mut out = gradient.to_vec();
+    let factors = inputs.scale.as_ref().map(|scale| (&**scale, tokens));
+    let active = active(&gradient, width, factors);
+    let most = BLOCK.min(active.len());
     let (mut narrow, mut branch) = (Scratch::of(most * width), Scratch::of(most * width));
     let (mut after, mut wide) = (Scratch::of(most * hidden), Scratch::of(most * hidden));
-    for (x, gradient) in inputs.x.chunks(BLOCK * width).zip(gradient.chunks(BLOCK * width)) {
-        let (from, count) = (out.len() / width, x.len() / width);
-        let narrow = &mut narrow[..count * width];
+    for rows in active.chunks(BLOCK) {
+        let count = rows.len();
+        let (narrow, branch) = (&mut narrow[..count * width], &mut branch[..count * width]);
         let (after, wide) = (&mut after[..count * hidden], &mut wide[..count * hidden]);
-        let moments = &moments[2 * from..2 * (from + count)];
-        let mut of_branch = gradient;
-        if inputs.scale.is_some() {
-            for (view, part) in by_view(from, count, tokens) {
-                let part = part.start * width..part.end * width;
-                multiplied(&gradient[part.clone()], inputs.scale(view), &mut branch[part]);
-            }
-            of_branch = &branch[..count * width];
-        }
-        let upward = Matrix::new(of_branch, width);
+        gathered(&gradient, width, rows, factors, branch);
+        let upward = Matrix::new(branch, width);
         let target = Target { values: &mut *wide, row: hidden };
         product(op.precision, upward, Matrix::new(&second_turned, hidden), target, false);
-        gelu_gradient(&before[from * hidden..][..count * hidden], after, wide, &mut first.1);
+        gelu_gradient(&before, rows, after, wide, &mut first.1);
         let lhs = Matrix::new(after, hidden).transposed();
         add_product(op.precision, lhs, upward, &mut second.0);
-        add_columns(of_branch, &mut second.1);
-        normalise_again(x, weight, bias, moments, narrow);
+        add_columns(branch, &mut second.1);
+        normalise_again(&inputs.x, rows, weight, bias, &moments, narrow);
         let lhs = Matrix::new(narrow, width).transposed();
         add_product(op.precision, lhs, Matrix::new(wide, hidden), &mut first.0);
         let target = Target { values: &mut *narrow, row: width };
         let rhs = Matrix::new(&first_turned, width);
         product(op.precision, Matrix::new(wide, hidden), rhs, target, false);
-        out.extend_from_slice(gradient);
-        let out = &mut out[from * width..];
-        norm::add_gradient(x, weight, moments, narrow, &mut norm_sums, out);
+        norm::add_gradient(&inputs.x, rows, weight, &moments, narrow, &mut norm_sums, &mut out);
     }
+    // Where no row has a gradient, nothing was added.
+    first.0.resize(width * hidden, 0.0);
+    second.0.resize(width * hidden, 0.0);
     let [weight, bias] = norm_sums.tensors();
     let gradients = [
         tensor(out, inputs.shape),

@@ -40,6 +40,7 @@ pub fn backward(
     let mut sums = Sums::of(width);
     let mut out = vec![0.0; views * tokens * width];
     let mut slopes = Scratch::of(if op.gelu { left * width } else { 0 });
+    let all: Vec<usize> = (0..left).collect();
     for view in 0..views {
         let begin = (view * tokens + op.skip) * width;
         let rows = begin..(view + 1) * tokens * width;
@@ -49,7 +50,8 @@ pub fn backward(
             gelu_slopes(&x[rows.clone()], &weight, &bias, moments, gradient, &mut slopes);
             gradient = &slopes;
         }
-        add_gradient(&x[rows.clone()], &weight, moments, gradient, &mut sums, &mut out[rows]);
+        let (x, out) = (&x[rows.clone()], &mut out[rows]);
+        add_gradient(x, &all, &weight, moments, gradient, &mut sums, out);
     }
     let [weight, bias] = sums.tensors();
     vec![Some(tensor(out, [views, tokens, width])), Some(weight), Some(bias)]
@@ -99,23 +101,31 @@ pub fn normalise(
     }
 }
 
-/// As [`normalise`], by moments that are known.
+/// As [`normalise`], of some `rows` of x, by moments that are known.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-pub fn normalise_again(x: &[f32], weight: &[f32], bias: &[f32], moments: &[f32], out: &mut [f32]) {
+pub fn normalise_again(
+    x: &[f32],
+    rows: &[usize],
+    weight: &[f32],
+    bias: &[f32],
+    moments: &[f32],
+    out: &mut [f32],
+) {
     let width = weight.len();
-    let rows = x.chunks_exact(width).zip(out.chunks_exact_mut(width));
-    for ((x, out), moments) in rows.zip(moments.chunks_exact(2)) {
-        let (mean, inverse) = (moments[0], moments[1]);
+    for (row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
+        let (mean, inverse) = (moments[2 * row], moments[2 * row + 1]);
+        let x = &x[row * width..(row + 1) * width];
         for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
             *out = ((x - mean) * inverse).mul_add(*weight, *bias);
         }
     }
 }
 
-/// Adds the gradient of x to `out`, from that of what was normed, and to `sums` those of weight and
-/// bias.
+/// Adds the gradient of some `rows` of x to `out`, from that of what was normed, which has these rows
+/// alone, and to `sums` those of weight and bias.
 pub fn add_gradient(
     x: &[f32],
+    rows: &[usize],
     weight: &[f32],
     moments: &[f32],
     gradient: &[f32],
@@ -123,18 +133,17 @@ pub fn add_gradient(
     out: &mut [f32],
 ) {
     let mut row = Scratch::of(2 * weight.len());
-    add_rows(x, weight, moments, gradient, &mut sums.weight, &mut sums.bias, &mut row, out);
+    let sums = (&mut sums.weight[..], &mut sums.bias[..]);
+    add_rows((x, rows), weight, moments, gradient, sums, &mut row, out);
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-#[expect(clippy::too_many_arguments, reason = "all that a row's gradient is made of")]
 fn add_rows(
-    x: &[f32],
+    (x, rows): (&[f32], &[usize]),
     weight: &[f32],
     moments: &[f32],
     gradient: &[f32],
-    weight_sum: &mut [f32],
-    bias_sum: &mut [f32],
+    (weight_sum, bias_sum): (&mut [f32], &mut [f32]),
     row: &mut [f32],
     out: &mut [f32],
 ) {
@@ -142,10 +151,10 @@ fn add_rows(
     let share = 1.0 / width as f32;
     let (normed, upward) = row.split_at_mut(width);
     let (weight_sum, bias_sum) = (&mut weight_sum[..width], &mut bias_sum[..width]);
-    let rows = x.chunks_exact(width).zip(gradient.chunks_exact(width));
-    let rows = rows.zip(out.chunks_exact_mut(width)).zip(moments.chunks_exact(2));
-    for (((x, gradient), out), moments) in rows {
-        let (mean, inverse) = (moments[0], moments[1]);
+    for (row, gradient) in rows.iter().zip(gradient.chunks_exact(width)) {
+        let (mean, inverse) = (moments[2 * row], moments[2 * row + 1]);
+        let x = &x[row * width..(row + 1) * width];
+        let out = &mut out[row * width..(row + 1) * width];
         for j in 0..width {
             normed[j] = (x[j] - mean) * inverse;
             upward[j] = gradient[j] * weight[j];

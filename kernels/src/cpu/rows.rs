@@ -40,12 +40,20 @@ pub fn bias_gelu_in_place(values: &mut [f32], bias: &[f32]) {
     }
 }
 
-/// GELU of `before` into `after`; multiplies `gradient` by its slope, and adds up its columns.
+/// GELU of those `rows` of `before` into `after`; multiplies `gradient` by its slope, and adds up its
+/// columns.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-pub fn gelu_gradient(before: &[f32], after: &mut [f32], gradient: &mut [f32], sums: &mut [f32]) {
+pub fn gelu_gradient(
+    before: &[f32],
+    rows: &[usize],
+    after: &mut [f32],
+    gradient: &mut [f32],
+    sums: &mut [f32],
+) {
     let width = sums.len();
-    let rows = before.chunks_exact(width).zip(after.chunks_exact_mut(width));
-    for ((before, after), gradient) in rows.zip(gradient.chunks_exact_mut(width)) {
+    let columns = after.chunks_exact_mut(width).zip(gradient.chunks_exact_mut(width));
+    for ((after, gradient), row) in columns.zip(rows) {
+        let before = &before[row * width..(row + 1) * width];
         let columns = before.iter().zip(after).zip(gradient).zip(sums.iter_mut());
         for (((before, after), gradient), sum) in columns {
             let (value, slope) = gelu_and_slope(*before);
@@ -85,12 +93,38 @@ pub fn add_branch(values: &mut [f32], branch: &[f32], bias: &[f32], scale: f32) 
     }
 }
 
-/// scale · values.
+/// factor · values.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-pub fn multiplied(values: &[f32], scale: f32, out: &mut [f32]) {
+pub fn multiplied(values: &[f32], factor: f32, out: &mut [f32]) {
     for (out, value) in out.iter_mut().zip(values) {
-        *out = scale * value;
+        *out = factor * value;
     }
+}
+
+/// Those `rows` of views of `tokens` rows of `width`, each times its view's factor.
+pub fn gathered(
+    values: &[f32],
+    width: usize,
+    rows: &[usize],
+    factors: Option<(&[f32], usize)>,
+    out: &mut [f32],
+) {
+    for (row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
+        let values = &values[row * width..(row + 1) * width];
+        match factors {
+            None => out.copy_from_slice(values),
+            Some((factors, tokens)) => multiplied(values, factors[row / tokens], out),
+        }
+    }
+}
+
+/// The rows of `width` that aren't all zero, and whose view's factor isn't: only these have a share in
+/// a branch's gradients. In a decoder all tokens that were seen are left out so, for they have no loss.
+pub fn active(gradient: &[f32], width: usize, factors: Option<(&[f32], usize)>) -> Vec<usize> {
+    let rows = gradient.chunks_exact(width).enumerate();
+    let counts = |at: usize| factors.is_none_or(|(factors, tokens)| factors[at / tokens] != 0.0);
+    let active = rows.filter(|(at, row)| counts(*at) && row.iter().any(|&value| value != 0.0));
+    active.map(|(at, _)| at).collect()
 }
 
 /// For each view that rows `from..` of a matrix lie in: how many of its rows do, and the view.
