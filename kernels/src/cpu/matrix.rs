@@ -2,6 +2,7 @@
 
 use gemm::Parallelism;
 use half::bf16 as rounding;
+use multiversion::multiversion;
 
 use super::bf16;
 use super::tensor::Scratch;
@@ -92,19 +93,37 @@ pub fn add_product(precision: Precision, lhs: Matrix<'_>, rhs: Matrix<'_>, sum: 
 
 /// A matrix turned, row by row: factors of a product are read faster so than across.
 pub fn turned(values: &[f32], columns: usize) -> Scratch {
-    const TILE: usize = 16;
-    let rows = values.len() / columns;
     let mut out = Scratch::of(values.len());
-    for top in (0..rows).step_by(TILE) {
-        for left in (0..columns).step_by(TILE) {
-            for i in top..rows.min(top + TILE) {
-                for j in left..columns.min(left + TILE) {
-                    out[j * rows + i] = values[i * columns + j];
-                }
+    turn(values, columns, &mut out);
+    out
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
+fn turn(values: &[f32], columns: usize, out: &mut [f32]) {
+    // As many lines as a cache holds of those whose addresses differ by a power of two.
+    const TILE: usize = 8;
+    let rows = values.len() / columns;
+    let (whole_rows, whole_columns) = (rows - rows % TILE, columns - columns % TILE);
+    for left in (0..whole_columns).step_by(TILE) {
+        for top in (0..whole_rows).step_by(TILE) {
+            let mut tile = [[0.0; TILE]; TILE];
+            for (i, line) in tile.iter_mut().enumerate() {
+                let from = (top + i) * columns + left;
+                line.copy_from_slice(&values[from..from + TILE]);
+            }
+            for j in 0..TILE {
+                let to = (left + j) * rows + top;
+                let line: [f32; TILE] = std::array::from_fn(|i| tile[i][j]);
+                out[to..to + TILE].copy_from_slice(&line);
             }
         }
     }
-    out
+    for i in 0..rows {
+        let from = if i < whole_rows { whole_columns } else { 0 };
+        for j in from..columns {
+            out[j * rows + i] = values[i * columns + j];
+        }
+    }
 }
 
 /// # Safety
