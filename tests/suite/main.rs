@@ -20,4 +20,5 @@ mod recipes;
 mod remote;
 mod slices;
 mod training;
+mod vulkan;
 mod whole_files;

@@ -6,7 +6,7 @@
 //! [`eval`] (what it has learned), [`embed`] (its features as a file), [`neighbours`] (which
 //! pictures are alike to it), [`analyze`] (where it looks), [`compare`] (runs beside each other),
 //! [`experiment`] (the paper's comparison at a small size). [`settings`] and [`device`] are settled
-//! first.
+//! first; [`profile`] says what a run makes of its machine.
 
 pub mod analyze;
 pub mod checkpoint;
@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod model;
 pub mod neighbours;
 pub mod plot;
+pub mod profile;
 pub mod progress;
 pub mod quickstart;
 pub mod range;

@@ -42,10 +42,16 @@ impl Adapter {
 
     /// Starts it by Vulkan, whatever else the system has for it; or why it does not start.
     pub fn start(self) -> Result<(), String> {
-        let started = quietly(|| {
-            init_setup::<Vulkan>(&self.device(), RuntimeOptions::default());
-        });
-        started.map_err(|why| format!("it does not start: {why}"))
+        // A device starts once.
+        static STARTED: Mutex<Vec<Adapter>> = Mutex::new(vec![]);
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if started.contains(&self) {
+            return Ok(());
+        }
+        quietly(|| init_setup::<Vulkan>(&self.device(), RuntimeOptions::default()))
+            .map_err(|why| format!("it does not start: {why}"))?;
+        started.push(self);
+        Ok(())
     }
 
     /// Whether it stores and converts bf16 and has products of such matrices.

@@ -27,6 +27,19 @@ pub struct Shares {
     pub optimizer: f64,
 }
 
+/// What a run makes of its machine, in 10⁹ operations of its matrix products a second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// In the encoder, forward and backward.
+    pub encoder_gflops: f64,
+    /// In the decoders, forward and backward.
+    pub decoders_gflops: f64,
+    /// Over the whole time.
+    pub all_gflops: f64,
+    /// The machine's best, measured as the run began.
+    pub peak_gflops: f64,
+}
+
 /// What is known of a logged step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -50,6 +63,9 @@ pub struct Record {
     /// between are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed_s: Option<f64>,
+    /// The rates of that time, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Rates>,
 }
 
 /// Metrics that can't be written or read.
@@ -119,6 +135,14 @@ impl MetricsWriter {
         if let Some(elapsed) = record.elapsed_s {
             scalars.push(("time/elapsed_s".to_owned(), elapsed));
         }
+        if let Some(rates) = record.profile {
+            scalars.extend([
+                ("profile/encoder_gflops".to_owned(), rates.encoder_gflops),
+                ("profile/decoders_gflops".to_owned(), rates.decoders_gflops),
+                ("profile/all_gflops".to_owned(), rates.all_gflops),
+                ("profile/peak_gflops".to_owned(), rates.peak_gflops),
+            ]);
+        }
         for (tap, loss) in record.tap_losses.iter().enumerate() {
             scalars.push((format!("loss/tap_{}", tap + 1), *loss));
         }
@@ -171,6 +195,12 @@ mod tests {
             views_per_s: 99.5,
             shares: Shares { data: 0.1, encoder: 0.2, decoders: 0.3, optimizer: 0.05 },
             elapsed_s: Some(10.0 * step as f64),
+            profile: (step > 3).then_some(Rates {
+                encoder_gflops: 1.0,
+                decoders_gflops: 2.0,
+                all_gflops: 1.5,
+                peak_gflops: 4.0,
+            }),
         }
     }
 

@@ -134,6 +134,10 @@ settings! {
         checkpoint_every: u64 = default(500), whole(), within(COUNT) => free;
         /// Checkpoints kept
         keep: usize = default(3), whole(), within(SIZE) => free;
+        /// Tell at the end what the run made of the machine: operations and bytes of a step, the
+        /// rates achieved, and the best ones, measured at the beginning
+        #[serde(default)]
+        profile: bool = default(false), truth() => free;
     }
 }
 

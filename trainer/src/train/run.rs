@@ -22,6 +22,7 @@ use crate::data::order::batches_per_epoch;
 use crate::data::{DataError, Loader, Position, RowRef};
 use crate::metrics::{MetricsWriter, Record};
 use crate::model::ModelConfig;
+use crate::profile::Profile;
 use crate::progress::Console;
 use crate::settings::Settings;
 
@@ -62,6 +63,7 @@ pub fn run<B: AutodiffBackend>(
     let _lock = begin::lock(&paths.out)?;
     let mut run = Run::<B>::open(paths, settings, resume, device, slices, console)?;
     run.tell();
+    run.begin_profile();
     while run.trainee.step < run.last_step && !stop.load(Ordering::Relaxed) {
         let step = run.trainee.step + 1;
         let lr = run.schedule.at(run.trainee.step);
@@ -130,6 +132,7 @@ struct Run<'a, B: AutodiffBackend> {
     begun: Instant,
     /// Since the last line of metrics.
     clock: Clock,
+    profile: Option<Profile>,
 }
 
 impl<'a, B: AutodiffBackend> Run<'a, B> {
@@ -182,6 +185,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             told: false,
             begun: Instant::now(),
             clock: Clock::start(),
+            profile: None,
         })
     }
 
@@ -203,6 +207,20 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             console.message(&warning);
         }
         console.begin(trainee.step, *last_step);
+    }
+
+    /// Measures the machine, if it is asked for.
+    fn begin_profile(&mut self) {
+        if self.settings.profile {
+            self.console.message("measuring what the machine does at best");
+            let (settings, device) = (self.settings, self.device);
+            let parameters = self.trainee.optimizer.params().iter();
+            let parameters = parameters.map(|param| param.shape.iter().product::<usize>()).sum();
+            let profile =
+                Profile::begin::<B::InnerBackend>(&self.network, settings, parameters, device);
+            self.profile = Some(profile);
+            (self.begun, self.clock) = (Instant::now(), Clock::start());
+        }
     }
 
     /// Forward and backward over the batches of step `step`; losses and gradients are their means.
@@ -282,6 +300,8 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
     /// Writes a line of metrics, and begins the time of the next.
     fn log(&mut self, tap_losses: Vec<f64>, lr: f64) -> Result<(), TrainError> {
         let Position { epoch, batch } = self.trainee.position;
+        let (views_per_s, shares) = (self.clock.views_per_s(), self.clock.shares());
+        let views = self.clock.views as f64;
         let record = Record {
             step: self.trainee.step,
             epoch: epoch as f64 + batch as f64 / self.batches_per_epoch as f64,
@@ -289,9 +309,13 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             tap_losses,
             lr,
             grad_norm: self.grad_norm,
-            views_per_s: self.clock.views_per_s(),
-            shares: self.clock.shares(),
+            views_per_s,
+            shares,
             elapsed_s: Some(self.metrics.elapsed_s() + self.begun.elapsed().as_secs_f64()),
+            profile: self
+                .profile
+                .as_mut()
+                .map(|profile| profile.add(views, views / views_per_s, &shares)),
         };
         self.metrics.write(&record)?;
         self.console.record(&record);
@@ -318,6 +342,9 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             self.save()?;
         }
         self.console.end();
+        if let Some(profile) = &self.profile {
+            self.console.message(&profile.table());
+        }
         let checkpoint = self.folder.path(step);
         Ok(Trained { step, checkpoint, interrupted: step < self.last_step })
     }

@@ -1,0 +1,83 @@
+//! What Vulkan computes, beside what the CPU does: one source of kernels serves it and CUDA.
+
+use std::sync::atomic::AtomicBool;
+
+use shards::ShardSource;
+use trainer::device::{self, DeviceChoice, DeviceKind};
+use trainer::metrics::Record;
+use trainer::model::ModelName;
+use trainer::progress::Console;
+use trainer::settings::{Options, Settings};
+use trainer::train;
+use trainer::train::run::RunPaths;
+
+use crate::case::{Case, settings};
+
+/// The first Vulkan device, which a processor's Mesa may be; where `LOCALMIM_VULKAN` is set there must
+/// be one.
+fn vulkan() -> Option<DeviceKind> {
+    match device::choose(DeviceChoice::Vulkan(0)) {
+        Ok(chosen) => Some(chosen.device),
+        Err(error) => {
+            assert!(std::env::var_os("LOCALMIM_VULKAN").is_none(), "{error}");
+            eprintln!("left out: {error}");
+            None
+        }
+    }
+}
+
+fn train(case: &Case, out: &str, settings: &Settings, device: DeviceKind) -> Vec<Record> {
+    let paths = RunPaths { shards: ShardSource::local(case.shards()), out: case.path(out) };
+    let (console, stop) = (Console::quiet(), AtomicBool::new(false));
+    train::run_on(device, &paths, settings, None, &console, &stop).unwrap();
+    case.records(out)
+}
+
+/// Trains on both, and holds the losses of taps and the norms of gradients step by step.
+fn beside(steps: u64, change: impl FnOnce(&mut Options)) {
+    let Some(vulkan) = vulkan() else { return };
+    let case = Case::with_shards(12);
+    let settings = settings(|options| {
+        options.batch_size = Some(4);
+        options.epochs = Some(40);
+        options.lr = Some(1e-3);
+        options.max_steps = Some(steps);
+        change(options);
+    });
+    let known = train(&case, "cpu", &settings, DeviceKind::Cpu);
+    let found = train(&case, "vulkan", &settings, vulkan);
+    assert_eq!((known.len(), found.len()), (steps as usize, steps as usize));
+    for (found, known) in found.iter().zip(&known) {
+        // What differs in the last bit grows from step to step.
+        let bound = if known.step <= 10 { 1e-4 } else { 1e-2 };
+        let near = |a: f64, b: f64, what: &str| {
+            let apart = (a - b).abs() / b.abs();
+            assert!(apart < bound, "step {}: {what} is {a}, the CPU's {b}", known.step);
+        };
+        for (found, known) in found.tap_losses.iter().zip(&known.tap_losses) {
+            near(*found, *known, "a tap's loss");
+        }
+        near(found.grad_norm, known.grad_norm, "the gradient's norm");
+    }
+    assert!(known[steps as usize - 1].loss < known[0].loss, "it learns");
+}
+
+#[test]
+fn a_vits_training_follows_the_cpus() {
+    beside(40, |options| {
+        options.model = Some(ModelName::VitTiny16);
+        options.width = Some(48);
+        options.depths = Some(vec![4]);
+        options.heads = Some(vec![3]);
+    });
+}
+
+#[test]
+fn a_swins_training_follows_the_cpus() {
+    beside(40, |options| {
+        options.model = Some(ModelName::SwinTiny7);
+        options.width = Some(24);
+        options.depths = Some(vec![2, 2]);
+        options.heads = Some(vec![2, 4]);
+    });
+}
