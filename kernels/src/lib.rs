@@ -13,7 +13,7 @@ pub mod op;
 #[cfg(test)]
 mod parity;
 
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive};
 
@@ -49,6 +49,11 @@ pub trait Gradients: Kernels {
         needs: &[bool],
     ) -> Vec<Option<FloatTensor<Self>>>;
 }
+
+/// A backend that differentiates, over one that has the operations.
+pub trait Trainable: Kernels + AutodiffBackend<InnerBackend: Gradients> {}
+
+impl<B: Kernels + AutodiffBackend<InnerBackend: Gradients>> Trainable for B {}
 
 impl<B: Kernels> Op<B> {
     /// What it gives of tensors of any rank.

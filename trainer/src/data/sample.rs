@@ -252,6 +252,7 @@ mod tests {
             input: SIZE,
             patch: PATCH,
             unit: PATCH,
+            prefix: 1,
             kept: 4,
             masked: MaskedInput::Dropped,
             target,

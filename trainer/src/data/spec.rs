@@ -14,6 +14,8 @@ pub struct SampleSpec {
     pub patch: usize,
     /// The side of a masking unit in pixels, a multiple of the patch's.
     pub unit: usize,
+    /// Tokens of a latent before those of the patches.
+    pub prefix: usize,
     /// Units the encoder is given.
     pub kept: usize,
     /// What it is given where a unit is masked: nothing, or tokens, which are among these then.
@@ -54,6 +56,7 @@ impl SampleSpec {
             input: network.size,
             patch: network.encoder.patch(),
             unit,
+            prefix: network.encoder.prefix(),
             kept: masks.kept(),
             masked: masks.masked,
             target: network.target,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::backend::Backend;
+use kernels::Kernels;
 use targets::{TargetError, View};
 
 use super::EncodeError;
@@ -37,7 +37,7 @@ impl Attention {
 
 /// An encoder that sees every patch of a view, in f32.
 #[derive(Debug, Clone)]
-pub struct Frozen<B: Backend> {
+pub struct Frozen<B: Kernels> {
     model: EncoderAlone<B>,
     network: ModelConfig,
     windows: Option<DevicePlan<B>>,
@@ -45,7 +45,7 @@ pub struct Frozen<B: Backend> {
     path: PathBuf,
 }
 
-impl<B: Backend> Frozen<B> {
+impl<B: Kernels> Frozen<B> {
     /// The encoder of a checkpoint; `path` names it in errors.
     ///
     /// # Errors

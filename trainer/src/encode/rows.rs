@@ -6,7 +6,7 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use burn::backend::cuda::CudaDevice;
 use burn::backend::{Cuda, Flex, Wgpu};
-use burn::tensor::backend::Backend;
+use kernels::Kernels;
 use shards::columns::ColumnError;
 use shards::{Columns, GroupRef, ShardSet};
 
@@ -125,7 +125,7 @@ impl Encoders<'_> {
         }
     }
 
-    fn frozen<B: Backend>(&self, device: &B::Device) -> Result<Vec<Frozen<B>>, EncodeError> {
+    fn frozen<B: Kernels>(&self, device: &B::Device) -> Result<Vec<Frozen<B>>, EncodeError> {
         let frozen = |checkpoint: &&Checkpoint| Frozen::new(checkpoint, self.path, device);
         self.checkpoints.iter().map(frozen).collect()
     }
@@ -159,7 +159,7 @@ fn threads() -> usize {
     rayon::current_num_threads()
 }
 
-fn encode_views<B: Backend>(
+fn encode_views<B: Kernels>(
     encoders: &[Frozen<B>],
     views: &[Vec<u8>],
 ) -> Result<Vec<Vec<f32>>, EncodeError> {
@@ -178,7 +178,7 @@ fn encode_views<B: Backend>(
 }
 
 /// Adds to each encoder's features those of a piece.
-fn forward<B: Backend>(encoders: &[Frozen<B>], piece: Vec<f32>, features: &mut [Vec<f32>]) {
+fn forward<B: Kernels>(encoders: &[Frozen<B>], piece: Vec<f32>, features: &mut [Vec<f32>]) {
     for (encoder, features) in encoders.iter().zip(features) {
         features.extend(encoder.features(piece.clone()));
     }

@@ -4,6 +4,7 @@ use burn::backend::Flex;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use kernels::Kernels;
 
 use super::input::{DevicePlan, EncoderInput};
 use super::state::{self, State, StateError};
@@ -86,7 +87,9 @@ impl<B: Backend> EncoderAlone<B> {
         Windows::of(&network.encoder, network.size)
             .map(|windows| DevicePlan::new(&windows.whole(), device))
     }
+}
 
+impl<B: Kernels> EncoderAlone<B> {
     /// The mean over all tokens of the topmost tap's normed latents, without a class token:
     /// `[views, 1, width]`.
     pub fn features(&self, input: EncoderInput<B>) -> Tensor<B, 3> {
@@ -96,7 +99,7 @@ impl<B: Backend> EncoderAlone<B> {
 
 /// What [`EncoderAlone::features`] gives, of an encoder with one tap and `prefix` tokens that are
 /// none of a patch.
-pub fn pooled<B: Backend>(
+pub fn pooled<B: Kernels>(
     encoder: &Encoder<B>,
     input: EncoderInput<B>,
     prefix: usize,

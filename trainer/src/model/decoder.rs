@@ -2,14 +2,13 @@
 //! 2b).
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::gelu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
+use kernels::{Kernels, Op, Place, Pool, float};
 
 use super::config::Scale;
-use super::input::gather_rows;
 use super::kinds::HeadKind;
-use super::layers::{Block, Deconv, LayerNorm, Linear, to_f32};
+use super::layers::{Block, Deconv, LayerNorm, Linear};
 use super::shape::TapConfig;
 use super::{ModelConfig, Precision, positions};
 
@@ -44,12 +43,14 @@ impl<B: Backend> Head<B> {
             }),
         }
     }
+}
 
+impl<B: Kernels> Head<B> {
     /// Predictions `[views, target cells, channels]`, cells in rows.
     ///
-    /// `latent` is `[views, prefix + tokens, encoder width]`; `restore` `[views, tokens of the
-    /// whole picture]` gives, for each in rows, its place among the tokens that the encoder saw
-    /// followed by the masked ones.
+    /// `latent` is `[views, prefix + tokens, encoder width]`; `restore` `[views, prefix + tokens of
+    /// the whole picture]` gives, for each in rows after the prefix, which of the latent's tokens it
+    /// is; −1 where it was masked.
     pub fn forward(&self, latent: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         match self {
             Self::Decoder(decoder) => decoder.forward(latent, restore),
@@ -66,13 +67,14 @@ pub struct LinearHead<B: Backend> {
     prefix: usize,
 }
 
-impl<B: Backend> LinearHead<B> {
-    /// As [`Head::forward`].
+impl<B: Kernels> LinearHead<B> {
+    /// As [`Head::forward`]. Every token was seen.
     fn forward(&self, latent: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        let [views, tokens, width] = latent.dims();
-        let tokens = tokens - self.prefix;
-        let latent = latent.narrow(1, self.prefix, tokens).reshape([views * tokens, width]);
-        to_f32(self.pred.forward(gather_rows(latent, restore, tokens)))
+        let ([views, places], [_, _, width]) = (restore.dims(), latent.dims());
+        let tokens = places - self.prefix;
+        let order = restore.narrow(1, self.prefix, tokens).reshape([views, tokens, 1]);
+        let latent = latent.gather(1, order.expand([views, tokens, width]));
+        self.pred.forward(latent)
     }
 }
 
@@ -136,23 +138,22 @@ impl<B: Backend> Rescale<B> {
             Scale::Down(pool) => (Self { pool, ..plain }, width),
         }
     }
+}
 
-    /// `[batch, side², width]` → `[batch, target cells, width after]`.
+impl<B: Kernels> Rescale<B> {
+    /// `[views, side², width]` → `[views, target cells, width after]`.
     fn forward(&self, mut x: Tensor<B, 3>, mut side: usize) -> Tensor<B, 3> {
         for (i, deconv) in self.deconv.iter().enumerate() {
             if i > 0
                 && let Some(norm) = &self.norm
             {
-                x = gelu(norm.forward(x));
+                x = norm.forward_gelu(x);
             }
             x = deconv.forward(x, side);
             side *= 2;
         }
         if self.pool > 1 {
-            let [batch, _, width] = x.dims();
-            let coarse = side / self.pool;
-            let x: Tensor<B, 6> = x.reshape([batch, coarse, self.pool, coarse, self.pool, width]);
-            return x.mean_dim(4).mean_dim(2).reshape([batch, coarse * coarse, width]);
+            return Op::Pool(Pool { side, by: self.pool }).of(vec![float(x)]);
         }
         x
     }
@@ -189,40 +190,24 @@ impl<B: Backend> Decoder<B> {
             grid,
         }
     }
+}
 
+impl<B: Kernels> Decoder<B> {
     /// As [`Head::forward`].
     fn forward(&self, latent: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        let [_, tokens] = restore.dims();
         // [views, prefix + visible, width]
-        let x = to_f32(self.embed.forward(latent));
+        let x = self.embed.forward(latent);
         // [views, prefix + tokens, width]
-        let mut x = self.fill_in(x, restore) + self.positions.clone().unsqueeze();
+        let place = Op::Place(Place { rows: Some(restore), at: None });
+        let positions = float(self.positions.clone());
+        let mut x = place.of(vec![float(x), float(self.mask_token.val()), positions]);
         for block in &self.blocks {
             x = block.forward(x, None);
         }
         // [views, tokens, width]
-        let x = self.norm.forward(x).narrow(1, self.prefix, tokens);
+        let x = self.norm.forward_without(x, self.prefix);
         // [views, cells, width after]
         let x = self.rescale.forward(x, self.grid);
-        to_f32(self.pred.forward(x))
-    }
-
-    /// Puts the visible tokens back in rows, mask tokens between them:
-    /// `[views, prefix + visible, width]` → `[views, prefix + tokens, width]`.
-    fn fill_in(&self, x: Tensor<B, 3>, restore: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        let ([views, tokens], [_, count, width]) = (restore.dims(), x.dims());
-        let visible = count - self.prefix;
-        let prefix = (self.prefix > 0).then(|| x.clone().narrow(1, 0, self.prefix));
-        let masked = self.mask_token.val().expand([views, tokens - visible, width]);
-        let shuffled = if visible == tokens {
-            x.narrow(1, self.prefix, visible)
-        } else {
-            Tensor::cat(vec![x.narrow(1, self.prefix, visible), masked], 1)
-        };
-        let placed = gather_rows(shuffled.reshape([views * tokens, width]), restore, tokens);
-        match prefix {
-            Some(prefix) => Tensor::cat(vec![prefix, placed], 1),
-            None => placed,
-        }
+        self.pred.forward(x)
     }
 }

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use kernels::Kernels;
 
 use super::input::EncoderInput;
 use super::shape::EncoderConfig;
@@ -27,7 +28,9 @@ impl<B: Backend> Encoder<B> {
             EncoderConfig::Swin { .. } => Self::Swin(Swin::zeros(config, precision, device)),
         }
     }
+}
 
+impl<B: Kernels> Encoder<B> {
     /// Latents at the taps, each `[views, prefix + tokens, width]`; a Swin's tokens in the order of
     /// the units they lie in.
     pub fn forward(&self, input: EncoderInput<B>) -> Vec<Tensor<B, 3>> {

@@ -1,8 +1,7 @@
 //! The loss of one tap: L(ŷ, y) over masked cells.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::log_softmax;
-use burn::tensor::backend::Backend;
+use kernels::{Kernels, Op, TapLoss, float};
 
 use super::LossKind;
 use super::input::DeviceTarget;
@@ -13,29 +12,18 @@ use super::input::DeviceTarget;
 /// `prediction` and the target's values are `[views, cells, channels]`; its weights `[views, cells]`
 /// are the mask at the tap's scale over its sum in the batch. For [`LossKind::CrossEntropy`] a value
 /// is the number of a code, and a prediction holds for each one the logits of all codes.
-pub fn tap_loss<B: Backend>(
+pub fn tap_loss<B: Kernels>(
     kind: LossKind,
     prediction: Tensor<B, 3>,
     target: DeviceTarget<B>,
 ) -> Tensor<B, 1> {
-    let DeviceTarget { values: target, weights } = target;
-    let [views, cells, channels] = target.dims();
-    let error = match kind {
-        LossKind::L2 => {
-            let difference = prediction - target;
-            difference.clone() * difference
-        }
-        LossKind::L1 => (prediction - target).abs(),
-        LossKind::CrossEntropy => {
-            let values = views * cells * channels;
-            let codes = prediction.dims()[2] / channels;
-            let logarithms = log_softmax(prediction.reshape([values, codes]), 1);
-            let of_target = logarithms.gather(1, target.reshape([values, 1]).int());
-            of_target.neg().reshape([views, cells, channels])
-        }
+    let kind = match kind {
+        LossKind::L2 => kernels::LossKind::L2,
+        LossKind::L1 => kernels::LossKind::L1,
+        LossKind::CrossEntropy => kernels::LossKind::CrossEntropy,
     };
-    let error = error.mean_dim(2).reshape([views, cells]);
-    (error * weights).sum()
+    let DeviceTarget { values, weights } = target;
+    Op::TapLoss(TapLoss { kind, values, weights }).of(vec![float(prediction)])
 }
 
 #[cfg(test)]

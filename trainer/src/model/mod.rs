@@ -52,6 +52,7 @@ pub mod windows;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
+use kernels::Kernels;
 
 pub use alone::EncoderAlone;
 pub use config::{CodebookSize, ModelConfig};
@@ -77,7 +78,7 @@ pub struct LocalMim<B: Backend> {
     pub decoder: Vec<Head<B>>,
 }
 
-impl<B: Backend> LocalMim<B> {
+impl<B: Kernels> LocalMim<B> {
     /// What is minimised, `[1]`: L = Σₜ L(ŷₜ, yₜ) (LocalMIM, equation 4), each tap of weight 1 as
     /// in the published code.
     ///
@@ -105,8 +106,8 @@ impl<B: Backend> LocalMim<B> {
 
     /// Latents → predictions at each tap's scale, ŷₜ: `[views, cells, channels]`.
     ///
-    /// `restore`, `[views, tokens of the whole picture]` a tap, says where each token stands among
-    /// those that the encoder saw followed by the masked ones.
+    /// `restore`, `[views, prefix + tokens of the whole picture]` a tap, says which of the latent's
+    /// tokens each one is; −1 where it was masked.
     pub fn decode(
         &self,
         latents: Vec<Tensor<B, 3>>,
@@ -126,7 +127,9 @@ impl<B: Backend> LocalMim<B> {
         let losses = taps.map(|(prediction, target)| loss::tap_loss(kind, prediction, target));
         Tensor::cat(losses.collect(), 0)
     }
+}
 
+impl<B: Backend> LocalMim<B> {
     /// A network of zeros, to be filled by [`state::load`]; positions are in place.
     pub fn zeros(config: &ModelConfig, precision: Precision, device: &B::Device) -> Self {
         let decoder =

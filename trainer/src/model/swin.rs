@@ -7,11 +7,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use kernels::{Kernels, Windows};
 
-use super::input::{DeviceGrouping, EncoderInput, replace_masked, select_rows};
-use super::layers::attention::{mix, scores, split_heads};
-use super::layers::block::pre_norm;
-use super::layers::{Branches, LayerNorm, Linear, Mlp, to_f32};
+use super::input::{EncoderInput, replace_masked};
+use super::layers::{Branches, LayerNorm, Linear, Mlp, attention_branch};
 use super::shape::EncoderConfig;
 use super::taps::Taps;
 use super::windows::window_of;
@@ -42,7 +41,7 @@ pub struct PatchEmbed<B: Backend> {
     pub norm: LayerNorm<B>,
 }
 
-impl<B: Backend> PatchEmbed<B> {
+impl<B: Kernels> PatchEmbed<B> {
     /// `[views, tokens, 3·patch²]` → `[views, tokens, width]`, f32.
     fn forward(&self, patches: Tensor<B, 3>) -> Tensor<B, 3> {
         self.norm.forward(self.proj.forward(patches))
@@ -69,7 +68,7 @@ pub struct Merging<B: Backend> {
     inner: usize,
 }
 
-impl<B: Backend> Merging<B> {
+impl<B: Kernels> Merging<B> {
     /// `[views, tokens, width]` → `[views, tokens/4, 2·width]`.
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let [views, tokens, width] = x.dims();
@@ -78,7 +77,7 @@ impl<B: Backend> Merging<B> {
         // (unit and row, row within, column, column within, channel)
         let x: Tensor<B, 5> = x.reshape([rows, 2, half, 2, width]);
         let x = x.permute([0, 2, 1, 3, 4]).reshape([views, tokens / 4, 4 * width]);
-        to_f32(self.reduction.forward(self.norm.forward(x)))
+        self.reduction.forward(self.norm.forward(x))
     }
 }
 
@@ -95,16 +94,17 @@ pub struct SwinBlock<B: Backend> {
     pub mlp: Mlp<B>,
 }
 
-impl<B: Backend> SwinBlock<B> {
+impl<B: Kernels> SwinBlock<B> {
     /// `[views, tokens, width]` → the same, f32.
     fn forward(
         &self,
         x: Tensor<B, 3>,
-        windows: &DeviceGrouping<B>,
+        windows: &Windows<B>,
         branches: Option<Branches<B>>,
     ) -> Tensor<B, 3> {
-        let norms = [&self.norm1, &self.norm2];
-        pre_norm(x, norms, |x| self.attn.forward(x, windows), &self.mlp, branches)
+        let (of_attention, of_mlp) = Branches::of_both(branches);
+        let x = self.attn.branch(x, &self.norm1, windows, of_attention);
+        self.mlp.branch(x, &self.norm2, of_mlp)
     }
 }
 
@@ -120,32 +120,18 @@ pub struct WindowAttention<B: Backend> {
     heads: usize,
 }
 
-impl<B: Backend> WindowAttention<B> {
-    /// `[views, tokens, width]` → the same; bfloat16 under that precision.
-    fn forward(&self, x: Tensor<B, 3>, windows: &DeviceGrouping<B>) -> Tensor<B, 3> {
-        let [views, tokens, width] = x.dims();
-        let &DeviceGrouping { groups, size, .. } = windows;
-        let qkv = select_rows(self.qkv.forward(x), windows.gather.clone());
-        // Each group of windows is a batch of its own.
-        let qkv = qkv.reshape([views * groups, size, 3 * width]);
-        let [queries, keys, values] = split_heads(qkv, self.heads);
-        let scores = self.biased(scores(queries, keys), windows);
-        let mixed = mix(scores, values).reshape([views, groups * size, width]);
-        let mixed = select_rows(mixed, windows.place.clone());
-        self.proj.forward(mixed.reshape([views, tokens, width]))
-    }
-
-    /// Scores `[views·groups, heads, size, size]` with the biases of relative positions, and so low
-    /// that nothing is attended to where two tokens share no window.
-    fn biased(&self, scores: Tensor<B, 4>, windows: &DeviceGrouping<B>) -> Tensor<B, 4> {
-        let &DeviceGrouping { groups, size, .. } = windows;
-        let [batch, heads, ..] = scores.dims();
-        let bias = self.relative_position_bias_table.val().select(0, windows.relative.clone());
-        let bias: Tensor<B, 4> =
-            bias.reshape([groups, size, size, heads]).permute([0, 3, 1, 2]) + windows.apart.clone();
-        let scores = scores.reshape([batch / groups, groups, heads, size * size])
-            + bias.reshape([1, groups, heads, size * size]);
-        scores.reshape([batch, heads, size, size])
+impl<B: Kernels> WindowAttention<B> {
+    /// x + scale·attention(norm(x)), as [`attention_branch`].
+    fn branch(
+        &self,
+        x: Tensor<B, 3>,
+        norm: &LayerNorm<B>,
+        windows: &Windows<B>,
+        scale: Option<Tensor<B, 1>>,
+    ) -> Tensor<B, 3> {
+        let table = self.relative_position_bias_table.val();
+        let parts = (&self.qkv, &self.proj, self.heads);
+        attention_branch(x, norm, parts, Some((windows, table)), scale)
     }
 }
 
@@ -199,12 +185,14 @@ impl<B: Backend> Swin<B> {
             local_gradients: config.local_gradients,
         }
     }
+}
 
+impl<B: Kernels> Swin<B> {
     /// Latents at the taps, each `[views, tokens, width]`, in the order of the units.
     pub fn forward(&self, input: EncoderInput<B>) -> Vec<Tensor<B, 3>> {
         let windows = input.windows.expect("a Swin's input has windows");
         let x = self.patch_embed.forward(input.patches);
-        let mut x = replace_masked(x, self.mask_token.as_ref(), input.mask);
+        let mut x = replace_masked(x, self.mask_token.as_ref(), input.seen);
         let mut taps = Taps::new(&self.taps, &self.norm, self.local_gradients);
         let mut number = 0;
         for (stage, (layer, (plain, shifted))) in

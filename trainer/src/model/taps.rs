@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use kernels::Kernels;
 
 use super::layers::LayerNorm;
 
@@ -14,7 +15,7 @@ pub struct Taps<'a, B: Backend> {
     latents: Vec<Tensor<B, 3>>,
 }
 
-impl<'a, B: Backend> Taps<'a, B> {
+impl<'a, B: Kernels> Taps<'a, B> {
     /// Taps after the layers `after`, counted from 1, with a norm each. With `local_gradients` each
     /// layer learns from the next tap alone.
     pub fn new(after: &'a [usize], norms: &'a [LayerNorm<B>], local_gradients: bool) -> Self {

@@ -3,9 +3,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
+use kernels::{Kernels, Op, Place, float};
 
 use super::input::{EncoderInput, replace_masked};
-use super::layers::{Block, Branches, LayerNorm, Linear, to_f32};
+use super::layers::{Block, Branches, LayerNorm, Linear};
 use super::shape::EncoderConfig;
 use super::taps::Taps;
 use super::{MaskedInput, ModelConfig, Positions, Precision, positions};
@@ -59,9 +60,11 @@ impl<B: Backend> Vit<B> {
             local_gradients: config.local_gradients,
         }
     }
+}
 
+impl<B: Kernels> Vit<B> {
     /// What is added to class token and patches: `[1 + patches, width]`.
-    fn places(&self) -> Tensor<B, 2> {
+    fn positions(&self) -> Tensor<B, 2> {
         match (&self.pos_embed, &self.positions) {
             (Some(learned), _) => learned.val().squeeze_dim(0),
             (None, fixed) => fixed.clone().expect("positions are learned or fixed"),
@@ -70,16 +73,10 @@ impl<B: Backend> Vit<B> {
 
     /// Class token and patches with their positions: `[views, 1 + tokens, width]`.
     pub fn embed(&self, input: EncoderInput<B>) -> Tensor<B, 3> {
-        let [views, count, _] = input.patches.dims();
-        let patches = to_f32(self.patch_embed.forward(input.patches));
-        let patches = replace_masked(patches, self.mask_token.as_ref(), input.mask);
-        let [_, _, width] = patches.dims();
-        // The first place is the class token's.
-        let places = self.places();
-        let of_patches = places.clone().select(0, input.units.reshape([views * count]) + 1);
-        let patches = patches + of_patches.reshape([views, count, width]);
-        let class = self.cls_token.val() + places.narrow(0, 0, 1).reshape([1, 1, width]);
-        Tensor::cat(vec![class.expand([views, 1, width]), patches], 1)
+        let patches = self.patch_embed.forward(input.patches);
+        let patches = replace_masked(patches, self.mask_token.as_ref(), input.seen);
+        let op = Op::Place(Place { rows: None, at: Some(input.places) });
+        op.of(vec![float(patches), float(self.cls_token.val()), float(self.positions())])
     }
 
     /// Latents at the taps, each `[views, 1 + tokens, width]`, class token first.

@@ -63,23 +63,28 @@ impl<B: Backend> Part<'_, B> {
     fn input(&self, windows: Option<DevicePlan<B>>) -> EncoderInput<B> {
         let (Batch { spec, patches, keep, mask, .. }, views) = (self.batch, self.views.len());
         let (tokens, values) = (spec.tokens(), spec.patch_values());
-        let at_patches = (spec.masked == MaskedInput::Token).then(|| {
+        let seen = (spec.masked == MaskedInput::Token).then(|| {
             let of_units = self.of(mask, spec.units()).iter();
             let of_patches = of_units.flat_map(|&mask| std::iter::repeat_n(mask, spec.patches()));
-            self.floats(of_patches.collect(), [views, tokens, 1])
+            let numbers = (0..tokens as i32).cycle().zip(of_patches);
+            let numbers = numbers.map(|(number, mask)| if mask > 0.0 { -1 } else { number });
+            self.ints(numbers.collect(), [views, tokens])
         });
+        let places = self.of(keep, spec.kept).chunks(spec.kept);
+        let places =
+            places.flat_map(|units| [0].into_iter().chain(units.iter().map(|unit| unit + 1)));
         let patches = self.of(patches, tokens * values).to_vec();
         EncoderInput {
             patches: self.floats(patches, [views, tokens, values]),
-            units: self.ints(self.of(keep, spec.kept).to_vec(), [views, spec.kept]),
-            mask: at_patches,
+            places: self.ints(places.collect(), [views, 1 + spec.kept]),
+            seen,
             windows,
             branches: None,
         }
     }
 
-    /// For each tap, where each token stands among those that the encoder saw followed by the
-    /// masked ones. Taps of the same grid share a tensor.
+    /// For each tap, which of the latent's tokens each one of the picture is, after the prefix; −1
+    /// where it was masked. Taps of the same grid share a tensor.
     fn restore(&self) -> Vec<Tensor<B, 2, Int>> {
         let (Batch { spec, restore, .. }, views) = (self.batch, self.views.len());
         let (grid, units) = (spec.grid(), spec.units());
@@ -89,8 +94,12 @@ impl<B: Backend> Part<'_, B> {
                 return known.clone();
             }
             let of_views = self.of(restore, units).chunks(units);
-            let places = of_views.flat_map(|units| in_rows(units, grid, inner)).collect();
-            let places = self.ints(places, [views, units * inner * inner]);
+            let (prefix, visible) = (spec.prefix as i32, (spec.kept * inner * inner) as i32);
+            let latent = |place: i32| if place < visible { prefix + place } else { -1 };
+            let places = of_views.flat_map(|units| {
+                (0..prefix).chain(in_rows(units, grid, inner).into_iter().map(latent))
+            });
+            let places = self.ints(places.collect(), [views, spec.prefix + units * inner * inner]);
             made.push((inner, places.clone()));
             places
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use burn::tensor::backend::AutodiffBackend;
+use kernels::Trainable;
 use shards::{ShardSet, ShardSource};
 
 use super::clock::Clock;
@@ -50,7 +50,7 @@ pub struct Trained {
 ///
 /// # Errors
 /// [`TrainError`]; what was published before it stays whole.
-pub fn run<B: AutodiffBackend>(
+pub fn run<B: Trainable>(
     paths: &RunPaths,
     settings: &Settings,
     resume: Option<Resume>,
@@ -96,7 +96,7 @@ struct Due {
 }
 
 /// What the batches of a step give together.
-struct Accumulated<B: AutodiffBackend> {
+struct Accumulated<B: Trainable> {
     /// The mean loss of each tap.
     tap_losses: Vec<f64>,
     /// The gradients of their sum.
@@ -108,7 +108,7 @@ struct Accumulated<B: AutodiffBackend> {
 }
 
 /// A run at work.
-struct Run<'a, B: AutodiffBackend> {
+struct Run<'a, B: Trainable> {
     paths: &'a RunPaths,
     settings: &'a Settings,
     device: &'a B::Device,
@@ -135,7 +135,7 @@ struct Run<'a, B: AutodiffBackend> {
     profile: Option<Profile>,
 }
 
-impl<'a, B: AutodiffBackend> Run<'a, B> {
+impl<'a, B: Trainable> Run<'a, B> {
     /// Opens the set, begins the network or takes it up again, and starts the loader.
     fn open(
         paths: &'a RunPaths,

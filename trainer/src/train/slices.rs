@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::backend::AutodiffBackend;
+use kernels::Trainable;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::batch::{part_to_device, windows_to_device};
@@ -51,7 +51,7 @@ impl Slices {
 
     /// Losses and gradients of a batch. The times are those of one thread that had a slice, on
     /// average.
-    pub fn run<B: AutodiffBackend>(
+    pub fn run<B: Trainable>(
         &self,
         model: &LocalMim<B>,
         loss: LossKind,
@@ -70,7 +70,7 @@ impl Slices {
     }
 
     /// The sum of what `one` gives for all parts of a batch of `views` views.
-    pub fn spread<B: AutodiffBackend, M: Module<B>>(
+    pub fn spread<B: Trainable, M: Module<B>>(
         &self,
         model: &M,
         views: usize,
@@ -115,13 +115,13 @@ impl Slices {
 }
 
 /// Outputs that are added in the slices' order, whenever they come.
-struct InOrder<B: AutodiffBackend> {
+struct InOrder<B: Trainable> {
     waiting: BTreeMap<usize, StepOutput<B>>,
     added: usize,
     sum: Option<StepOutput<B>>,
 }
 
-impl<B: AutodiffBackend> InOrder<B> {
+impl<B: Trainable> InOrder<B> {
     fn add(&mut self, at: usize, output: StepOutput<B>) {
         self.waiting.insert(at, output);
         while let Some(output) = self.waiting.remove(&self.added) {

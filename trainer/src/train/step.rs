@@ -9,7 +9,7 @@ use std::ops::{AddAssign, DivAssign};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::AutodiffBackend;
+use kernels::Trainable;
 
 use super::optim::Gradients;
 use crate::model::{DeviceBatch, LocalMim, LossKind, state};
@@ -42,7 +42,7 @@ impl DivAssign<u32> for PartTimes {
 }
 
 /// What a batch, or a part of it, gives.
-pub struct StepOutput<B: AutodiffBackend> {
+pub struct StepOutput<B: Trainable> {
     /// The loss of each tap.
     pub tap_losses: Vec<f64>,
     /// The gradients of their sum.
@@ -51,7 +51,7 @@ pub struct StepOutput<B: AutodiffBackend> {
     pub times: PartTimes,
 }
 
-impl<B: AutodiffBackend> StepOutput<B> {
+impl<B: Trainable> StepOutput<B> {
     /// Adds what another part of the batch gives.
     pub fn plus(mut self, other: Self) -> Self {
         for (loss, more) in self.tap_losses.iter_mut().zip(other.tap_losses) {
@@ -63,7 +63,7 @@ impl<B: AutodiffBackend> StepOutput<B> {
 }
 
 /// Losses and gradients of the views of `batch`.
-pub fn forward_backward<B: AutodiffBackend>(
+pub fn forward_backward<B: Trainable>(
     model: &LocalMim<B>,
     loss: LossKind,
     batch: DeviceBatch<B>,

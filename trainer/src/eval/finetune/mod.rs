@@ -12,8 +12,9 @@ use std::path::Path;
 use burn::backend::cuda::CudaDevice;
 use burn::backend::{Autodiff, Cuda, Flex, Wgpu};
 use burn::module::AutodiffModule;
-use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
+use kernels::Kernels;
+use kernels::Trainable;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -135,7 +136,7 @@ impl FinetuneSettings {
 }
 
 /// What computes, and how a batch is spread over it.
-pub struct Compute<B: Backend> {
+pub struct Compute<B: Kernels> {
     /// The device.
     pub device: B::Device,
     /// The number format of matrix products.
@@ -186,7 +187,7 @@ pub fn predict_on(
 ///
 /// # Errors
 /// [`EvalError`] if a shard can't be read or the loss becomes no number.
-pub fn predict<B: AutodiffBackend>(
+pub fn predict<B: Trainable>(
     (checkpoint, path): (&Checkpoint, &Path),
     (train, test): (&Labelled, &Labelled),
     settings: &FinetuneSettings,
@@ -264,7 +265,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn input<B: Backend>(
+    fn input<B: Kernels>(
         &self,
         range: &Range<usize>,
         network: &ModelConfig,
@@ -319,7 +320,7 @@ fn inputs(pictures: &[u8], network: &ModelConfig) -> Vec<f32> {
 }
 
 /// The best classes of each test row.
-fn classify<B: AutodiffBackend>(
+fn classify<B: Trainable>(
     model: &Classifier<B::InnerBackend>,
     test: &Labelled,
     network: &ModelConfig,

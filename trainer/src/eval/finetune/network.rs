@@ -3,19 +3,19 @@
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
+use kernels::Kernels;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use crate::model::layers::{Linear, to_f32};
+use crate::model::layers::Linear;
 use crate::model::state::{HostTensor, State, StateError};
 use crate::model::{Encoder, EncoderConfig, EncoderInput, ModelConfig, Precision, alone, state};
 
 /// The network that is fine-tuned.
 #[derive(Module, Debug)]
-pub struct Classifier<B: Backend> {
+pub struct Classifier<B: Kernels> {
     /// The pre-trained encoder.
     pub encoder: Encoder<B>,
     /// Width → classes.
@@ -23,7 +23,7 @@ pub struct Classifier<B: Backend> {
     prefix: usize,
 }
 
-impl<B: Backend> Classifier<B> {
+impl<B: Kernels> Classifier<B> {
     /// With the encoder of a network with these parameters, and a head of small random weights.
     ///
     /// # Errors
@@ -55,18 +55,20 @@ impl<B: Backend> Classifier<B> {
         };
         state::load(zeros, &config, &given, device)
     }
+}
 
+impl<B: Kernels> Classifier<B> {
     /// Logits `[views, classes]`.
     pub fn forward(&self, input: EncoderInput<B>) -> Tensor<B, 2> {
         let features = alone::pooled(&self.encoder, input, self.prefix);
-        let logits = to_f32(self.head.forward(features));
+        let logits = self.head.forward(features);
         let [views, _, classes] = logits.dims();
         logits.reshape([views, classes])
     }
 }
 
 /// The cross-entropy of logits with soft classes, both `[views, classes]`, over `of` views.
-pub fn cross_entropy<B: Backend>(
+pub fn cross_entropy<B: Kernels>(
     logits: Tensor<B, 2>,
     classes: Tensor<B, 2>,
     of: usize,
@@ -122,7 +124,7 @@ pub fn draw_branches(blocks: usize, views: usize, rate: f64, rng: &mut impl Rng)
 }
 
 /// [`draw_branches`] of some views of a batch, on the device.
-pub fn branches_on<B: Backend>(
+pub fn branches_on<B: Kernels>(
     all: &[f32],
     blocks: usize,
     views: std::ops::Range<usize>,

@@ -4,31 +4,36 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
+use kernels::{Kernels, Op, Windows, float};
 
-use super::{Linear, to_f32};
+use super::{LayerNorm, Linear};
 use crate::model::Precision;
 
-/// Queries, keys and values, each `[batch, heads, tokens, head]`, of what `qkv` gives:
-/// `[batch, tokens, 3·heads·head]`.
-pub fn split_heads<B: Backend>(qkv: Tensor<B, 3>, heads: usize) -> [Tensor<B, 4>; 3] {
-    let [batch, tokens, channels] = qkv.dims();
-    // [3, batch, heads, tokens, head]
-    let qkv = qkv.reshape([batch, tokens, 3, heads, channels / 3 / heads]).permute([2, 0, 3, 1, 4]);
-    [0, 1, 2].map(|i| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0))
-}
-
-/// How alike each query and each key are, q·kᵀ/√head, in f32: `[batch, heads, tokens, tokens]`.
-pub fn scores<B: Backend>(queries: Tensor<B, 4>, keys: Tensor<B, 4>) -> Tensor<B, 4> {
-    let head = queries.dims()[3];
-    to_f32((queries * (head as f64).powf(-0.5)).matmul(keys.swap_dims(2, 3)))
-}
-
-/// The values `[batch, heads, tokens, head]`, mixed by the softmax of `scores`
-/// `[batch, heads, tokens, tokens]`, the heads side by side: `[batch, tokens, heads·head]`.
-pub fn mix<B: Backend>(scores: Tensor<B, 4>, values: Tensor<B, 4>) -> Tensor<B, 3> {
-    let [batch, heads, tokens, head] = values.dims();
-    let weights = softmax(scores, 3).cast(values.dtype());
-    weights.matmul(values).swap_dims(1, 2).reshape([batch, tokens, heads * head])
+/// x + scale·projection(attention(norm(x))): `[views, tokens, width]` → the same, f32.
+///
+/// With windows tokens attend to those of their own alone, and scores are biased by the `table` of
+/// relative positions. `scale` `[views]` multiplies each view's branch.
+pub fn attention_branch<B: Kernels>(
+    x: Tensor<B, 3>,
+    norm: &LayerNorm<B>,
+    (qkv, proj, heads): (&Linear<B>, &Linear<B>, usize),
+    windows: Option<(&Windows<B>, Tensor<B, 2>)>,
+    scale: Option<Tensor<B, 1>>,
+) -> Tensor<B, 3> {
+    let (windows, table) = windows.map(|(windows, table)| (windows.clone(), table)).unzip();
+    let op = kernels::AttentionBranch {
+        heads,
+        epsilon: norm.epsilon(),
+        precision: qkv.precision(),
+        scale,
+        windows,
+    };
+    let mut inputs = vec![float(x)];
+    inputs.extend(norm.inputs());
+    inputs.extend(qkv.inputs());
+    inputs.extend(proj.inputs());
+    inputs.extend(table.map(float));
+    Op::AttentionBranch(op).of(inputs)
 }
 
 /// Multi-head self-attention over all tokens.
@@ -50,17 +55,29 @@ impl<B: Backend> Attention<B> {
             heads,
         }
     }
+}
 
-    /// `[batch, tokens, width]` → the same; bfloat16 under that precision.
-    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [queries, keys, values] = split_heads(self.qkv.forward(x), self.heads);
-        self.proj.forward(mix(scores(queries, keys), values))
+impl<B: Kernels> Attention<B> {
+    /// x + scale·attention(norm(x)), as [`attention_branch`].
+    pub fn branch(
+        &self,
+        x: Tensor<B, 3>,
+        norm: &LayerNorm<B>,
+        scale: Option<Tensor<B, 1>>,
+    ) -> Tensor<B, 3> {
+        attention_branch(x, norm, (&self.qkv, &self.proj, self.heads), None, scale)
     }
 
-    /// The softmax weights by which [`forward`](Self::forward) mixes the tokens of `x`, f32:
-    /// `[batch, heads, queries, keys]`.
+    /// The softmax weights by which the tokens of `x` `[views, tokens, width]` are mixed:
+    /// `[views, heads, queries, keys]`.
     pub fn weights(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
-        let [queries, keys, _] = split_heads(self.qkv.forward(x), self.heads);
-        softmax(scores(queries, keys), 3)
+        let [views, tokens, width] = x.dims();
+        let head = width / self.heads;
+        let qkv = self.qkv.forward(x).reshape([views, tokens, 3, self.heads, head]);
+        // [3, views, heads, tokens, head]
+        let qkv = qkv.permute([2, 0, 3, 1, 4]);
+        let [queries, keys] = [0, 1].map(|i| qkv.clone().narrow(0, i, 1).squeeze_dim::<4>(0));
+        let scores = (queries * (head as f64).powf(-0.5)).matmul(keys.swap_dims(2, 3));
+        softmax(scores, 3)
     }
 }

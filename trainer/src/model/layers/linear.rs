@@ -1,8 +1,10 @@
 //! Matrix products over channels, and the deconvolution that is one.
 
 use burn::module::{Module, Param};
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::ops::FloatTensor;
+use kernels::{Kernels, Op, float};
 
 use crate::model::Precision;
 
@@ -37,31 +39,29 @@ impl<B: Backend> Linear<B> {
         }
     }
 
-    /// `[batch, tokens, in]` → `[batch, tokens, out]`; bfloat16 under that precision.
-    ///
-    /// The tokens of all pictures are flattened to one matrix first: with a leading batch
-    /// dimension the gradient of the weight would be a product for each picture.
-    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [batch, tokens, input] = x.dims();
-        let (mut weight, mut bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
-        let mut x = x.reshape([batch * tokens, input]);
-        if self.bf16 {
-            (x, weight) = (x.cast(FloatDType::BF16), weight.cast(FloatDType::BF16));
-            bias = bias.map(|bias| bias.cast(FloatDType::BF16));
-        }
-        let output = weight.dims()[1];
-        let product = x.matmul(weight);
-        let sum = match bias {
-            Some(bias) => product + bias.unsqueeze(),
-            None => product,
-        };
-        sum.reshape([batch, tokens, output])
+    /// Its parameters as operations take them.
+    pub fn inputs(&self) -> Vec<FloatTensor<B>> {
+        let bias = self.bias.as_ref().map(|bias| float(bias.val()));
+        [float(self.weight.val())].into_iter().chain(bias).collect()
+    }
+
+    /// What its products are made in.
+    pub fn precision(&self) -> kernels::Precision {
+        precision(self.bf16)
     }
 }
 
-/// Back to the residual stream's f32; nothing where it is f32 already.
-pub fn to_f32<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    x.cast(FloatDType::F32)
+impl<B: Kernels> Linear<B> {
+    /// `[views, tokens, in]` → `[views, tokens, out]`, f32.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let mut inputs = vec![float(x)];
+        inputs.extend(self.inputs());
+        Op::Linear(kernels::Linear { precision: self.precision() }).of(inputs)
+    }
+}
+
+fn precision(bf16: bool) -> kernels::Precision {
+    if bf16 { kernels::Precision::Bf16 } else { kernels::Precision::F32 }
 }
 
 /// Deconvolution of kernel 2 and stride 2, which is a linear layer to 2×2 pixels.
@@ -83,19 +83,12 @@ impl<B: Backend> Deconv<B> {
             bf16: precision == Precision::Bf16,
         }
     }
+}
 
-    /// `[batch, side², in]` → `[batch, (2·side)², out]`, f32.
+impl<B: Kernels> Deconv<B> {
+    /// `[views, side², in]` → `[views, (2·side)², out]`, f32.
     pub fn forward(&self, x: Tensor<B, 3>, side: usize) -> Tensor<B, 3> {
-        let [batch, tokens, input] = x.dims();
-        let mut weight = self.weight.val();
-        let output = weight.dims()[1] / 4;
-        let mut x = x.reshape([batch * tokens, input]);
-        if self.bf16 {
-            (x, weight) = (x.cast(FloatDType::BF16), weight.cast(FloatDType::BF16));
-        }
-        let pixels: Tensor<B, 6> =
-            to_f32(x.matmul(weight)).reshape([batch, side, side, 2, 2, output]);
-        let pixels = pixels.permute([0, 1, 3, 2, 4, 5]).reshape([batch, 4 * side * side, output]);
-        pixels + self.bias.val().unsqueeze()
+        let op = kernels::Deconv { precision: precision(self.bf16), side };
+        Op::Deconv(op).of(vec![float(x), float(self.weight.val()), float(self.bias.val())])
     }
 }

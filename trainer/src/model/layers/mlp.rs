@@ -2,10 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::gelu;
 use burn::tensor::backend::Backend;
+use kernels::{Kernels, Op, float};
 
-use super::Linear;
+use super::{LayerNorm, Linear};
 use crate::model::Precision;
 
 /// width → 4·width → GELU → width.
@@ -25,9 +25,22 @@ impl<B: Backend> Mlp<B> {
             fc2: Linear::zeros(4 * width, width, precision, device),
         }
     }
+}
 
-    /// `[batch, tokens, width]` → the same; bfloat16 under that precision.
-    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.fc2.forward(gelu(self.fc1.forward(x)))
+impl<B: Kernels> Mlp<B> {
+    /// x + scale·mlp(norm(x)): `[views, tokens, width]` → the same, f32. `scale` `[views]`
+    /// multiplies each view's branch.
+    pub fn branch(
+        &self,
+        x: Tensor<B, 3>,
+        norm: &LayerNorm<B>,
+        scale: Option<Tensor<B, 1>>,
+    ) -> Tensor<B, 3> {
+        let (epsilon, precision) = (norm.epsilon(), self.fc1.precision());
+        let mut inputs = vec![float(x)];
+        inputs.extend(norm.inputs());
+        inputs.extend(self.fc1.inputs());
+        inputs.extend(self.fc2.inputs());
+        Op::MlpBranch(kernels::MlpBranch { epsilon, precision, scale }).of(inputs)
     }
 }

@@ -1,10 +1,10 @@
 //! Layer norm.
 
 use burn::module::{Module, Param};
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorPrimitive};
-
-use super::to_f32;
+use burn::tensor::ops::FloatTensor;
+use kernels::{Kernels, Op, float};
 
 /// The epsilon of layer norms where nothing else is said.
 pub const NORM_EPSILON: f64 = 1e-6;
@@ -26,13 +26,36 @@ impl<B: Backend> LayerNorm<B> {
         Self { weight: zeros(), bias: zeros(), epsilon }
     }
 
-    /// `[…, width]` → `[…, width]`, in f32.
-    pub fn forward<const D: usize>(&self, x: Tensor<B, D>) -> Tensor<B, D> {
-        Tensor::from_primitive(TensorPrimitive::Float(B::layer_norm(
-            to_f32(x).into_primitive().tensor(),
-            self.weight.val().into_primitive().tensor(),
-            Some(self.bias.val().into_primitive().tensor()),
-            self.epsilon,
-        )))
+    /// Added to the variance.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
+    /// Its parameters as operations take them.
+    pub fn inputs(&self) -> [FloatTensor<B>; 2] {
+        [float(self.weight.val()), float(self.bias.val())]
+    }
+}
+
+impl<B: Kernels> LayerNorm<B> {
+    /// `[views, tokens, width]` → the same.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.run(x, 0, false)
+    }
+
+    /// `[views, tokens, width]` → `[views, tokens − skip, width]`: the first tokens are left out.
+    pub fn forward_without(&self, x: Tensor<B, 3>, skip: usize) -> Tensor<B, 3> {
+        self.run(x, skip, false)
+    }
+
+    /// `[views, tokens, width]` → the same, through a GELU.
+    pub fn forward_gelu(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.run(x, 0, true)
+    }
+
+    fn run(&self, x: Tensor<B, 3>, skip: usize, gelu: bool) -> Tensor<B, 3> {
+        let [weight, bias] = self.inputs();
+        let op = kernels::LayerNorm { epsilon: self.epsilon, skip, gelu };
+        Op::LayerNorm(op).of(vec![float(x), weight, bias])
     }
 }
