@@ -133,7 +133,7 @@ impl Encoders<'_> {
 
 /// Row groups through encoders on a GPU: one thread feeds the device; the others have the next views
 /// ready.
-fn feed<B: Backend, E: From<EncodeError>>(
+fn feed<B: Kernels, E: From<EncodeError>>(
     encoders: &[Frozen<B>],
     (dataset, network): (&ShardSet, &ModelConfig),
     groups: &[GroupRef],
