@@ -206,7 +206,12 @@ fn assert_encoder(out: &Path) {
     for (name, then) in then.tensors() {
         let now = now.tensor(&name).unwrap();
         assert_eq!(then.shape(), now.shape(), "{name}");
-        for (then, now) in floats(then.data()).into_iter().zip(floats(now.data())) {
+        let values = floats(then.data()).into_iter().zip(floats(now.data()));
+        // A bias of the keys moves all scores of a query alike, which the softmax takes out again:
+        // its gradient is 0 but for rounding, and AdamW makes steps of that as of any other.
+        let count = floats(now.data()).len();
+        let keys = if name.ends_with("qkv.bias") { count / 3..2 * count / 3 } else { 0..0 };
+        for (_, (then, now)) in values.enumerate().filter(|(at, _)| !keys.contains(at)) {
             assert!(f64::from((then - now).abs()) <= NEAR, "{name}: {then} now {now}");
         }
     }
