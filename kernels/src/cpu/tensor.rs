@@ -56,29 +56,36 @@ thread_local! {
 
 /// A buffer of the thread's own for what is gone when an operation ends: memory of the system is
 /// zeroed page by page, which costs as much as a pass over it.
-pub struct Scratch(Vec<f32>);
+pub struct Scratch {
+    /// As many as there ever were, so that none is written for nothing.
+    values: Vec<f32>,
+    len: usize,
+}
 
 impl Scratch {
     /// `len` values; whatever was there before.
     pub fn of(len: usize) -> Self {
         let mut values = FREE.with_borrow_mut(|free| {
-            let fits = free.iter().position(|values| values.capacity() >= len);
-            fits.map_or_else(Vec::new, |at| free.swap_remove(at))
+            let fits = (0..free.len()).filter(|&at| free[at].len() >= len);
+            let smallest = fits.min_by_key(|&at| free[at].len());
+            smallest.map_or_else(Vec::new, |at| free.swap_remove(at))
         });
-        values.resize(len, 0.0);
-        Self(values)
+        if values.len() < len {
+            values.resize(len, 0.0);
+        }
+        Self { values, len }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let values = std::mem::take(&mut self.0);
+        let values = std::mem::take(&mut self.values);
         // A thread that ends has no buffers any more.
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
             free.push(values);
             if free.len() > KEPT {
-                let smallest = (0..free.len()).min_by_key(|&at| free[at].capacity()).unwrap_or(0);
+                let smallest = (0..free.len()).min_by_key(|&at| free[at].len()).unwrap_or(0);
                 free.swap_remove(smallest);
             }
         });
@@ -92,12 +99,12 @@ impl Deref for Scratch {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.values[..self.len]
     }
 }
 
 impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.values[..self.len]
     }
 }
