@@ -10,6 +10,7 @@ pub mod composed;
 pub mod cpu;
 pub mod gpu;
 pub mod op;
+pub mod optim;
 #[cfg(test)]
 mod parity;
 
@@ -21,6 +22,7 @@ pub use op::{
     AttentionBranch, Deconv, LayerNorm, Linear, LossKind, MlpBranch, Op, Place, Pool, Precision,
     TapLoss, Windows,
 };
+pub use optim::Optimize;
 
 /// What these kernels and the libraries that they are made with are, in 16 digits: what was compiled
 /// of others is of no use to them.
@@ -50,10 +52,10 @@ pub trait Gradients: Kernels {
     ) -> Vec<Option<FloatTensor<Self>>>;
 }
 
-/// A backend that differentiates, over one that has the operations.
-pub trait Trainable: Kernels + AutodiffBackend<InnerBackend: Gradients> {}
+/// A backend that differentiates, over one that has the operations and an optimizer.
+pub trait Trainable: Kernels + AutodiffBackend<InnerBackend: Gradients + Optimize> {}
 
-impl<B: Kernels + AutodiffBackend<InnerBackend: Gradients>> Trainable for B {}
+impl<B: Kernels + AutodiffBackend<InnerBackend: Gradients + Optimize>> Trainable for B {}
 
 impl<B: Kernels> Op<B> {
     /// What it gives of tensors of any rank.

@@ -8,7 +8,7 @@ use burn_flex::FlexTensor;
 use super::heads::{Heads, Mixed};
 use super::matrix::{Matrix, Target, add_product, append_product, product, turned};
 use super::norm::{self, normalise, normalise_again};
-use super::rows::{BLOCK, Factors, active, add_bias, add_branch, add_columns, gathered};
+use super::rows::{BLOCK, active, add_bias, add_branch, add_columns, by_view, gathered};
 use super::tensor::{Floats, Scratch, dims, scales, tensor};
 use super::windows::{Plan, Span};
 use crate::{AttentionBranch, Precision, Saved};
@@ -48,18 +48,8 @@ impl Inputs {
         }
     }
 
-    fn factors(&self) -> Factors<'_> {
-        self.scale.as_ref().map(|scale| (&**scale, self.shape[1]))
-    }
-
-    /// The rows in the order in which windows lie side by side: what is between the norm and the
-    /// projection is kept so.
-    fn rows(&self) -> Vec<usize> {
-        let [views, tokens, _] = self.shape;
-        match &self.plan {
-            None => (0..views * tokens).collect(),
-            Some(plan) => plan.rows(views),
-        }
+    fn scale(&self, view: usize) -> f32 {
+        self.scale.as_ref().map_or(1.0, |scale| scale[view])
     }
 
     fn heads(&self) -> Heads<'_> {
@@ -76,8 +66,31 @@ impl Inputs {
     }
 }
 
-/// What `op` gives; and with `keep` the rows' moments, and in the windows' order qkv, what heads
-/// mixed, and the logarithms of their softmax' denominators.
+/// Rows in the order in which windows lie side by side.
+enum Ordered {
+    AsTheyWere(Floats),
+    Gathered(Scratch),
+}
+
+impl Ordered {
+    fn of(plan: Option<&Plan>, tensor: &FlexTensor, width: usize) -> Self {
+        let values = Floats::of(tensor);
+        match plan {
+            None => Self::AsTheyWere(values),
+            Some(plan) => Self::Gathered(plan.gathered(&values, width)),
+        }
+    }
+
+    fn values(&self) -> &[f32] {
+        match self {
+            Self::AsTheyWere(values) => values,
+            Self::Gathered(values) => values,
+        }
+    }
+}
+
+/// What `op` gives; and with `keep` the rows' moments, qkv, what heads mixed, and the logarithms of
+/// their softmax' denominators, rows in the windows' order.
 pub fn forward(
     op: &AttentionBranch<Flex>,
     tensors: &[FlexTensor],
@@ -86,43 +99,48 @@ pub fn forward(
     let inputs = Inputs::of(op, tensors);
     let [views, tokens, width] = inputs.shape;
     let (rows, block, heads) = (views * tokens, inputs.block(), inputs.heads());
-    let x = Floats::of(&tensors[0]);
-    let kept =
-        |columns: usize| Vec::with_capacity(if keep { rows } else { block * tokens } * columns);
-    let mut out = x.to_vec();
-    let mut moments = vec![0.0; 2 * rows];
+    let x = Ordered::of(inputs.plan.as_ref(), &tensors[0], width);
+    let kept = |columns: usize| Vec::with_capacity(if keep { rows } else { block } * columns);
+    let mut out = Vec::with_capacity(rows * width);
+    let mut moments = Vec::with_capacity(2 * rows);
     let (mut qkv, mut mixed, mut logarithms) = (kept(3 * width), kept(width), kept(op.heads));
     let mut normed = Scratch::of(block * tokens * width);
-    for of_block in inputs.rows().chunks(block * tokens) {
+    for x in x.values().chunks(block * tokens * width) {
         if !keep {
             for buffer in [&mut qkv, &mut mixed, &mut logarithms] {
                 buffer.clear();
             }
         }
-        let (from, count) = (mixed.len() / width, of_block.len());
+        let (from, count) = (out.len() / width, x.len() / width);
+        let kept_rows = mixed.len() / width;
         let normed = &mut normed[..count * width];
         let [weight, bias] = &inputs.norm;
-        normalise(&x, of_block, weight, bias, op.epsilon as f32, &mut moments, normed);
+        normalise(x, weight, bias, op.epsilon as f32, &mut moments, normed);
         let [weight, bias] = &inputs.qkv;
         let (lhs, rhs) = (Matrix::new(normed, width), Matrix::new(weight, 3 * width));
         append_product(op.precision, lhs, rhs, &mut qkv);
-        let qkv = &mut qkv[from * 3 * width..];
-        add_bias(qkv, bias);
-        mixed.resize((from + count) * width, 0.0);
-        logarithms.resize((from + count) * op.heads, 0.0);
-        let mixed = &mut mixed[from * width..];
-        let of_views = mixed.chunks_exact_mut(tokens * width);
-        let of_views =
-            of_views.zip(logarithms[from * op.heads..].chunks_exact_mut(tokens * op.heads));
-        for (qkv, (mixed, logarithms)) in qkv.chunks_exact(tokens * 3 * width).zip(of_views) {
+        add_bias(&mut qkv[kept_rows * 3 * width..], bias);
+        mixed.resize((kept_rows + count) * width, 0.0);
+        logarithms.resize((kept_rows + count) * op.heads, 0.0);
+        let of_block = mixed[kept_rows * width..].chunks_exact_mut(tokens * width);
+        let of_block =
+            of_block.zip(logarithms[kept_rows * op.heads..].chunks_exact_mut(tokens * op.heads));
+        let qkv = qkv[kept_rows * 3 * width..].chunks_exact(tokens * 3 * width);
+        for (qkv, (mixed, logarithms)) in qkv.zip(of_block) {
             heads.mix(qkv, mixed, logarithms);
         }
         let [weight, bias] = &inputs.projection;
+        let lhs = Matrix::new(&mixed[kept_rows * width..], width);
         let target = Target { values: &mut *normed, row: width };
-        let (lhs, rhs) = (Matrix::new(mixed, width), Matrix::new(weight, width));
-        product(op.precision, lhs, rhs, target, false);
-        add_branch(&mut out, of_block, normed, bias, inputs.factors());
+        product(op.precision, lhs, Matrix::new(weight, width), target, false);
+        out.extend_from_slice(x);
+        for (view, part) in by_view(from, count, tokens) {
+            let part = part.start * width..part.end * width;
+            let out = &mut out[from * width..][part.clone()];
+            add_branch(out, &normed[part], bias, inputs.scale(view));
+        }
     }
+    let out = in_order(inputs.plan.as_ref(), out, width);
     let saved = match keep {
         true => vec![
             tensor(moments, [rows, 2]),
@@ -133,6 +151,13 @@ pub fn forward(
         false => vec![],
     };
     (tensor(out, inputs.shape), saved)
+}
+
+fn in_order(plan: Option<&Plan>, values: Vec<f32>, width: usize) -> Vec<f32> {
+    match plan {
+        None => values,
+        Some(plan) => plan.scattered(&values, width),
+    }
 }
 
 /// The gradients of the parameters so far.
@@ -151,9 +176,10 @@ pub fn backward(
     gradient: &FlexTensor,
 ) -> Vec<Option<FlexTensor>> {
     let inputs = Inputs::of(op, tensors);
-    let [_, tokens, width] = inputs.shape;
+    let [views, tokens, width] = inputs.shape;
     let saved: Vec<Floats> = saved.iter().map(Floats::of).collect();
-    let (x, gradient) = (Floats::of(&tensors[0]), Floats::of(gradient));
+    let x = Ordered::of(inputs.plan.as_ref(), &tensors[0], width);
+    let gradient = Ordered::of(inputs.plan.as_ref(), gradient, width);
     let qkv_turned = turned(&inputs.qkv[0], 3 * width);
     let projection_turned = turned(&inputs.projection[0], width);
     let mut sums = Sums {
@@ -162,25 +188,25 @@ pub fn backward(
         projection: [Vec::with_capacity(width * width), vec![0.0; width]],
         bias: vec![0.0; inputs.bias.len()],
     };
-    let (all, factors) = (inputs.rows(), inputs.factors());
-    // Places, as whatever is between the norm and the projection has.
-    let active = active(&gradient, width, &all, factors);
+    let factors = inputs.scale.as_ref().map(|scale| (&**scale, tokens));
+    let (x, gradient) = (x.values(), gradient.values());
+    let all: Vec<usize> = (0..views * tokens).collect();
+    let active = active(gradient, width, factors);
     let most = inputs.block() * tokens;
     let mut out = gradient.to_vec();
     let narrow = || Scratch::of(most * width);
     let (mut narrow, mut branch, mut mixed) = (narrow(), narrow(), narrow());
     let mut wide = Scratch::of(most * 3 * width);
-    for (at, of_block) in all.chunks(most).enumerate() {
-        let block = at * most..at * most + of_block.len();
-        let places = within(&active, &block);
-        if places.is_empty() {
+    for all in all.chunks(most) {
+        let block = all[0]..all[0] + all.len();
+        let rows = within(&active, &block);
+        if rows.is_empty() {
             continue;
         }
-        let rows: Vec<usize> = places.iter().map(|&place| all[place]).collect();
-        let wide = &mut wide[..block.len() * 3 * width];
+        let wide = &mut wide[..all.len() * 3 * width];
         let [branch, mixed] = [&mut branch, &mut mixed].map(|part| &mut part[..rows.len() * width]);
-        gathered(&gradient, width, &rows, factors, branch);
-        gathered(&saved[2], width, places, None, mixed);
+        gathered(gradient, width, rows, factors, branch);
+        gathered(&saved[2], width, rows, None, mixed);
         let upward = Matrix::new(branch, width);
         let lhs = Matrix::new(mixed, width).transposed();
         add_product(op.precision, lhs, upward, &mut sums.projection[0]);
@@ -188,18 +214,17 @@ pub fn backward(
         let target = Target { values: &mut narrow[..rows.len() * width], row: width };
         product(op.precision, upward, Matrix::new(&projection_turned, width), target, false);
         let of_mixed = (&*mixed, &narrow[..rows.len() * width]);
-        let kept = [&saved[1][..], &saved[3]];
-        block_gradient(&inputs, kept, of_mixed, (places, &block), &mut sums, wide);
+        block_gradient(&inputs, [&saved[1], &saved[3]], of_mixed, (rows, block), &mut sums, wide);
         add_columns(wide, &mut sums.qkv[1]);
-        let ([weight, bias], narrow) = (&inputs.norm, &mut narrow[..block.len() * width]);
-        normalise_again(&x, of_block, weight, bias, &saved[0], narrow);
+        let ([weight, bias], narrow) = (&inputs.norm, &mut narrow[..all.len() * width]);
+        normalise_again(x, all, weight, bias, &saved[0], narrow);
         let (lhs, upward) = (Matrix::new(narrow, width).transposed(), Matrix::new(wide, 3 * width));
         add_product(op.precision, lhs, upward, &mut sums.qkv[0]);
         let target = Target { values: &mut *narrow, row: width };
         product(op.precision, upward, Matrix::new(&qkv_turned, width), target, false);
-        norm::add_gradient(&x, of_block, weight, &saved[0], narrow, &mut sums.norm, &mut out);
+        norm::add_gradient(x, all, weight, &saved[0], narrow, &mut sums.norm, &mut out);
     }
-    gradients(&inputs, sums, out, tensors)
+    gradients(&inputs, sums, in_order(inputs.plan.as_ref(), out, width), tensors)
 }
 
 /// Those of `rows`, which are in order, that lie in `range`.
@@ -214,7 +239,7 @@ fn block_gradient(
     inputs: &Inputs,
     [qkv, logarithms]: [&[f32]; 2],
     (mixed, upward): (&[f32], &[f32]),
-    (places, block): (&[usize], &Range<usize>),
+    (rows, block): (&[usize], Range<usize>),
     sums: &mut Sums,
     out: &mut [f32],
 ) {
@@ -223,8 +248,8 @@ fn block_gradient(
     let mut done = 0;
     for (at, out) in out.chunks_exact_mut(tokens * 3 * width).enumerate() {
         let view = block.start + at * tokens..block.start + (at + 1) * tokens;
-        let of_view = within(places, &view);
-        let queries: Vec<usize> = of_view.iter().map(|place| place - view.start).collect();
+        let of_view = within(rows, &view);
+        let queries: Vec<usize> = of_view.iter().map(|row| row - view.start).collect();
         let part = done * width..(done + queries.len()) * width;
         heads.gradient(
             &qkv[view.start * 3 * width..view.end * 3 * width],

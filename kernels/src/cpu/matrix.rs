@@ -113,7 +113,7 @@ fn turn(values: &[f32], columns: usize, out: &mut [f32]) {
             }
             for j in 0..TILE {
                 let to = (left + j) * rows + top;
-                let line = tile.map(|row| row[j]);
+                let line: [f32; TILE] = std::array::from_fn(|i| tile[i][j]);
                 out[to..to + TILE].copy_from_slice(&line);
             }
         }

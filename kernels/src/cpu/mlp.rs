@@ -7,7 +7,7 @@ use burn_flex::FlexTensor;
 use super::matrix::{Matrix, Target, add_product, append_product, product, turned};
 use super::norm::{self, normalise, normalise_again};
 use super::rows::{
-    BLOCK, Factors, active, add_branch, add_columns, bias_gelu, bias_gelu_in_place, gathered,
+    BLOCK, active, add_branch, add_columns, bias_gelu, bias_gelu_in_place, by_view, gathered,
     gelu_gradient,
 };
 use super::tensor::{Floats, Scratch, dims, scales, tensor};
@@ -39,8 +39,8 @@ impl Inputs {
         }
     }
 
-    fn factors(&self) -> Factors<'_> {
-        self.scale.as_ref().map(|scale| (&**scale, self.shape[1]))
+    fn scale(&self, view: usize) -> f32 {
+        self.scale.as_ref().map_or(1.0, |scale| scale[view])
     }
 }
 
@@ -53,22 +53,22 @@ pub fn forward(
     let inputs = Inputs::of(op, inputs);
     let ([views, tokens, width], hidden) = (inputs.shape, inputs.hidden);
     let rows = views * tokens;
-    let all: Vec<usize> = (0..rows).collect();
     let [weight, bias] = &inputs.norm;
-    let mut out = inputs.x.to_vec();
-    let mut moments = vec![0.0; 2 * rows];
+    let mut out = Vec::with_capacity(rows * width);
+    let mut moments = Vec::with_capacity(2 * rows);
     let mut before = Vec::with_capacity(if keep { rows * hidden } else { 0 });
     let most = BLOCK.min(rows);
     let (mut normed, mut after) = (Scratch::of(most * width), Scratch::of(most * hidden));
-    for rows in all.chunks(BLOCK) {
-        let normed = &mut normed[..rows.len() * width];
-        let after = &mut after[..rows.len() * hidden];
-        normalise(&inputs.x, rows, weight, bias, op.epsilon as f32, &mut moments, normed);
+    for x in inputs.x.chunks(BLOCK * width) {
+        let (from, count) = (out.len() / width, x.len() / width);
+        let normed = &mut normed[..count * width];
+        let after = &mut after[..count * hidden];
+        normalise(x, weight, bias, op.epsilon as f32, &mut moments, normed);
         let [weight, bias] = &inputs.first;
         let (lhs, rhs) = (Matrix::new(normed, width), Matrix::new(weight, hidden));
         if keep {
             append_product(op.precision, lhs, rhs, &mut before);
-            bias_gelu(&mut before[rows[0] * hidden..], bias, after);
+            bias_gelu(&mut before[from * hidden..], bias, after);
         } else {
             let target = Target { values: &mut *after, row: hidden };
             product(op.precision, lhs, rhs, target, false);
@@ -77,7 +77,12 @@ pub fn forward(
         let [weight, bias] = &inputs.second;
         let (lhs, rhs) = (Matrix::new(after, hidden), Matrix::new(weight, width));
         product(op.precision, lhs, rhs, Target { values: &mut *normed, row: width }, false);
-        add_branch(&mut out, rows, normed, bias, inputs.factors());
+        out.extend_from_slice(x);
+        for (view, part) in by_view(from, count, tokens) {
+            let part = part.start * width..part.end * width;
+            let out = &mut out[from * width..][part.clone()];
+            add_branch(out, &normed[part], bias, inputs.scale(view));
+        }
     }
     let saved = match keep {
         true => vec![tensor(moments, [rows, 2]), tensor(before, [rows, hidden])],
@@ -94,7 +99,7 @@ pub fn backward(
     gradient: &FlexTensor,
 ) -> Vec<Option<FlexTensor>> {
     let inputs = Inputs::of(op, inputs);
-    let ([views, tokens, width], hidden) = (inputs.shape, inputs.hidden);
+    let ([_, tokens, width], hidden) = (inputs.shape, inputs.hidden);
     let (moments, before) = (Floats::of(&saved[0]), Floats::of(&saved[1]));
     let gradient = Floats::of(gradient);
     let [weight, bias] = &inputs.norm;
@@ -105,9 +110,8 @@ pub fn backward(
     let mut first = (Vec::with_capacity(width * hidden), vec![0.0; hidden]);
     let mut second = (Vec::with_capacity(width * hidden), vec![0.0; width]);
     let mut out = gradient.to_vec();
-    let factors = inputs.factors();
-    let all: Vec<usize> = (0..views * tokens).collect();
-    let active = active(&gradient, width, &all, factors);
+    let factors = inputs.scale.as_ref().map(|scale| (&**scale, tokens));
+    let active = active(&gradient, width, factors);
     let most = BLOCK.min(active.len());
     let (mut narrow, mut branch) = (Scratch::of(most * width), Scratch::of(most * width));
     let (mut after, mut wide) = (Scratch::of(most * hidden), Scratch::of(most * hidden));

@@ -12,14 +12,12 @@ pub fn forward(op: &LayerNorm, inputs: &[FlexTensor]) -> (FlexTensor, FlexTensor
     let [x, weight, bias] = [0, 1, 2].map(|at| Floats::of(&inputs[at]));
     let [views, tokens, width] = dims(&inputs[0]);
     let left = tokens - op.skip;
-    let all: Vec<usize> = (0..left).collect();
-    let mut moments = vec![0.0; 2 * views * left];
+    let mut moments = Vec::with_capacity(2 * views * left);
     let mut out = vec![0.0; views * left * width];
     let views_out = out.chunks_exact_mut((left * width).max(1));
-    let views_out = views_out.zip(moments.chunks_exact_mut((2 * left).max(1)));
-    for (x, (out, moments)) in x.chunks_exact(tokens * width).zip(views_out) {
+    for (x, out) in x.chunks_exact(tokens * width).zip(views_out) {
         let x = &x[op.skip * width..];
-        normalise(x, &all, &weight, &bias, op.epsilon as f32, moments, out);
+        normalise(x, &weight, &bias, op.epsilon as f32, &mut moments, out);
         if op.gelu {
             gelu_in_place(out);
         }
@@ -80,32 +78,30 @@ impl Sums {
     }
 }
 
-/// Norms those `rows` of x, and writes the mean of each and 1/σ to `moments`.
+/// Norms the rows of x, and appends the mean of each and 1/σ to `moments`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
 pub fn normalise(
     x: &[f32],
-    rows: &[usize],
     weight: &[f32],
     bias: &[f32],
     epsilon: f32,
-    moments: &mut [f32],
+    moments: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     let width = weight.len();
     let share = 1.0 / width as f32;
-    for (row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
-        let x = &x[row * width..(row + 1) * width];
+    for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
         let mean = sum(x, |x| x) * share;
         let variance = sum(x, |x| (x - mean) * (x - mean)) * share;
         let inverse = 1.0 / (variance + epsilon).sqrt();
-        moments[2 * row..2 * row + 2].copy_from_slice(&[mean, inverse]);
+        moments.extend([mean, inverse]);
         for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
             *out = ((x - mean) * inverse).mul_add(*weight, *bias);
         }
     }
 }
 
-/// As [`normalise`], by moments that are known.
+/// As [`normalise`], of some `rows` of x, by moments that are known.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
 pub fn normalise_again(
     x: &[f32],

@@ -82,32 +82,13 @@ pub fn add_columns(values: &[f32], sums: &mut [f32]) {
     }
 }
 
-/// What each view is multiplied by, and how many rows it has.
-pub type Factors<'a> = Option<(&'a [f32], usize)>;
-
-fn factor(factors: Factors<'_>, row: usize) -> f32 {
-    factors.map_or(1.0, |(factors, tokens)| factors[row / tokens])
-}
-
-/// Adds to those `rows` of `values` what branch and bias come to, times their view's factor.
-pub fn add_branch(
-    values: &mut [f32],
-    rows: &[usize],
-    branch: &[f32],
-    bias: &[f32],
-    factors: Factors<'_>,
-) {
-    let factors: Vec<f32> = rows.iter().map(|&row| factor(factors, row)).collect();
-    add_scaled(values, rows, branch, bias, &factors);
-}
-
+/// Adds scale · (branch + bias) to each row.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2+fma"))]
-fn add_scaled(values: &mut [f32], rows: &[usize], branch: &[f32], bias: &[f32], factors: &[f32]) {
+pub fn add_branch(values: &mut [f32], branch: &[f32], bias: &[f32], scale: f32) {
     let width = bias.len();
-    for ((row, factor), branch) in rows.iter().zip(factors).zip(branch.chunks_exact(width)) {
-        let values = &mut values[row * width..(row + 1) * width];
-        for ((value, branch), bias) in values.iter_mut().zip(branch).zip(bias) {
-            *value += factor * (branch + bias);
+    for (row, branch) in values.chunks_exact_mut(width).zip(branch.chunks_exact(width)) {
+        for ((value, branch), bias) in row.iter_mut().zip(branch).zip(bias) {
+            *value += scale * (branch + bias);
         }
     }
 }
@@ -120,29 +101,41 @@ pub fn multiplied(values: &[f32], factor: f32, out: &mut [f32]) {
     }
 }
 
-/// Those `rows` of `width`, each times its view's factor.
+/// Those `rows` of views of `tokens` rows of `width`, each times its view's factor.
 pub fn gathered(
     values: &[f32],
     width: usize,
     rows: &[usize],
-    factors: Factors<'_>,
+    factors: Option<(&[f32], usize)>,
     out: &mut [f32],
 ) {
-    for (&row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
+    for (row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
         let values = &values[row * width..(row + 1) * width];
         match factors {
             None => out.copy_from_slice(values),
-            Some(_) => multiplied(values, factor(factors, row), out),
+            Some((factors, tokens)) => multiplied(values, factors[row / tokens], out),
         }
     }
 }
 
-/// Which of those `rows` aren't all zero, nor their view's factor: only these have a share in a
-/// branch's gradients. In a decoder all tokens that were seen are left out so, for they have no loss.
-pub fn active(gradient: &[f32], width: usize, rows: &[usize], factors: Factors<'_>) -> Vec<usize> {
-    let counts = |row: usize| {
-        let mut gradient = gradient[row * width..(row + 1) * width].iter();
-        factor(factors, row) != 0.0 && gradient.any(|&value| value != 0.0)
-    };
-    (0..rows.len()).filter(|&at| counts(rows[at])).collect()
+/// The rows of `width` that aren't all zero, and whose view's factor isn't: only these have a share in
+/// a branch's gradients. In a decoder all tokens that were seen are left out so, for they have no loss.
+pub fn active(gradient: &[f32], width: usize, factors: Option<(&[f32], usize)>) -> Vec<usize> {
+    let rows = gradient.chunks_exact(width).enumerate();
+    let counts = |at: usize| factors.is_none_or(|(factors, tokens)| factors[at / tokens] != 0.0);
+    let active = rows.filter(|(at, row)| counts(*at) && row.iter().any(|&value| value != 0.0));
+    active.map(|(at, _)| at).collect()
+}
+
+/// For each view that rows `from..` of a matrix lie in: how many of its rows do, and the view.
+pub fn by_view(
+    from: usize,
+    count: usize,
+    tokens: usize,
+) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
+    let views = if count == 0 { 0..0 } else { from / tokens..(from + count - 1) / tokens + 1 };
+    views.map(move |view| {
+        let (begin, end) = (view * tokens, (view + 1) * tokens);
+        (view, begin.max(from) - from..end.min(from + count) - from)
+    })
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use burn::backend::Flex;
 
 use super::math::padded;
-use super::tensor::ints;
+use super::tensor::{Scratch, ints};
 use crate::Windows;
 
 /// Tokens that attend to one another.
@@ -35,6 +35,8 @@ pub struct Plan {
     pub spans: Vec<Span>,
     /// The token at each place, window by window.
     order: Vec<usize>,
+    /// The place of each token.
+    places: Vec<usize>,
     /// The table's row of each pair.
     relative: Vec<usize>,
 }
@@ -48,6 +50,10 @@ impl Plan {
         let (order, rows, columns) =
             (&table[..count], &table[2 * count..3 * count], &table[3 * count..]);
         let (reach, across) = (windows.side - 1, 2 * windows.side - 1);
+        let mut places = vec![0; count];
+        for (place, &token) in order.iter().enumerate() {
+            places[token] = place;
+        }
         let (mut spans, mut relative) = (vec![], vec![]);
         for ends in first.windows(2).filter(|ends| ends[0] < ends[1]) {
             let span = Span::of(ends[0]..ends[1], relative.len());
@@ -60,7 +66,7 @@ impl Plan {
             }
             spans.push(span);
         }
-        Self { spans, order: order.to_vec(), relative }
+        Self { spans, order: order.to_vec(), places, relative }
     }
 
     /// Pairs of a head.
@@ -68,10 +74,27 @@ impl Plan {
         self.relative.len()
     }
 
-    /// The row at each place, of `views` views.
-    pub fn rows(&self, views: usize) -> Vec<usize> {
+    /// Each view's rows in the windows' order.
+    pub fn gathered(&self, x: &[f32], width: usize) -> Scratch {
+        let mut out = Scratch::of(x.len());
+        let rows = out.chunks_exact_mut(width).enumerate();
         let tokens = self.order.len();
-        (0..views).flat_map(|view| self.order.iter().map(move |at| view * tokens + at)).collect()
+        for (at, row) in rows {
+            let from = (at / tokens * tokens + self.order[at % tokens]) * width;
+            row.copy_from_slice(&x[from..from + width]);
+        }
+        out
+    }
+
+    /// Each view's rows in the tokens' order, of rows in the windows'.
+    pub fn scattered(&self, x: &[f32], width: usize) -> Vec<f32> {
+        let mut out = Vec::with_capacity(x.len());
+        for view in x.chunks_exact(self.order.len() * width) {
+            for &place in &self.places {
+                out.extend_from_slice(&view[place * width..(place + 1) * width]);
+            }
+        }
+        out
     }
 
     /// What `table`, `[rows, heads]`, adds to the scores: of each head its pairs.

@@ -58,7 +58,7 @@ where
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::panic::catch_unwind;
 
     use burn::tensor::Tensor;
@@ -67,7 +67,7 @@ mod tests {
     use crate::op::Precision;
     use crate::parity::check;
 
-    type Vulkan = CubeBackend<WgpuRuntime, f32, i32, u32>;
+    pub type Vulkan = CubeBackend<WgpuRuntime, f32, i32, u32>;
 
     /// A Vulkan device, which a processor's Mesa may be; where `LOCALMIM_VULKAN` is set there must be
     /// one.

@@ -8,7 +8,7 @@ use cubecl::prelude::*;
 use cubecl::std::tensor::launch::ViewArg;
 use cubecl::std::tensor::layout::VirtualLayoutLaunch;
 use cubecl::std::tensor::layout::plain::PlainLayout;
-use cubecl::tune::{LocalTuner, Tunable, TunableSet, TuneGroup, local_tuner};
+use cubecl::tune::{LocalTuner, Tunable, TunableSet, local_tuner};
 use cubecl::zspace::Strides;
 use cubek::matmul::components::global::memory::{
     GlobalLayout, GlobalLayoutConfig, GlobalLayoutLaunch, NoopLayout, NoopLayoutLaunch,
@@ -72,20 +72,7 @@ impl<R: CubeRuntime> Clone for Call<R> {
     }
 }
 
-/// A kernel that writes a product, or tells why it can't.
-struct Kernel<R: CubeRuntime> {
-    name: &'static str,
-    launch: fn(Call<R>) -> Result<(), String>,
-    turn: Turn,
-}
-
-/// When a kernel is tried: kernels of the first turn against each other, the others where none of
-/// them can do it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    First,
-    Last,
-}
+type Launch<R> = fn(Call<R>) -> Result<(), String>;
 
 impl<R: CubeRuntime> Call<R> {
     /// Writes the product.
@@ -110,19 +97,13 @@ impl<R: CubeRuntime> Call<R> {
 
     /// Takes the first kernel that can do it.
     fn run_first(self) {
-        if self.on_tensor_cores() {
-            self.run_first_of(&on_tensor_cores());
-        } else {
-            self.run_first_of(&on_units());
-        }
-    }
-
-    fn run_first_of(&self, kernels: &[Kernel<R>]) {
+        let kernels =
+            if self.on_tensor_cores() { on_tensor_cores().to_vec() } else { on_units().to_vec() };
         let mut errors = vec![];
-        for kernel in kernels {
-            match (kernel.launch)(self.clone()) {
+        for (name, launch) in kernels {
+            match launch(self.clone()) {
                 Ok(()) => return,
-                Err(error) => errors.push(format!("{}: {error}", kernel.name)),
+                Err(error) => errors.push(format!("{name}: {error}")),
             }
         }
         unreachable!("units take any product, not {:?}: {}", self.gemm, errors.join("; "));
@@ -212,48 +193,36 @@ fn has_tensor_cores<R: CubeRuntime>(client: &ComputeClient<R>) -> bool {
     client.properties().features.matmul.cmma.iter().any(fits)
 }
 
-fn set<R: CubeRuntime>(kernels: &[Kernel<R>]) -> TunableSet<String, Call<R>, ()> {
-    let first = TuneGroup::new("first", |_: &String| 1);
-    let last = TuneGroup::new("last", |_: &String| 0);
-    let mut set = TunableSet::new(Call::<R>::key, |_: &String, call: &Call<R>| call.clone());
-    for &Kernel { name, launch, turn } in kernels {
-        let group = if turn == Turn::First { &first } else { &last };
-        set = set.with(Tunable::new(name, launch).group(group, |_| 0));
-    }
-    set
+fn set<R: CubeRuntime>(kernels: &[(&str, Launch<R>)]) -> TunableSet<String, Call<R>, ()> {
+    let set = TunableSet::new(Call::<R>::key, |_: &String, call: &Call<R>| call.clone());
+    kernels.iter().fold(set, |set, &(name, launch)| set.with(Tunable::new(name, launch)))
 }
 
-fn on_units<R: CubeRuntime>() -> [Kernel<R>; 2] {
-    let double = |call| launch::<R, DoubleUnitAlgorithm>(call, Default::default());
-    [unit(Turn::First), Kernel { name: "double unit", launch: double, turn: Turn::First }]
-}
-
-fn unit<R: CubeRuntime>(turn: Turn) -> Kernel<R> {
-    let launch = |call| launch::<R, SimpleUnitAlgorithm>(call, Default::default());
-    Kernel { name: "unit", launch, turn }
-}
-
-fn on_tensor_cores<R: CubeRuntime>() -> [Kernel<R>; 5] {
-    let ordered = |call| {
-        let args = OrderedSelectionArgs {
-            tile_matmul: TileMatmulKind::Mma,
-            partition_k: Some(2),
-            row_count: Some(8),
-            rows_per_plane: Some(2),
-        };
-        launch::<R, OrderedDoubleBufferingAlgorithm>(call, args)
-    };
-    let simple = |call| {
-        let args = SimpleArgs { multi_rows: true, tile_matmul: TileMatmulKind::Mma };
-        launch::<R, SimpleAlgorithm>(call, args)
-    };
-    let first = |name, launch| Kernel { name, launch, turn: Turn::First };
+fn on_units<R: CubeRuntime>() -> [(&'static str, Launch<R>); 2] {
     [
-        first("double cmma", |call| double(call, TileMatmulKind::Cmma)),
-        first("double mma", |call| double(call, TileMatmulKind::Mma)),
-        first("ordered mma", ordered),
-        first("simple mma", simple),
-        unit(Turn::Last),
+        ("unit", |call| launch::<R, SimpleUnitAlgorithm>(call, Default::default())),
+        ("double unit", |call| launch::<R, DoubleUnitAlgorithm>(call, Default::default())),
+    ]
+}
+
+fn on_tensor_cores<R: CubeRuntime>() -> [(&'static str, Launch<R>); 5] {
+    [
+        ("double cmma", |call| double(call, TileMatmulKind::Cmma)),
+        ("double mma", |call| double(call, TileMatmulKind::Mma)),
+        ("ordered mma", |call| {
+            let args = OrderedSelectionArgs {
+                tile_matmul: TileMatmulKind::Mma,
+                partition_k: Some(2),
+                row_count: Some(8),
+                rows_per_plane: Some(2),
+            };
+            launch::<R, OrderedDoubleBufferingAlgorithm>(call, args)
+        }),
+        ("simple mma", |call| {
+            let args = SimpleArgs { multi_rows: true, tile_matmul: TileMatmulKind::Mma };
+            launch::<R, SimpleAlgorithm>(call, args)
+        }),
+        ("unit", |call| launch::<R, SimpleUnitAlgorithm>(call, Default::default())),
     ]
 }
 
