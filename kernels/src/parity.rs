@@ -133,6 +133,13 @@ pub fn cases<B: Backend>(precision: Precision, device: &B::Device) -> Vec<Case<B
         (2, 197, 32, 4, false, 0),
         (2, 40, 32, 2, true, 4),
         (3, 49, 48, 3, false, 7),
+        // Heads of 64 and 80 side by side with other numbers of tokens; of 15, which no vector divides;
+        // windows with all their tokens, and windows without any.
+        (1, 70, 64, 1, true, 0),
+        (2, 37, 160, 2, false, 0),
+        (2, 33, 30, 2, false, 0),
+        (1, 144, 24, 3, true, 6),
+        (3, 9, 32, 1, false, 7),
     ] {
         let scales = branch.then(|| scale((0..views).map(|i| [0.0, 1.25, 1.0][i % 3]).collect()));
         let windows = (side > 0).then(|| windows(2 * side, side, tokens, &mut draw, device));
