@@ -1,5 +1,6 @@
 //! On a GPU: kernels of our own in CubeCL, one source for CUDA and Vulkan.
 
+mod attention;
 mod columns;
 mod frame;
 mod gelu;
@@ -37,6 +38,7 @@ where
         let inputs: Vec<_> = inputs.iter().map(contiguous).collect();
         match op {
             Op::LayerNorm(op) => norm::run(op, &inputs),
+            Op::AttentionBranch(op) => attention::run(op, &inputs),
             _ => (composed::forward(op, inputs), vec![]),
         }
     }
@@ -52,6 +54,7 @@ where
         let upward = contiguous(&gradient);
         match op {
             Op::LayerNorm(op) => norm::gradients(op, &inputs, &saved, &upward),
+            Op::AttentionBranch(op) => attention::gradients(op, &inputs, &saved, &upward),
             _ => composed::backward(op, inputs, upward, needs),
         }
     }

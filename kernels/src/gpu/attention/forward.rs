@@ -92,7 +92,7 @@ pub fn attend<E: Float, N: Size, M: Size>(
                 logsums[of.kept + token(tables, &of, at)] = most[i] + f32::ln(total[i]);
             }
         }
-        multiply::<N, M>(&mut sums, Vector::new(1.0f32) / total, tile);
+        multiply::<N, M>(&mut sums, Vector::<f32, M>::new(1.0f32) / total, tile);
         store::<E, N>(&sums, mixed, tables, &of, thirds.mixed, start, tile);
     }
 }
