@@ -38,7 +38,8 @@ where
         let inputs: Vec<_> = inputs.iter().map(contiguous).collect();
         match op {
             Op::LayerNorm(op) => norm::run(op, &inputs),
-            Op::AttentionBranch(op) => attention::run(op, &inputs),
+            // Not outside of tests until these hold them on a device of Vulkan.
+            Op::AttentionBranch(op) if cfg!(test) => attention::run(op, &inputs),
             _ => (composed::forward(op, inputs), vec![]),
         }
     }
@@ -54,7 +55,9 @@ where
         let upward = contiguous(&gradient);
         match op {
             Op::LayerNorm(op) => norm::gradients(op, &inputs, &saved, &upward),
-            Op::AttentionBranch(op) => attention::gradients(op, &inputs, &saved, &upward),
+            Op::AttentionBranch(op) if cfg!(test) => {
+                attention::gradients(op, &inputs, &saved, &upward)
+            }
             _ => composed::backward(op, inputs, upward, needs),
         }
     }
@@ -95,8 +98,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn blocks_are_what_they_are_composed_of() {
+    fn attention_is_what_it_is_composed_of() {
         hold("attention");
+    }
+
+    #[test]
+    fn mlp_is_what_it_is_composed_of() {
         hold("mlp");
     }
 

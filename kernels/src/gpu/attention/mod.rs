@@ -184,3 +184,74 @@ pub fn gradients<R: CubeRuntime, F: FloatElement, I: IntElement, T: BoolElement>
     gradients.extend(d_attention.table);
     gradients.into_iter().map(Some).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Int, Tensor, TensorData};
+    use burn_cubecl::CubeBackend;
+    use cubecl::cuda::CudaRuntime;
+
+    use crate::{AttentionBranch, Gradients, Op, Precision, Windows, float};
+
+    type Cuda = CubeBackend<CudaRuntime, f32, i32, u8>;
+
+    fn ints<const D: usize>(values: Vec<i32>, shape: [usize; D]) -> Tensor<Cuda, D, Int> {
+        Tensor::from_data(TensorData::new(values, shape), &Default::default())
+    }
+
+    #[test]
+    #[ignore = "needs a driver of CUDA"]
+    fn kernels_compile_for_cuda() {
+        for precision in [Precision::Bf16, Precision::F32] {
+            for (tokens, width, heads, side) in [
+                (197, 768, 12, 0),
+                (50, 192, 6, 0),
+                (197, 160, 2, 0),
+                (50, 192, 2, 0),
+                (98, 96, 3, 7),
+            ] {
+                let zeros = |shape: Vec<usize>| {
+                    let count = shape.iter().product();
+                    let data = TensorData::new(vec![0.5f32; count], shape);
+                    float(Tensor::<Cuda, 1>::from_data(
+                        TensorData::new(data.to_vec::<f32>().unwrap(), [count]),
+                        &Default::default(),
+                    ))
+                };
+                let shaped =
+                    |shape: Vec<usize>| crate::gpu::frame::reshape(zeros(shape.clone()), shape);
+                let windows = (side > 0).then(|| Windows {
+                    side,
+                    tokens: ints(vec![0; 4 * tokens], [4, tokens]),
+                    first: ints(vec![0, 49, 98], [3]),
+                });
+                let mut inputs = vec![
+                    shaped(vec![2, tokens, width]),
+                    shaped(vec![width]),
+                    shaped(vec![width]),
+                    shaped(vec![width, 3 * width]),
+                    shaped(vec![3 * width]),
+                    shaped(vec![width, width]),
+                    shaped(vec![width]),
+                ];
+                if side > 0 {
+                    inputs.push(shaped(vec![(2 * side - 1) * (2 * side - 1), heads]));
+                }
+                let op = Op::AttentionBranch(AttentionBranch {
+                    heads,
+                    epsilon: 1e-6,
+                    precision,
+                    scale: None,
+                    windows,
+                });
+                let (output, saved) = Cuda::forward(&op, &inputs);
+                let needs = vec![true; inputs.len()];
+                let gradients = Cuda::backward(&op, inputs, saved, output, &needs);
+                let bias = gradients.into_iter().nth(4).flatten().unwrap();
+                let bias =
+                    Tensor::<Cuda, 1>::from_primitive(burn::tensor::TensorPrimitive::Float(bias));
+                assert_eq!(bias.into_data().to_vec::<f32>().unwrap().len(), 3 * width);
+            }
+        }
+    }
+}
