@@ -64,17 +64,19 @@ fn beside(steps: u64, change: impl FnOnce(&mut Options)) {
 
 #[test]
 fn a_vits_training_follows_the_cpus() {
-    beside(40, |options| {
+    beside(20, |options| {
         options.model = Some(ModelName::VitTiny16);
         options.width = Some(48);
-        options.depths = Some(vec![4]);
+        options.depths = Some(vec![3]);
+        options.taps = Some("1,3".parse().unwrap());
+        options.cells = Some(vec![4, 32]);
         options.heads = Some(vec![3]);
     });
 }
 
 #[test]
 fn a_swins_training_follows_the_cpus() {
-    beside(40, |options| {
+    beside(20, |options| {
         options.model = Some(ModelName::SwinTiny7);
         options.width = Some(24);
         options.depths = Some(vec![2, 2]);

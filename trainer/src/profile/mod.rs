@@ -6,7 +6,7 @@ pub mod work;
 
 use std::fmt::Write;
 
-use burn::tensor::backend::Backend;
+use kernels::Kernels;
 
 use crate::metrics::{Rates, Shares};
 use crate::model::{ModelConfig, Precision};
@@ -39,7 +39,7 @@ struct Parts {
 
 impl Profile {
     /// Measures what the device does at best, which takes some seconds.
-    pub fn begin<B: Backend>(
+    pub fn begin<B: Kernels>(
         network: &ModelConfig,
         settings: &Settings,
         parameters: usize,

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use burn::module::Param;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Distribution, FloatDType, Tensor};
+use burn::tensor::{Distribution, Tensor};
+use kernels::Kernels;
 
 use super::work::Work;
 use crate::model::Precision;
+use crate::model::layers::Linear;
 
 /// A product that takes this long says enough.
 const LONG: Duration = Duration::from_millis(40);
@@ -18,20 +21,16 @@ const TRIES: usize = 4;
 const SWEPT: usize = 48 << 20;
 
 /// The most that was seen a second, in floating-point operations and in bytes.
-pub fn measure<B: Backend>(precision: Precision, device: &B::Device) -> Work {
+pub fn measure<B: Kernels>(precision: Precision, device: &B::Device) -> Work {
     let mut flop = 0.0f64;
     for side in SIDES {
-        let matrix = || {
-            let values = Distribution::Uniform(-1.0, 1.0);
-            let matrix = Tensor::<B, 2>::random([side, side], values, device);
-            match precision {
-                Precision::F32 => matrix,
-                Precision::Bf16 => matrix.cast(FloatDType::BF16),
-            }
-        };
-        let (a, b) = (matrix(), matrix());
+        let values = Distribution::Uniform(-1.0, 1.0);
+        let x = Tensor::<B, 3>::random([1, side, side], values, device);
+        // As the network has them, so that both take the same way.
+        let mut layer = Linear::<B>::without_bias(side, side, precision, device);
+        layer.weight = Param::from_tensor(Tensor::random([side, side], values, device));
         let best = best::<B>(device, || {
-            let _ = a.clone().matmul(b.clone());
+            let _ = layer.forward(x.clone());
         });
         flop = flop.max(2.0 * (side as f64).powi(3) / best.as_secs_f64());
         if best > LONG {
