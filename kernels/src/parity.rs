@@ -175,23 +175,47 @@ pub fn cases<B: Backend>(precision: Precision, device: &B::Device) -> Vec<Case<B
         let op = MlpBranch { epsilon: 1e-6, precision, scale: scales };
         case(&format!("mlp {tokens}×{width}"), Op::MlpBranch(op), inputs);
     }
-    for (skip, gelu, width) in [(0, false, 24), (1, false, 64), (0, true, 40), (0, false, 1536)] {
-        let inputs =
-            vec![draw.floats(&[2, 17, width], 2.0), draw.ones(width), draw.floats(&[width], 0.3)];
+    for (tokens, skip, gelu, width) in [
+        (17, 0, false, 24),
+        (17, 1, false, 64),
+        (17, 0, true, 40),
+        (17, 0, false, 1536),
+        (9, 2, true, 27),
+        (4500, 0, false, 6),
+    ] {
+        let inputs = vec![
+            draw.floats(&[2, tokens, width], 2.0),
+            draw.ones(width),
+            draw.floats(&[width], 0.3),
+        ];
         let op = LayerNorm { epsilon: 1e-6, skip, gelu };
-        case(&format!("norm {width}, {skip} left out, gelu {gelu}"), Op::LayerNorm(op), inputs);
+        case(
+            &format!("norm {tokens}×{width}, {skip} left out, gelu {gelu}"),
+            Op::LayerNorm(op),
+            inputs,
+        );
     }
-    for (bias, input, output) in [(true, 48, 27), (false, 64, 32), (true, 768, 16)] {
+    for (tokens, bias, input, output) in
+        [(19, true, 48, 27), (19, false, 64, 32), (19, true, 768, 16), (1, true, 5, 3)]
+    {
         let mut inputs =
-            vec![draw.floats(&[2, 19, input], 1.0), draw.floats(&[input, output], 0.2)];
+            vec![draw.floats(&[2, tokens, input], 1.0), draw.floats(&[input, output], 0.2)];
         if bias {
             inputs.push(draw.floats(&[output], 0.5));
         }
         case(&format!("linear {input}→{output}"), Op::Linear(Linear { precision }), inputs);
     }
     // In order after the token; scattered, and some of them in no place.
-    for (kind, positions) in [(0, 0), (0, 2), (1, 0), (1, 1), (1, 2), (2, 1)] {
-        let (views, rows, width) = (3, 5, 24);
+    for (kind, positions, views, width) in [
+        (0, 0, 3, 24),
+        (0, 1, 3, 24),
+        (0, 2, 18, 150),
+        (1, 0, 3, 7),
+        (1, 1, 3, 24),
+        (1, 2, 3, 24),
+        (2, 1, 3, 150),
+    ] {
+        let rows = 5;
         let places = if kind == 0 { 1 + rows } else { 17 };
         let left_out = if kind == 2 { 2 } else { 0 };
         let index: Vec<i32> = (0..views)
@@ -215,18 +239,33 @@ pub fn cases<B: Backend>(precision: Precision, device: &B::Device) -> Vec<Case<B
         let op = Place { rows: (kind > 0).then(|| ints(index, [views, places], device)), at };
         case(&format!("place {kind}, positions {positions}"), Op::Place(op), inputs);
     }
-    let inputs = vec![
-        draw.floats(&[2, 16, 32], 1.0),
-        draw.floats(&[32, 4 * 12], 0.3),
-        draw.floats(&[12], 0.3),
-    ];
-    case("deconvolution", Op::Deconv(Deconv { precision, side: 4 }), inputs);
-    case("pool", Op::Pool(Pool { side: 6, by: 3 }), vec![draw.floats(&[2, 36, 20], 1.0)]);
-    for kind in [LossKind::L2, LossKind::L1, LossKind::CrossEntropy] {
-        let (views, cells, channels, codes) = (3, 11, 4, 7);
+    for output in [12, 5] {
+        let inputs = vec![
+            draw.floats(&[2, 16, 32], 1.0),
+            draw.floats(&[32, 4 * output], 0.3),
+            draw.floats(&[output], 0.3),
+        ];
+        let op = Deconv { precision, side: 4 };
+        case(&format!("deconvolution {output}"), Op::Deconv(op), inputs);
+    }
+    for width in [20, 7] {
+        let inputs = vec![draw.floats(&[2, 36, width], 1.0)];
+        case(&format!("pool {width}"), Op::Pool(Pool { side: 6, by: 3 }), inputs);
+    }
+    for (kind, channels, codes) in [
+        (LossKind::L2, 4, 7),
+        (LossKind::L2, 768, 7),
+        (LossKind::L1, 27, 7),
+        (LossKind::CrossEntropy, 4, 7),
+        (LossKind::CrossEntropy, 1, 8192),
+    ] {
+        let (views, cells) = (3, 11);
         let mut values = draw.floats(&[views, cells, channels], 1.0);
         if kind == LossKind::CrossEntropy {
-            values.values.iter_mut().for_each(|value| *value = (value.abs() * 6.9).floor());
+            values
+                .values
+                .iter_mut()
+                .for_each(|value| *value = (value.abs() * 0.99 * codes as f32).floor());
         }
         let weights = draw.floats(&[views, cells], 0.1);
         let op = TapLoss {
@@ -236,7 +275,7 @@ pub fn cases<B: Backend>(precision: Precision, device: &B::Device) -> Vec<Case<B
         };
         let wide = if kind == LossKind::CrossEntropy { channels * codes } else { channels };
         let inputs = vec![draw.floats(&[views, cells, wide], 1.0)];
-        case(&format!("loss {kind:?}"), Op::TapLoss(op), inputs);
+        case(&format!("loss {kind:?} {channels}·{codes}"), Op::TapLoss(op), inputs);
     }
     cases
 }

@@ -8,7 +8,6 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::frame::{UNITS, array, empty, maybe, vector};
-use super::gelu::slope;
 use super::rows::{Rows, down};
 
 /// The most chunks: enough to keep a large device busy.
@@ -35,7 +34,16 @@ pub struct Sums<R: CubeRuntime> {
 impl<R: CubeRuntime> Sums<R> {
     /// For matrices of `rows` rows and of `widths` columns, where `like` is.
     pub fn new(like: &CubeTensor<R>, rows: usize, widths: &[usize]) -> Self {
-        let chunk = rows.div_ceil(CHUNKS).next_multiple_of(ROWS);
+        let chunk = rows.div_ceil(CHUNKS).max(1).next_multiple_of(ROWS);
+        Self::chunked(like, rows, chunk, widths)
+    }
+
+    /// For matrices that a kernel sums up in so many `chunks` of its own.
+    pub fn new_of(like: &CubeTensor<R>, chunks: usize, widths: &[usize]) -> Self {
+        Self::chunked(like, chunks, 1, widths)
+    }
+
+    fn chunked(like: &CubeTensor<R>, rows: usize, chunk: usize, widths: &[usize]) -> Self {
         // Each sum is a tensor that begins where one may.
         let aligned = (like.client.properties().memory.alignment as usize).max(64) / 4;
         let mut total = 0;
@@ -109,20 +117,20 @@ impl<R: CubeRuntime> Sums<R> {
 
 /// A matrix whose columns are summed up, contiguous.
 pub struct Matrix<'a, R: CubeRuntime> {
-    /// `[rows, width]` of any rank, f32.
+    /// `[rows, width]` of any rank, f32 or bf16.
     pub x: &'a CubeTensor<R>,
     /// `[views]`: what each view's rows are multiplied by first; f32.
     pub scale: Option<&'a CubeTensor<R>>,
-    /// As `x`, f32 or bf16: what a GELU was taken of, by whose slope x is multiplied first.
-    pub hidden: Option<&'a CubeTensor<R>>,
     /// What is summed up is written as this, too, f32 or bf16.
     pub copy: Option<DType>,
+    /// Rows are a grid's of this even side, and the copy has them square of 2×2 by square.
+    pub squares: Option<usize>,
 }
 
 impl<'a, R: CubeRuntime> Matrix<'a, R> {
     /// `x` as it is.
     pub fn plain(x: &'a CubeTensor<R>) -> Self {
-        Self { x, scale: None, hidden: None, copy: None }
+        Self { x, scale: None, copy: None, squares: None }
     }
 }
 
@@ -143,8 +151,9 @@ pub fn first<R: CubeRuntime>(
         rows: Rows { width, vectors, lanes: LANES, slots: 1, rows: UNITS / LANES, plane: false },
         total: sums.total / by,
         column: sums.column(index) / by,
+        squares: matrix.squares.unwrap_or(0),
     };
-    let dtype = |tensor: Option<&CubeTensor<R>>| tensor.map_or(DType::F32, |t| t.dtype).into();
+    let copied = matrix.copy.unwrap_or(DType::F32);
     let blocks = vectors.div_ceil(LANES) as u32;
     // SAFETY: the kernel reads and writes the given number of rows, which the arrays are of, and the
     // columns of the partial sums that are this matrix's.
@@ -156,14 +165,13 @@ pub fn first<R: CubeRuntime>(
             by,
             array(x),
             maybe(matrix.scale),
-            maybe(matrix.hidden),
             maybe(copy.as_ref()),
             array(&sums.partials),
             sums.rows,
             sums.rows / views,
             sums.chunk,
             form,
-            [dtype(matrix.hidden), dtype(copy.as_ref())],
+            [x.dtype.into(), copied.into()],
         );
     }
     copy
@@ -175,20 +183,30 @@ struct Form {
     rows: Rows,
     total: usize,
     column: usize,
+    /// The grid's side, or none.
+    squares: usize,
+}
+
+/// Where a pixel of a grid of an even side is when its squares of 2×2 follow one another, row by row:
+/// views, rows of squares, squares, rows of a square, pixels.
+#[cube]
+pub fn squared(pixel: usize, #[comptime] side: usize) -> usize {
+    let (line, across) = (pixel / side, pixel % side);
+    let square = line / 2 * comptime!(side / 2) + across / 2;
+    4 * square + 2 * (line % 2) + across % 2
 }
 
 #[cube(launch_unchecked)]
-fn first_kernel<Hidden: Float, Copied: Float, N: Size>(
-    x: &Array<Vector<f32, N>>,
+fn first_kernel<Read: Float, Copied: Float, N: Size>(
+    x: &Array<Vector<Read, N>>,
     scale: ComptimeOption<Array<f32>>,
-    hidden: ComptimeOption<Array<Vector<Hidden, N>>>,
     copy: &mut ComptimeOption<Array<Vector<Copied, N>>>,
     partials: &mut Array<Vector<f32, N>>,
     rows: usize,
     tokens: usize,
     chunk: usize,
     #[comptime] form: Form,
-    #[define(Hidden, Copied)] _dtypes: [StorageType; 2],
+    #[define(Read, Copied)] _dtypes: [StorageType; 2],
 ) {
     let by = comptime!(form.rows);
     let lane = UNIT_POS_X as usize;
@@ -200,19 +218,16 @@ fn first_kernel<Hidden: Float, Copied: Float, N: Size>(
     if at < by.vectors {
         let mut row = first + line;
         while row < end {
-            let place = row * by.vectors + at;
-            let mut value = x[place];
+            let mut value = Vector::<f32, N>::cast_from(x[row * by.vectors + at]);
             #[comptime]
             if let ComptimeOption::Some(scale) = &scale {
                 value *= Vector::new(scale[row / tokens]);
             }
             #[comptime]
-            if let ComptimeOption::Some(hidden) = &hidden {
-                value *= slope(Vector::cast_from(hidden[place]));
-            }
-            #[comptime]
             if let ComptimeOption::Some(copy) = copy {
-                copy[place] = Vector::cast_from(value);
+                let row =
+                    if comptime!(form.squares > 0) { squared(row, form.squares) } else { row };
+                copy[row * by.vectors + at] = Vector::cast_from(value);
             }
             sum += value;
             row += by.rows;

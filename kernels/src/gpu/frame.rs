@@ -1,10 +1,13 @@
 //! What kernels of our own are launched with: contiguous tensors as arrays, vectors' widths, cubes.
 
-use burn::tensor::{DType, Shape};
+use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, kernel};
 use cubecl::prelude::*;
 use cubecl::server::CubeCountSelection;
+
+use crate::{Precision, float};
 
 /// Units of a cube: what WebGPU allows at least.
 pub const UNITS: usize = 256;
@@ -19,6 +22,32 @@ pub fn contiguous<R: CubeRuntime>(tensor: &CubeTensor<R>) -> CubeTensor<R> {
     match tensor.handle.offset_start.unwrap_or(0).is_multiple_of(ALIGNED) {
         true => tensor,
         false => tensor.copy(),
+    }
+}
+
+/// A tensor of an operation itself, as [`contiguous`].
+pub fn own<B, R, const D: usize>(tensor: &Tensor<B, D>) -> CubeTensor<R>
+where
+    B: Backend<FloatTensorPrimitive = CubeTensor<R>>,
+    R: CubeRuntime,
+{
+    contiguous(&float(tensor.clone()))
+}
+
+/// As [`own`], of whole numbers, which are i32 then.
+pub fn whole<B, R, const D: usize>(tensor: &Tensor<B, D, Int>) -> CubeTensor<R>
+where
+    B: Backend<IntTensorPrimitive = CubeTensor<R>>,
+    R: CubeRuntime,
+{
+    contiguous(&kernel::cast(tensor.clone().into_primitive(), DType::I32))
+}
+
+/// What factors of products are stored as.
+pub fn stored(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
     }
 }
 
@@ -72,4 +101,10 @@ pub fn vector(width: usize) -> usize {
 /// than one axis holds.
 pub fn cubes<R: CubeRuntime>(like: &CubeTensor<R>, count: usize) -> CubeCount {
     CubeCountSelection::new(&like.client, count as u32).cube_count()
+}
+
+/// Cubes with a unit for each of `count`, which [`ABSOLUTE_POS`](cubecl::prelude::ABSOLUTE_POS) counts;
+/// a few units more.
+pub fn flat<R: CubeRuntime>(like: &CubeTensor<R>, count: usize) -> (CubeCount, CubeDim) {
+    (cubes(like, count.div_ceil(UNITS)), CubeDim::new_1d(UNITS as u32))
 }

@@ -5,11 +5,17 @@ mod columns;
 mod frame;
 mod gelu;
 pub mod gemm;
+mod linear;
+mod loss;
+mod mlp;
 mod norm;
+mod place;
+mod pool;
 mod rows;
 
 use burn::tensor::ops::FloatTensor;
 use burn_cubecl::element::{BoolElement, FloatElement, IntElement};
+use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime};
 
 use self::frame::contiguous;
@@ -23,7 +29,7 @@ where
     T: BoolElement,
 {
     fn run(op: &Op<Self>, inputs: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {
-        Self::forward(op, &inputs).0
+        pass(op, &inputs, false).0
     }
 }
 
@@ -35,13 +41,7 @@ where
     T: BoolElement,
 {
     fn forward(op: &Op<Self>, inputs: &[FloatTensor<Self>]) -> (FloatTensor<Self>, Saved<Self>) {
-        let inputs: Vec<_> = inputs.iter().map(contiguous).collect();
-        match op {
-            Op::LayerNorm(op) => norm::run(op, &inputs),
-            // Not outside of tests until these hold them on a device of Vulkan.
-            Op::AttentionBranch(op) if cfg!(test) => attention::run(op, &inputs),
-            _ => (composed::forward(op, inputs), vec![]),
-        }
+        pass(op, inputs, true)
     }
 
     fn backward(
@@ -54,12 +54,45 @@ where
         let inputs: Vec<_> = inputs.iter().map(contiguous).collect();
         let upward = contiguous(&gradient);
         match op {
+            Op::MlpBranch(op) => mlp::gradients(op, &inputs, &saved, &upward),
             Op::LayerNorm(op) => norm::gradients(op, &inputs, &saved, &upward),
+            Op::Linear(op) => linear::gradients(op, &inputs, &upward, needs),
+            Op::Place(op) => place::gradients(op, &inputs, &upward, needs),
+            Op::Deconv(op) => linear::deconv_gradients(op, &inputs, &upward, needs),
+            Op::Pool(op) => pool::gradients(op, &upward),
+            Op::TapLoss(op) => loss::gradients(op, &inputs, &saved, &upward),
+            // Not outside of tests until these hold them on a device of Vulkan.
             Op::AttentionBranch(op) if cfg!(test) => {
                 attention::gradients(op, &inputs, &saved, &upward)
             }
-            _ => composed::backward(op, inputs, upward, needs),
+            Op::AttentionBranch(_) => composed::backward(op, inputs, upward, needs),
         }
+    }
+}
+
+/// The output and, where they are to be kept, what its gradients need of it.
+fn pass<R, F, I, T>(
+    op: &Op<CubeBackend<R, F, I, T>>,
+    inputs: &[CubeTensor<R>],
+    keep: bool,
+) -> (CubeTensor<R>, Vec<CubeTensor<R>>)
+where
+    R: CubeRuntime,
+    F: FloatElement,
+    I: IntElement,
+    T: BoolElement,
+{
+    let inputs: Vec<_> = inputs.iter().map(contiguous).collect();
+    match op {
+        Op::MlpBranch(op) => mlp::run(op, &inputs, keep),
+        Op::LayerNorm(op) => norm::run(op, &inputs),
+        Op::Linear(op) => linear::run(op, &inputs),
+        Op::Place(op) => place::run(op, &inputs),
+        Op::Deconv(op) => linear::deconv(op, &inputs),
+        Op::Pool(op) => pool::run(op, &inputs),
+        Op::TapLoss(op) => loss::run(op, &inputs),
+        Op::AttentionBranch(op) if cfg!(test) => attention::run(op, &inputs),
+        Op::AttentionBranch(_) => (composed::forward(op, inputs), vec![]),
     }
 }
 
@@ -67,7 +100,8 @@ where
 pub(crate) mod tests {
     use std::panic::catch_unwind;
 
-    use burn::tensor::Tensor;
+    use burn::tensor::backend::Backend;
+    use burn::tensor::{DType, Tensor};
     use burn_wgpu::{CubeBackend, WgpuDevice, WgpuRuntime};
 
     use crate::op::Precision;
@@ -95,6 +129,9 @@ pub(crate) mod tests {
             return;
         };
         check::<Vulkan>(Precision::F32, which, 1e-4, &device);
+        if Vulkan::supports_dtype(&device, DType::BF16) {
+            check::<Vulkan>(Precision::Bf16, which, 3e-2, &device);
+        }
     }
 
     #[test]

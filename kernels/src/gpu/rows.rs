@@ -49,27 +49,39 @@ impl Rows {
 /// for each unit of the cube.
 #[cube]
 pub fn across(value: f32, shared: &mut SharedMemory<f32>, #[comptime] rows: Rows) -> f32 {
-    if comptime!(rows.plane) {
-        plane_sum(value)
-    } else {
-        let lanes = comptime!(rows.lanes);
-        let lane = UNIT_POS_X as usize;
-        let first = UNIT_POS_Y as usize * lanes;
-        shared[first + lane] = value;
-        sync_cube();
-        #[unroll]
-        for step in 0..comptime!(lanes.ilog2() as usize) {
-            let reach = comptime!(lanes >> (step + 1));
-            if lane < reach {
-                let other = shared[first + lane + reach];
-                shared[first + lane] += other;
-            }
-            sync_cube();
+    if comptime!(rows.plane) { plane_sum(value) } else { fold(value, shared, rows, false) }
+}
+
+/// As [`across`], the largest.
+#[cube]
+pub fn highest(value: f32, shared: &mut SharedMemory<f32>, #[comptime] rows: Rows) -> f32 {
+    if comptime!(rows.plane) { plane_max(value) } else { fold(value, shared, rows, true) }
+}
+
+#[cube]
+fn fold(
+    value: f32,
+    shared: &mut SharedMemory<f32>,
+    #[comptime] rows: Rows,
+    #[comptime] highest: bool,
+) -> f32 {
+    let lane = UNIT_POS_X as usize;
+    let first = UNIT_POS_Y as usize * rows.lanes;
+    shared[first + lane] = value;
+    sync_cube();
+    #[unroll]
+    for step in 0..comptime!(rows.lanes.ilog2() as usize) {
+        let reach = comptime!(rows.lanes >> (step + 1));
+        if lane < reach {
+            let own = shared[first + lane];
+            let other = shared[first + lane + reach];
+            shared[first + lane] = if comptime!(highest) { max(own, other) } else { own + other };
         }
-        let sum = shared[first];
         sync_cube();
-        sum
     }
+    let all = shared[first];
+    sync_cube();
+    all
 }
 
 /// The sum of a vector's values.
