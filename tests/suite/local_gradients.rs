@@ -11,6 +11,7 @@ use trainer::model::{
 use trainer::train::batch::to_device;
 use trainer::train::optim::Gradients;
 use trainer::train::slices::Slices;
+use trainer::train::step::Timing;
 
 use crate::case::{Case, SIZE};
 
@@ -90,7 +91,10 @@ fn a_layer_gets_the_gradient_of_the_next_tap_and_of_no_other() {
         let (free_model, local_model) = (model(&network), model(&local));
         let params = state::table(&local_model, &local);
         let step = |model: &LocalMim<B>| {
-            Slices::whole().run(model, network.loss, &batch, &device).gradients.to_state(&params)
+            Slices::whole()
+                .run(model, network.loss, &batch, &device, Timing::Host)
+                .gradients
+                .to_state(&params)
         };
         let (step_local, step_free) = (step(&local_model), step(&free_model));
 

@@ -8,6 +8,7 @@ use trainer::model::{LocalMim, ModelConfig, Precision, init, state};
 use trainer::train::batch::to_device;
 use trainer::train::optim::Gradients;
 use trainer::train::slices::Slices;
+use trainer::train::step::Timing;
 
 use crate::case::{Case, loader_settings, settings};
 
@@ -43,11 +44,11 @@ fn the_cut_graph_gives_the_gradient_of_the_loss_as_it_is_written() {
     let (batch, network, model) = batch_and_network();
     let device = Default::default();
     let params = state::table(&model, &network);
-    let output = Slices::whole().run(&model, network.loss, &batch, &device);
+    let output = Slices::whole().run(&model, network.loss, &batch, &device, Timing::Host);
 
     let loss = model.loss(network.loss, to_device(&batch, 0..batch.views, &device));
     let value = f64::from(state::to_host(loss.clone())[0]);
-    let sum: f64 = output.tap_losses.iter().sum();
+    let sum: f64 = output.losses.read().iter().sum();
     assert!(value > 0.0 && (sum - value).abs() < 1e-5 * value, "loss {sum} should be {value}");
     let written = Gradients::<B>::take(&model, &mut loss.backward()).to_state(&params);
     assert!(!written.is_empty());
@@ -61,8 +62,8 @@ fn slices_give_the_whole_batchs_gradients_whatever_the_thread_count() {
     let params = state::table(&model, &network);
 
     let run = |slices: Slices| {
-        let output = slices.run(&model, network.loss, &batch, &device);
-        (output.tap_losses, output.gradients.to_state(&params))
+        let output = slices.run(&model, network.loss, &batch, &device, Timing::Host);
+        (output.losses.read(), output.gradients.to_state(&params))
     };
     let (losses, gradients) = run(Slices::whole());
     let one = run(Slices::over_threads(1).unwrap());

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::atomic::AtomicBool;
 
 use shards::ShardSource;
+use trainer::checkpoint::CheckpointFolder;
 use trainer::data::{Loader, Position};
 use trainer::device::DeviceKind;
 use trainer::export;
@@ -14,6 +15,7 @@ use trainer::report::{self, Contents};
 use trainer::settings::Recipe;
 use trainer::train::run::{TrainError, Trained};
 use trainer::train::slices::Slices;
+use trainer::train::step::Timing;
 
 use burn::backend::{Autodiff, Flex};
 
@@ -57,6 +59,26 @@ fn a_run_that_is_asked_to_stop_saves_and_can_be_taken_up() {
     assert_eq!((stopped.step, stopped.interrupted, stopped.checkpoint.is_file()), (0, true, true));
     let done = case.train("run", &settings, true).unwrap();
     assert_eq!((done.step, done.interrupted), (3, false));
+}
+
+#[test]
+fn a_run_whose_loss_is_no_number_names_step_and_rows_and_saves_nothing_of_it() {
+    let case = Case::with_shards(25);
+    let settings = settings(|options| {
+        options.warmup_epochs = Some(0.0);
+        options.lr = Some(1e30);
+        options.log_every = Some(100);
+        options.checkpoint_every = Some(1);
+        options.max_steps = Some(8);
+    });
+    let error = case.train("run", &settings, false).unwrap_err();
+    let text = error.to_string();
+    let TrainError::NotFinite { step, list, .. } = error else { panic!("{text}") };
+    assert!(step > 1 && text.contains(&format!("step {step}")), "{text}");
+    let rows = fs::read_to_string(list).unwrap();
+    assert_eq!(rows.lines().count(), settings.batch_size, "{rows}");
+    let saved = CheckpointFolder::of_run(&case.path("run")).steps().unwrap();
+    assert_eq!(saved.last(), Some(&(step - 1)), "{text}");
 }
 
 #[test]
@@ -236,9 +258,9 @@ fn bfloat16_products_give_nearly_the_same_losses() {
     let losses = |precision| {
         let initial = init::init(&network, 0);
         let model = LocalMim::<B>::from_state(&network, precision, &initial, &device).unwrap();
-        let output = Slices::whole().run(&model, network.loss, &batch, &device);
+        let output = Slices::whole().run(&model, network.loss, &batch, &device, Timing::Host);
         let params = state::table(&model, &network);
-        (output.tap_losses, output.gradients.to_state(&params))
+        (output.losses.read(), output.gradients.to_state(&params))
     };
     let (exact, exact_gradients) = losses(Precision::F32);
     let (rounded, gradients) = losses(Precision::Bf16);

@@ -15,6 +15,7 @@ use trainer::export::find_checkpoint;
 use trainer::model::{LocalMim, Precision, TargetKind};
 use trainer::progress::Console;
 use trainer::train::slices::Slices;
+use trainer::train::step::Timing;
 
 /// Views that are measured, in batches.
 const BATCHES: usize = 8;
@@ -46,9 +47,9 @@ fn main() -> anyhow::Result<()> {
     let mut sums = vec![[0.0; 2]; network.taps.len()];
     for _ in 0..BATCHES {
         let mut batch = loader.next()?;
-        let stored = slices.run(&model, network.loss, &batch, &device).tap_losses;
+        let stored = slices.run(&model, network.loss, &batch, &device, Timing::Host).losses.read();
         make_exact(&mut batch, &set, network.size, network.bins)?;
-        let exact = slices.run(&model, network.loss, &batch, &device).tap_losses;
+        let exact = slices.run(&model, network.loss, &batch, &device, Timing::Host).losses.read();
         for (sum, losses) in sums.iter_mut().zip(stored.into_iter().zip(exact)) {
             *sum = [sum[0] + losses.0, sum[1] + losses.1];
         }

@@ -53,10 +53,12 @@ impl Console {
         self.bar.enable_steady_tick(Duration::from_millis(500));
     }
 
-    /// A step was made.
-    pub fn step(&self, step: u64, loss: f64) {
+    /// A step was made. The loss is that of the newest step of which it is known.
+    pub fn step(&self, step: u64, loss: Option<f64>) {
         self.bar.set_position(step);
-        if self.bar.message().is_empty() {
+        if let Some(loss) = loss
+            && self.bar.message().is_empty()
+        {
             self.bar.set_message(format!("loss {loss:.4}"));
         }
     }

@@ -76,8 +76,8 @@ where
             Some(Part { tensor, start, count, end })
         });
         let parts: Vec<_> = parts.collect();
-        // One binding is the sum's.
-        let most = sum.client.properties().hardware.max_bindings.saturating_sub(1) as usize;
+        // Two are of the sum and of sizes.
+        let most = sum.client.properties().hardware.max_bindings.saturating_sub(2) as usize;
         for parts in parts.chunks(PARTS.min(most).max(1)) {
             launch_collect(&sum, parts, factor as f32, add);
         }

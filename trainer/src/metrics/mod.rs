@@ -14,7 +14,8 @@ use tensorboard::EventFile;
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
 /// Shares of the time since the last record; what is missing to 1 went into records, checkpoints
-/// and the rest of the loop.
+/// and the rest of the loop. On a GPU, which is waited for to time its parts, a few steps are timed
+/// and stand for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Shares {
     /// Waiting for a batch, and bringing it to the device.

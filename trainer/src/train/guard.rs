@@ -1,25 +1,125 @@
 //! What stops a run whose numbers are none.
+//!
+//! Losses and norms stay on the device, since a host that reads them waits. Where nobody waits they
+//! are read as they come, before the optimizer is given the gradient; on a device that works off a
+//! queue when a step is logged, before anything is saved, and at the latest after [`MOST`] steps.
+//! Steps that were made in between from a number that is none are never saved.
 
 use std::path::Path;
 
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
 use super::error::TrainError;
+use super::step::Losses;
 use crate::checkpoint::CheckpointFolder;
 use crate::data::RowRef;
 
-/// Stops a run whose numbers have left the finite, before they reach the parameters.
-pub struct Guard<'a> {
+/// Steps that are kept unseen: their rows lie on the host.
+const MOST: usize = 128;
+
+/// What a step gave, and of what.
+pub struct Made<B: Backend> {
     /// The optimizer step, from 1.
     pub step: u64,
+    /// The losses of each batch, and the rows it was made of.
+    pub batches: Vec<(Losses<B>, Vec<RowRef>)>,
+    /// The gradient's norm, `[1]`, where it was taken.
+    pub norm: Option<Tensor<B, 1>>,
+}
+
+/// A step's numbers on the host.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    /// The mean loss of each tap.
+    pub tap_losses: Vec<f64>,
+    /// The gradient's norm, where it was taken.
+    pub grad_norm: Option<f64>,
+}
+
+impl<B: Backend> Made<B> {
+    /// The step's numbers, given the losses of each batch.
+    fn check(
+        &self,
+        losses: &[Vec<f64>],
+        grad_norm: Option<f64>,
+        folder: &CheckpointFolder,
+        out: &Path,
+    ) -> Result<Seen, TrainError> {
+        let mut tap_losses = vec![0.0; losses.first().map_or(0, Vec::len)];
+        for (losses, (_, rows)) in losses.iter().zip(&self.batches) {
+            let guard = Guard { step: self.step, rows, folder, out };
+            for (tap, loss) in losses.iter().enumerate() {
+                guard.check(&format!("the loss of tap {}", tap + 1), *loss)?;
+                tap_losses[tap] += loss / self.batches.len() as f64;
+            }
+        }
+        if let Some(norm) = grad_norm {
+            let rows: Vec<_> = self.batches.iter().flat_map(|(_, rows)| rows).cloned().collect();
+            let guard = Guard { step: self.step, rows: &rows, folder, out };
+            guard.check("the gradient's norm", norm)?;
+        }
+        Ok(Seen { tap_losses, grad_norm })
+    }
+}
+
+/// The steps that nobody has looked at yet, in order.
+pub struct Unseen<B: Backend> {
+    steps: Vec<Made<B>>,
+    /// The newest that was looked at.
+    pub last: Seen,
+}
+
+impl<B: Backend> Unseen<B> {
+    /// There are none.
+    pub fn none() -> Self {
+        Self { steps: vec![], last: Seen::default() }
+    }
+
+    /// Keeps what a step gave.
+    pub fn keep(&mut self, made: Made<B>) {
+        self.steps.push(made);
+    }
+
+    /// There are so many that they are to be looked at.
+    pub fn full(&self) -> bool {
+        self.steps.len() >= MOST
+    }
+
+    /// Reads all at once, and refuses the first number that is none.
+    pub fn look(&mut self, folder: &CheckpointFolder, out: &Path) -> Result<(), TrainError> {
+        let steps = std::mem::take(&mut self.steps);
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let batches: Vec<_> = steps.iter().flat_map(|made| &made.batches).collect();
+        let batches: Vec<_> = batches.into_iter().map(|(losses, _)| losses).collect();
+        let norms: Vec<_> = steps.iter().filter_map(|made| made.norm.as_ref()).collect();
+        let (losses, norms) = Losses::read_all(&batches, &norms);
+        let (mut losses, mut norms) = (losses.as_slice(), norms.into_iter());
+        for made in &steps {
+            let (of_step, rest) = losses.split_at(made.batches.len());
+            losses = rest;
+            let norm = made.norm.as_ref().and_then(|_| norms.next());
+            self.last = made.check(of_step, norm, folder, out)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses numbers that have left the finite.
+struct Guard<'a> {
+    step: u64,
     /// Of which the number was made.
-    pub rows: &'a [RowRef],
-    pub folder: &'a CheckpointFolder,
+    rows: &'a [RowRef],
+    folder: &'a CheckpointFolder,
     /// The run's folder.
-    pub out: &'a Path,
+    out: &'a Path,
 }
 
 impl Guard<'_> {
     /// Refuses a number that is none; the rows it was made of are listed in the run's folder.
-    pub fn check(&self, what: &str, value: f64) -> Result<(), TrainError> {
+    fn check(&self, what: &str, value: f64) -> Result<(), TrainError> {
         if value.is_finite() {
             return Ok(());
         }
@@ -42,5 +142,51 @@ impl Guard<'_> {
             list,
             checkpoint,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+
+    fn row_of(step: u64, row: usize) -> RowRef {
+        RowRef { shard: "shard".into(), group: step as usize, row, id: row as u64, flipped: false }
+    }
+
+    fn made(step: u64, losses: [f32; 2], norm: Option<f32>) -> Made<Flex> {
+        let tensor = |values: &[f32]| Tensor::<Flex, 1>::from_floats(values, &Default::default());
+        let batch =
+            |row: usize, loss| (Losses::whole(tensor(&[loss, 1.0])), vec![row_of(step, row)]);
+        let batches = losses.into_iter().enumerate().map(|(at, loss)| batch(at, loss)).collect();
+        Made { step, batches, norm: norm.map(|norm| tensor(&[norm])) }
+    }
+
+    #[test]
+    fn the_first_number_that_is_none_is_named_whenever_it_is_looked_for() {
+        let out = tempfile::tempdir().unwrap();
+        let folder = CheckpointFolder::of_run(out.path());
+        let mut unseen = Unseen::none();
+        unseen.keep(made(1, [2.0, 4.0], None));
+        unseen.keep(made(2, [2.0, 3.0], Some(0.5)));
+        unseen.look(&folder, out.path()).unwrap();
+        let seen = Seen { tap_losses: vec![2.5, 1.0], grad_norm: Some(0.5) };
+        assert_eq!(unseen.last, seen);
+
+        unseen.keep(made(3, [2.0, 3.0], None));
+        unseen.keep(made(4, [2.0, f32::NAN], Some(0.5)));
+        unseen.keep(made(5, [f32::INFINITY, 3.0], None));
+        let error = unseen.look(&folder, out.path()).unwrap_err();
+        assert!(matches!(error, TrainError::NotFinite { step: 4, .. }), "{error}");
+        assert!(error.to_string().contains("the loss of tap 1"), "{error}");
+        let listed = std::fs::read_to_string(out.path().join("failed-step-4.txt")).unwrap();
+        assert_eq!(listed, format!("{}\n", row_of(4, 1)));
+
+        unseen.keep(made(6, [2.0, 3.0], Some(f32::NAN)));
+        let error = unseen.look(&folder, out.path()).unwrap_err();
+        assert!(error.to_string().contains("the gradient's norm"), "{error}");
+        let listed = std::fs::read_to_string(out.path().join("failed-step-6.txt")).unwrap();
+        assert_eq!(listed.lines().count(), 2);
     }
 }

@@ -1,29 +1,36 @@
 //! AdamW over named parameters, with weight decay on matrices and what a method adds to them.
 //!
-//! Gradients and moments are kept flat, one a parameter, in the order of [`state::table`]; so they
-//! can be summed, clipped and stored without knowing any shape.
+//! Gradients come from the graph one a parameter, in the order of [`state::table`]
+//! ([`Gradients`]); [`Optimizer::collect`] adds those of a step into one ([`Gradient`]), which is
+//! measured, clipped and stepped with as a whole, on the device.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, SimpleOptimizer};
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Shape, Tensor, TensorPrimitive};
+use kernels::optim::{AdamW, Clip, Rate};
+use kernels::{Trainable, float};
 
 use crate::model::state::{self, HostTensor, ParamInfo, State, StateError};
 use crate::model::{Decay, ModelConfig};
 
-type Flat<B> = Tensor<<B as AutodiffBackend>::InnerBackend, 1>;
+/// A parameter or its gradient, on the backend that does the work.
+type Inner<B> = FloatTensor<<B as AutodiffBackend>::InnerBackend>;
 
-/// The gradient of each parameter, flat, in the order of [`state::table`]; none where a parameter
-/// had no part in the loss.
+/// The gradients of a step in one: what processes that train together would add.
+pub type Gradient<B> = kernels::optim::Gradient<<B as AutodiffBackend>::InnerBackend>;
+
+/// The gradient of each parameter as the graph gives it, in the order of [`state::table`]; none
+/// where a parameter had no part in the loss.
 #[derive(Debug, Clone)]
-pub struct Gradients<B: AutodiffBackend>(Vec<Option<Flat<B>>>);
+pub struct Gradients<B: AutodiffBackend>(Vec<Option<Inner<B>>>);
 
 impl<B: AutodiffBackend> Gradients<B> {
     /// Takes a module's gradients out of `grads`.
     pub fn take<M: Module<B>>(module: &M, grads: &mut B::Gradients) -> Self {
-        let mut visitor = Take::<B> { grads, flat: vec![] };
+        let mut visitor = Take::<B> { grads, taken: vec![] };
         module.visit(&mut visitor);
-        Self(visitor.flat)
+        Self(visitor.taken)
     }
 
     /// The gradients of two modules, one after the other.
@@ -32,54 +39,43 @@ impl<B: AutodiffBackend> Gradients<B> {
         self
     }
 
-    /// Adds another step's gradients.
+    /// Adds the gradients of another part of the batch.
     pub fn plus(self, other: Self) -> Self {
         let sum = |pair| match pair {
-            (Some(a), Some(b)) => Some(a + b),
+            (Some(a), Some(b)) => Some(flat::<B>(a) + flat::<B>(b)).map(float),
             (a, b) => a.or(b),
         };
         Self(self.0.into_iter().zip(other.0).map(sum).collect())
     }
 
-    /// Their common Euclidean norm.
-    pub fn norm(&self) -> f64 {
-        let squares: Vec<_> =
-            self.0.iter().flatten().map(|grad| (grad.clone() * grad.clone()).sum()).collect();
-        if squares.is_empty() {
-            return 0.0;
-        }
-        let total =
-            state::to_host(Tensor::cat(squares, 0)).iter().map(|&x| f64::from(x)).sum::<f64>();
-        total.sqrt()
-    }
-
-    /// Scales all by `factor`.
-    pub fn scale(self, factor: f64) -> Self {
-        Self(self.0.into_iter().map(|grad| grad.map(|grad| grad * factor)).collect())
-    }
-
     /// Each parameter's gradient in PyTorch's shape.
     pub fn to_state(&self, params: &[ParamInfo]) -> State {
         let named = params.iter().zip(&self.0).filter_map(|(param, grad)| {
-            let values = state::to_host(grad.clone()?);
+            let values = state::to_host(flat::<B>(grad.clone()?));
             Some((param.name.clone(), param.to_torch(values)))
         });
         named.collect()
     }
 }
 
+/// A tensor in a row.
+fn flat<B: AutodiffBackend>(tensor: Inner<B>) -> Tensor<B::InnerBackend, 1> {
+    use burn::tensor::TensorMetadata;
+    use burn::tensor::ops::FloatTensorOps;
+
+    let count = tensor.shape().num_elements();
+    let tensor = B::InnerBackend::float_reshape(tensor, Shape::new([count]));
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+}
+
 struct Take<'a, B: AutodiffBackend> {
     grads: &'a mut B::Gradients,
-    flat: Vec<Option<Flat<B>>>,
+    taken: Vec<Option<Inner<B>>>,
 }
 
 impl<B: AutodiffBackend> ModuleVisitor<B> for Take<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let grad = param.val().grad_remove(self.grads);
-        self.flat.push(grad.map(|grad| {
-            let count = grad.shape().num_elements();
-            grad.reshape([count])
-        }));
+        self.taken.push(param.val().grad_remove(self.grads).map(float));
     }
 }
 
@@ -95,14 +91,9 @@ pub struct AdamWSettings {
 }
 
 /// AdamW with the state of every parameter.
-pub struct Optimizer<B: AutodiffBackend> {
-    decayed: AdamW,
-    plain: AdamW,
-    decay: Decay,
+pub struct Optimizer<B: Trainable> {
     params: Vec<ParamInfo>,
-    /// What each parameter's learning rate is multiplied by.
-    scales: Vec<f64>,
-    moments: Vec<Option<AdamWState<B::InnerBackend, 1>>>,
+    adamw: AdamW<B::InnerBackend>,
 }
 
 /// The prefix of a first moment's name in a checkpoint.
@@ -110,33 +101,35 @@ const FIRST: &str = "exp_avg.";
 /// The prefix of a second moment's name in a checkpoint.
 const SECOND: &str = "exp_avg_sq.";
 
-impl<B: AutodiffBackend> Optimizer<B> {
+impl<B: Trainable> Optimizer<B> {
     /// An optimizer that has made no step.
-    pub fn new<M: Module<B>>(model: &M, config: &ModelConfig, settings: AdamWSettings) -> Self {
-        let adamw = |decay: f64| {
-            AdamWConfig::new()
-                .with_beta_1(settings.betas.0 as f32)
-                .with_beta_2(settings.betas.1 as f32)
-                .with_epsilon(1e-8)
-                .with_weight_decay(decay as f32)
-                .build()
-        };
-        let params = state::table(model, config);
-        Self {
-            decayed: adamw(settings.weight_decay),
-            plain: adamw(0.0),
-            decay: settings.decay,
-            moments: vec![None; params.len()],
-            scales: vec![1.0; params.len()],
-            params,
-        }
+    pub fn new<M: Module<B>>(
+        model: &M,
+        config: &ModelConfig,
+        settings: AdamWSettings,
+        device: &B::Device,
+    ) -> Self {
+        Self::with_scales(model, config, settings, |_| 1.0, device)
     }
 
-    /// Multiplies each parameter's learning rate by a factor of its own.
-    #[must_use]
-    pub fn with_scales(mut self, scale: impl Fn(&ParamInfo) -> f64) -> Self {
-        self.scales = self.params.iter().map(scale).collect();
-        self
+    /// One that multiplies each parameter's learning rate by a factor of its own.
+    pub fn with_scales<M: Module<B>>(
+        model: &M,
+        config: &ModelConfig,
+        settings: AdamWSettings,
+        scale: impl Fn(&ParamInfo) -> f64,
+        device: &B::Device,
+    ) -> Self {
+        let params = state::table(model, config);
+        let rate = |param: &ParamInfo| {
+            let decays = param.decays(settings.decay);
+            let decay = if decays { settings.weight_decay as f32 } else { 0.0 };
+            Rate { scale: scale(param), decay }
+        };
+        let rates = params.iter().map(rate).collect();
+        let shapes = params.iter().map(|param| Shape::from(param.shape.clone())).collect();
+        let betas = (settings.betas.0 as f32, settings.betas.1 as f32);
+        Self { adamw: AdamW::new(shapes, rates, betas, 1e-8, device), params }
     }
 
     /// The parameters, in the order of the gradients.
@@ -144,83 +137,109 @@ impl<B: AutodiffBackend> Optimizer<B> {
         &self.params
     }
 
-    /// The network after one step.
-    pub fn step<M: Module<B>>(&mut self, model: M, grads: Gradients<B>, lr: f64) -> M {
-        let mut grads = grads.0.into_iter();
-        model.map(&mut Step { optimizer: self, grads: &mut grads, lr, at: 0 })
+    /// `sum` and `factor` times the gradients.
+    pub fn collect(
+        &self,
+        sum: Option<Gradient<B>>,
+        gradients: Gradients<B>,
+        factor: f64,
+    ) -> Gradient<B> {
+        self.adamw.collect(sum, gradients.0, factor)
+    }
+
+    /// Makes one step. On a GPU the network's tensors are from then on views of what the optimizer
+    /// writes to, and so are those of its copies.
+    pub fn step<M: Module<B>>(
+        &mut self,
+        model: &mut M,
+        gradient: &Gradient<B>,
+        lr: f64,
+        clip: Option<Clip<B::InnerBackend>>,
+    ) {
+        let mut parameters = vec![];
+        if !self.adamw.holds() {
+            // Nobody else has them then, and they can be written to in place.
+            *model = model.clone().map(&mut TakeOut::<B> { taken: &mut parameters });
+        }
+        let stepped = self.adamw.step(parameters, gradient, lr, clip);
+        *model = model.clone().map(&mut PutBack::<B> { parameters: stepped.into_iter() });
+    }
+
+    /// The parameters on the host; none if only the network has them.
+    pub fn parameters(&self) -> Option<State> {
+        Some(self.named("", self.adamw.parameters()?).collect())
     }
 
     /// The moments on the host, named after their parameters; and the steps behind them.
     pub fn to_state(&self) -> (State, u64) {
-        let mut state = State::new();
-        let mut steps = 0;
-        for (param, moments) in self.params.iter().zip(&self.moments) {
-            let Some(AdamWState { momentum }) = moments else { continue };
-            steps = steps.max(momentum.time as u64);
-            for (prefix, moment) in [(FIRST, &momentum.moment_1), (SECOND, &momentum.moment_2)] {
-                let tensor = param.to_torch(state::to_host(moment.clone()));
-                state.insert(format!("{prefix}{}", param.name), tensor);
-            }
-        }
-        (state, steps)
+        let Some([first, second]) = self.adamw.moments() else { return (State::new(), 0) };
+        let moments = self.named(FIRST, first).chain(self.named(SECOND, second));
+        (moments.collect(), self.adamw.steps())
+    }
+
+    fn named<'a>(
+        &'a self,
+        prefix: &'a str,
+        values: Vec<Vec<f32>>,
+    ) -> impl Iterator<Item = (String, HostTensor)> + 'a {
+        let name = move |(param, values): (&ParamInfo, Vec<f32>)| {
+            (format!("{prefix}{}", param.name), param.to_torch(values))
+        };
+        self.params.iter().zip(values).map(name)
     }
 
     /// Takes the moments of [`Optimizer::to_state`] up again.
     ///
     /// # Errors
     /// [`StateError`] if a moment is missing or of another shape.
-    pub fn load(
-        &mut self,
-        state: &State,
-        steps: u64,
-        device: &B::Device,
-    ) -> Result<(), StateError> {
+    pub fn load(&mut self, state: &State, steps: u64) -> Result<(), StateError> {
         if steps == 0 {
             return Ok(());
         }
-        for (param, moments) in self.params.iter().zip(&mut self.moments) {
-            let flat = |prefix: &str| -> Result<Flat<B>, StateError> {
+        let of = |prefix: &str| {
+            let one = |param: &ParamInfo| {
                 let name = format!("{prefix}{}", param.name);
-                let tensor: &HostTensor =
-                    state.get(&name).ok_or_else(|| StateError::Missing(name.clone()))?;
-                let values = param.from_torch(tensor)?;
-                let count = values.len();
-                Ok(Tensor::from_data(TensorData::new(values, [count]), device))
+                let tensor = state.get(&name).ok_or(StateError::Missing(name))?;
+                param.from_torch(tensor)
             };
-            let momentum = AdaptiveMomentumState::new(steps as usize, flat(FIRST)?, flat(SECOND)?);
-            *moments = Some(AdamWState::new(momentum));
-        }
+            self.params.iter().map(one).collect::<Result<Vec<_>, _>>()
+        };
+        self.adamw.load(steps, [of(FIRST)?, of(SECOND)?]);
         Ok(())
     }
 }
 
-struct Step<'a, B: AutodiffBackend> {
-    optimizer: &'a mut Optimizer<B>,
-    grads: &'a mut std::vec::IntoIter<Option<Flat<B>>>,
-    lr: f64,
-    at: usize,
+/// Takes a network's parameters, and leaves nothing in their places.
+struct TakeOut<'a, B: Trainable> {
+    taken: &'a mut Vec<Inner<B>>,
 }
 
-impl<B: AutodiffBackend> ModuleMapper<B> for Step<'_, B> {
+impl<B: Trainable> ModuleMapper<B> for TakeOut<'_, B> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let at = self.at;
-        self.at += 1;
         let (id, tensor, mapper) = param.consume();
-        let Some(grad) = self.grads.next().flatten() else {
-            return Param::from_mapped_value(id, tensor, mapper);
+        let nothing = Tensor::empty([1; D], &tensor.device());
+        self.taken.push(float(tensor.inner()));
+        Param::from_mapped_value(id, nothing, mapper)
+    }
+}
+
+/// Puts parameters in a network's places.
+struct PutBack<B: Trainable> {
+    parameters: std::vec::IntoIter<Inner<B>>,
+}
+
+impl<B: Trainable> ModuleMapper<B> for PutBack<B> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let (id, tensor, mapper) = param.consume();
+        // One for each parameter that was taken, in the same order.
+        let tensor = match self.parameters.next() {
+            Some(stepped) => {
+                let stepped =
+                    Tensor::<B::InnerBackend, D>::from_primitive(TensorPrimitive::Float(stepped));
+                Tensor::from_inner(stepped).require_grad()
+            }
+            None => tensor,
         };
-        let decays = self.optimizer.params[at].decays(self.optimizer.decay);
-        let adamw = if decays { &self.optimizer.decayed } else { &self.optimizer.plain };
-        let shape = tensor.shape();
-        let flat = tensor.inner().reshape([shape.num_elements()]);
-        let (flat, moments) = adamw.step(
-            self.lr * self.optimizer.scales[at],
-            flat,
-            grad,
-            self.optimizer.moments[at].take(),
-        );
-        self.optimizer.moments[at] = moments;
-        let tensor = Tensor::from_inner(flat.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)
     }
 }

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use kernels::Trainable;
+use burn::tensor::Tensor;
+use kernels::optim::Clip;
+use kernels::{Optimize, Trainable};
 use shards::{ShardSet, ShardSource};
 
 use super::clock::Clock;
 pub use super::error::TrainError;
-use super::guard::Guard;
-use super::optim::Gradients;
+use super::guard::{Made, Unseen};
+use super::optim::Gradient;
 use super::schedule::Schedule;
 use super::slices::Slices;
+use super::step::Timing;
 pub use super::trainee::Resume;
 use super::trainee::Trainee;
 use super::{begin, told};
-use crate::checkpoint::{CheckpointError, CheckpointFolder};
+use crate::checkpoint::CheckpointFolder;
 use crate::data::order::batches_per_epoch;
-use crate::data::{DataError, Loader, Position, RowRef};
+use crate::data::{DataError, Loader, Position};
 use crate::metrics::{MetricsWriter, Record};
 use crate::model::ModelConfig;
 use crate::profile::Profile;
@@ -72,13 +75,24 @@ pub fn run<B: Trainable>(
             save: step % settings.checkpoint_every == 0,
         };
 
-        let Accumulated { tap_losses, gradients, rows, position } = run.accumulate(step)?;
-        run.look(step, &gradients, &rows, due)?;
-        run.finish(gradients, lr, position, due);
-
-        console.step(step, tap_losses.iter().sum());
+        let timing = run.clock.step(due.log);
+        let Accumulated { gradient, mut made, position } = run.accumulate(step, timing)?;
+        // What is saved has been looked at.
+        if due.log || due.save || settings.clip_grad.is_some() {
+            made.norm = Some(gradient.norm());
+        }
+        let norm = made.norm.clone();
+        run.unseen.keep(made);
+        if !Run::<B>::QUEUED {
+            run.look()?;
+        }
+        run.finish(&gradient, norm, lr, position, timing);
+        if due.log || run.unseen.full() {
+            run.look()?;
+        }
+        console.step(step, run.loss());
         if due.log {
-            run.log(tap_losses, lr)?;
+            run.log(lr)?;
         }
         if due.save {
             run.save()?;
@@ -97,12 +111,10 @@ struct Due {
 
 /// What the batches of a step give together.
 struct Accumulated<B: Trainable> {
-    /// The mean loss of each tap.
-    tap_losses: Vec<f64>,
-    /// The gradients of their sum.
-    gradients: Gradients<B>,
-    /// The rows of which the batches were made.
-    rows: Vec<RowRef>,
+    /// The gradient of the mean of their losses.
+    gradient: Gradient<B>,
+    /// Their losses.
+    made: Made<B::InnerBackend>,
     /// Where the next step goes on.
     position: Position,
 }
@@ -125,8 +137,8 @@ struct Run<'a, B: Trainable> {
     /// The step of the newest checkpoint.
     saved: Option<u64>,
     metrics: MetricsWriter,
-    /// The gradient's norm, when it was last taken.
-    grad_norm: f64,
+    /// What steps gave that was not looked at yet.
+    unseen: Unseen<B::InnerBackend>,
     /// The shards' trouble has been told.
     told: bool,
     begun: Instant,
@@ -136,6 +148,9 @@ struct Run<'a, B: Trainable> {
 }
 
 impl<'a, B: Trainable> Run<'a, B> {
+    /// The device works off a queue, while the host is ahead of it.
+    const QUEUED: bool = <B::InnerBackend as Optimize>::QUEUED;
+
     /// Opens the set, begins the network or takes it up again, and starts the loader.
     fn open(
         paths: &'a RunPaths,
@@ -181,10 +196,10 @@ impl<'a, B: Trainable> Run<'a, B> {
             folder,
             saved,
             metrics,
-            grad_norm: 0.0,
+            unseen: Unseen::none(),
             told: false,
             begun: Instant::now(),
-            clock: Clock::start(),
+            clock: Clock::start(Self::QUEUED),
             profile: None,
         })
     }
@@ -219,17 +234,16 @@ impl<'a, B: Trainable> Run<'a, B> {
             let profile =
                 Profile::begin::<B::InnerBackend>(&self.network, settings, parameters, device);
             self.profile = Some(profile);
-            (self.begun, self.clock) = (Instant::now(), Clock::start());
+            (self.begun, self.clock) = (Instant::now(), Clock::start(Self::QUEUED));
         }
     }
 
-    /// Forward and backward over the batches of step `step`; losses and gradients are their means.
-    fn accumulate(&mut self, step: u64) -> Result<Accumulated<B>, TrainError> {
+    /// Forward and backward over the batches of step `step`; the gradient is that of their mean.
+    fn accumulate(&mut self, step: u64, timing: Timing) -> Result<Accumulated<B>, TrainError> {
         let accum = self.settings.accum;
         let mut position = self.trainee.position;
-        let mut tap_losses = vec![0.0; self.network.taps.len()];
-        let mut gradients: Option<Gradients<B>> = None;
-        let mut rows = vec![];
+        let mut gradient: Option<Gradient<B>> = None;
+        let mut made = Made { step, batches: vec![], norm: None };
         for _ in 0..accum {
             let waiting = Instant::now();
             let batch = match self.loader.next() {
@@ -240,75 +254,60 @@ impl<'a, B: Trainable> Run<'a, B> {
             self.clock.views += batch.views as u64;
             position = batch.position.next(self.batches_per_epoch);
 
-            let output =
-                self.slices.run(&self.trainee.model, self.network.loss, &batch, self.device);
-            self.clock.parts += output.times;
-            let guard = self.guard(step, &batch.rows);
-            for (tap, loss) in output.tap_losses.iter().enumerate() {
-                guard.check(&format!("the loss of tap {}", tap + 1), *loss)?;
-                tap_losses[tap] += loss / accum as f64;
-            }
-            let scaled = match accum {
-                1 => output.gradients,
-                _ => output.gradients.scale(1.0 / accum as f64),
-            };
-            gradients = Some(match gradients {
-                Some(sum) => sum.plus(scaled),
-                None => scaled,
-            });
-            rows.extend_from_slice(&batch.rows);
+            let (model, loss) = (&self.trainee.model, self.network.loss);
+            let output = self.slices.run(model, loss, &batch, self.device, timing);
+            self.clock.batch(output.times);
+            let optimizer = &self.trainee.optimizer;
+            gradient = Some(optimizer.collect(gradient, output.gradients, (accum as f64).recip()));
+            made.batches.push((output.losses, batch.rows.clone()));
             self.loader.give_back(batch);
         }
-        let gradients = gradients.expect("accum is at least 1");
-        Ok(Accumulated { tap_losses, gradients, rows, position })
+        let gradient = gradient.expect("accum is at least 1");
+        Ok(Accumulated { gradient, made, position })
     }
 
-    /// Takes the gradient's norm where it is asked for; no step is made by one that is no number.
-    fn look(
+    /// Looks at what steps gave since it was last looked.
+    fn look(&mut self) -> Result<(), TrainError> {
+        self.unseen.look(&self.folder, &self.paths.out)
+    }
+
+    /// The loss of the newest step that was looked at.
+    fn loss(&self) -> Option<f64> {
+        let losses = &self.unseen.last.tap_losses;
+        (!losses.is_empty()).then(|| losses.iter().sum())
+    }
+
+    /// Makes one optimizer step, with the gradient clipped where that is asked for.
+    fn finish(
         &mut self,
-        step: u64,
-        gradients: &Gradients<B>,
-        rows: &[RowRef],
-        due: Due,
-    ) -> Result<(), TrainError> {
-        // What is saved has been looked at.
-        if due.log || due.save || self.settings.clip_grad.is_some() {
-            self.grad_norm = gradients.norm();
-            self.guard(step, rows).check("the gradient's norm", self.grad_norm)?;
-        }
-        Ok(())
-    }
-
-    /// Clips the gradients and makes one optimizer step.
-    fn finish(&mut self, mut gradients: Gradients<B>, lr: f64, position: Position, due: Due) {
+        gradient: &Gradient<B>,
+        norm: Option<Tensor<B::InnerBackend, 1>>,
+        lr: f64,
+        position: Position,
+        timing: Timing,
+    ) {
         let optimizing = Instant::now();
-        if let Some(limit) = self.settings.clip_grad
-            && self.grad_norm > limit
-        {
-            gradients = gradients.scale(limit / self.grad_norm);
-        }
-        self.trainee.apply(gradients, lr);
-        if due.log {
-            // Only then, so that on other steps the device may run ahead of the host.
+        let clip = self.settings.clip_grad.zip(norm);
+        let clip = clip.map(|(limit, norm)| Clip { limit, norm });
+        self.trainee.apply(gradient, lr, clip, position);
+        if timing == Timing::Device {
             let _ = B::sync(self.device);
         }
-        self.clock.optimizer += optimizing.elapsed();
-        self.trainee.step += 1;
-        self.trainee.position = position;
+        self.clock.optimizer(optimizing.elapsed());
     }
 
     /// Writes a line of metrics, and begins the time of the next.
-    fn log(&mut self, tap_losses: Vec<f64>, lr: f64) -> Result<(), TrainError> {
+    fn log(&mut self, lr: f64) -> Result<(), TrainError> {
         let Position { epoch, batch } = self.trainee.position;
-        let (views_per_s, shares) = (self.clock.views_per_s(), self.clock.shares());
-        let views = self.clock.views as f64;
+        let (views, views_per_s) = (self.clock.views as f64, self.clock.views_per_s());
+        let shares = self.clock.shares();
         let record = Record {
             step: self.trainee.step,
             epoch: epoch as f64 + batch as f64 / self.batches_per_epoch as f64,
-            loss: tap_losses.iter().sum(),
-            tap_losses,
+            loss: self.loss().unwrap_or_default(),
+            tap_losses: self.unseen.last.tap_losses.clone(),
             lr,
-            grad_norm: self.grad_norm,
+            grad_norm: self.unseen.last.grad_norm.unwrap_or_default(),
             views_per_s,
             shares,
             elapsed_s: Some(self.metrics.elapsed_s() + self.begun.elapsed().as_secs_f64()),
@@ -325,11 +324,12 @@ impl<'a, B: Trainable> Run<'a, B> {
             self.console.message(trouble);
             self.told = true;
         }
-        self.clock = Clock::start();
         Ok(())
     }
 
-    fn save(&mut self) -> Result<(), CheckpointError> {
+    /// Saves the network, once nothing that it was made of is no number.
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.look()?;
         self.trainee.save(&self.folder, self.settings, &self.network, &self.dataset)?;
         self.saved = Some(self.trainee.step);
         Ok(())
@@ -364,9 +364,5 @@ impl<'a, B: Trainable> Run<'a, B> {
             Some(checkpoint) => TrainError::Unread { source: error, step, checkpoint },
             None => error.into(),
         }
-    }
-
-    fn guard<'g>(&'g self, step: u64, rows: &'g [RowRef]) -> Guard<'g> {
-        Guard { step, rows, folder: &self.folder, out: &self.paths.out }
     }
 }

@@ -17,7 +17,7 @@ use kernels::Trainable;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::batch::{part_to_device, windows_to_device};
-use super::step::{StepOutput, forward_backward};
+use super::step::{StepOutput, Timing, forward_backward};
 use crate::data::Batch;
 use crate::model::{LocalMim, LossKind};
 
@@ -57,13 +57,14 @@ impl Slices {
         loss: LossKind,
         batch: &Batch,
         device: &B::Device,
+        timing: Timing,
     ) -> StepOutput<B> {
         let windows = windows_to_device(batch, device);
         self.spread(model, batch.views, device, |model, views| {
             let start = Instant::now();
             let slice = part_to_device(batch, views, windows.clone(), device);
             let upload = start.elapsed();
-            let mut output = forward_backward(model, loss, slice);
+            let mut output = forward_backward(model, loss, slice, timing);
             output.times.upload = upload;
             output
         })

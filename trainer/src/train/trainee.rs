@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::backend::AutodiffBackend;
+use kernels::Trainable;
+use kernels::optim::Clip;
 use shards::ShardSet;
 
 use super::error::TrainError;
-use super::optim::{AdamWSettings, Gradients, Optimizer};
+use super::optim::{AdamWSettings, Gradient, Optimizer};
 use crate::checkpoint::{
     CHECKPOINT_VERSION, Checkpoint, CheckpointError, CheckpointFolder, Header,
 };
@@ -24,18 +25,23 @@ pub struct Resume {
 }
 
 /// The network in training, and how far it is.
-pub(super) struct Trainee<B: AutodiffBackend> {
+pub(super) struct Trainee<B: Trainable> {
     pub model: LocalMim<B>,
     pub optimizer: Optimizer<B>,
     pub step: u64,
     pub position: Position,
 }
 
-impl<B: AutodiffBackend> Trainee<B> {
-    fn new(model: LocalMim<B>, settings: &Settings, network: &ModelConfig) -> Self {
+impl<B: Trainable> Trainee<B> {
+    fn new(
+        model: LocalMim<B>,
+        settings: &Settings,
+        network: &ModelConfig,
+        device: &B::Device,
+    ) -> Self {
         let &Settings { betas, weight_decay, decay, .. } = settings;
         let adamw = AdamWSettings { betas, weight_decay, decay };
-        let optimizer = Optimizer::new(&model, network, adamw);
+        let optimizer = Optimizer::new(&model, network, adamw, device);
         let position = Position { epoch: 0, batch: 0 };
         Self { model, optimizer, step: 0, position }
     }
@@ -44,7 +50,7 @@ impl<B: AutodiffBackend> Trainee<B> {
         let state = init(network, settings.seed);
         let model = LocalMim::from_state(network, settings.precision, &state, device)
             .expect("the initial parameters are this network's");
-        Self::new(model, settings, network)
+        Self::new(model, settings, network, device)
     }
 
     pub fn resume(
@@ -69,20 +75,24 @@ impl<B: AutodiffBackend> Trainee<B> {
         let state = |source| TrainError::State { path: path.clone(), source };
         let model = LocalMim::from_state(network, settings.precision, &checkpoint.model, device)
             .map_err(state)?;
-        let mut trainee = Self::new(model, settings, network);
-        trainee
-            .optimizer
-            .load(&checkpoint.moments, header.optimizer_steps, device)
-            .map_err(state)?;
+        let mut trainee = Self::new(model, settings, network, device);
+        trainee.optimizer.load(&checkpoint.moments, header.optimizer_steps).map_err(state)?;
         trainee.step = header.step;
         trainee.position = header.position;
         Ok(trainee)
     }
 
     /// One optimizer step.
-    pub fn apply(&mut self, gradients: Gradients<B>, lr: f64) {
-        // The network is cheap to clone: its tensors are handles.
-        self.model = self.optimizer.step(self.model.clone(), gradients, lr);
+    pub fn apply(
+        &mut self,
+        gradient: &Gradient<B>,
+        lr: f64,
+        clip: Option<Clip<B::InnerBackend>>,
+        position: Position,
+    ) {
+        self.optimizer.step(&mut self.model, gradient, lr, clip);
+        self.step += 1;
+        self.position = position;
     }
 
     pub fn save(
@@ -102,7 +112,9 @@ impl<B: AutodiffBackend> Trainee<B> {
             network: network.clone(),
             dataset: dataset.fingerprint(),
         };
-        let checkpoint = Checkpoint { header, model: state::save(&self.model, network), moments };
+        let model = self.optimizer.parameters();
+        let model = model.unwrap_or_else(|| state::save(&self.model, network));
+        let checkpoint = Checkpoint { header, model, moments };
         folder.save(&checkpoint, settings.keep)
     }
 }

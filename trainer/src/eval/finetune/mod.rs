@@ -12,9 +12,9 @@ use std::path::Path;
 use burn::backend::cuda::CudaDevice;
 use burn::backend::{Autodiff, Cuda, Flex, Wgpu};
 use burn::module::AutodiffModule;
+use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use kernels::Kernels;
-use kernels::Trainable;
+use kernels::{Kernels, Optimize, Trainable};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -30,19 +30,22 @@ use crate::encode::EncodeError;
 use crate::encode::encoder::cut_whole;
 use crate::encode::spread::spread;
 use crate::model::input::DevicePlan;
-use crate::model::state::State;
+use crate::model::state::{ParamInfo, State};
 use crate::model::{Decay, EncoderAlone, EncoderInput, ModelConfig, Precision, alone, state};
 use crate::progress::Console;
 use crate::range::{self, COUNT, NOT_NEGATIVE, OutOfRange, SIZE};
 use crate::train::optim::{AdamWSettings, Gradients, Optimizer};
 use crate::train::schedule::Schedule;
 use crate::train::slices::Slices;
-use crate::train::step::{PartTimes, StepOutput};
+use crate::train::step::{Losses, PartTimes, StepOutput};
 use augment::{Augment, Mix};
 use network::{Classifier, blocks, branches_on, cross_entropy, depth_of, draw_branches};
 
 /// Views that are classified at once.
 const PIECE: usize = 8;
+
+/// Steps after which losses are looked at that lie on a device that works off a queue.
+const UNSEEN: usize = 64;
 
 /// How the encoder is fine-tuned; the defaults follow MAE's for its base encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -204,11 +207,12 @@ pub fn predict<B: Trainable>(
     let depth = blocks(encoder);
     let weight_decay = settings.weight_decay;
     let adamw = AdamWSettings { betas: (0.9, 0.999), weight_decay, decay: Decay::Matrices };
+    let scale = |param: &ParamInfo| {
+        let below = depth + 1 - depth_of(encoder, &param.name);
+        settings.layer_decay.powi(below as i32)
+    };
     let mut optimizer =
-        Optimizer::new(&model, &alone::config(network), adamw).with_scales(|param| {
-            let below = depth + 1 - depth_of(encoder, &param.name);
-            settings.layer_decay.powi(below as i32)
-        });
+        Optimizer::with_scales(&model, &alone::config(network), adamw, scale, device);
     let windows = EncoderAlone::windows(network, device);
 
     let batch_size = settings.batch_size.clamp(1, train.rows());
@@ -216,7 +220,8 @@ pub fn predict<B: Trainable>(
     let schedule = settings.schedule(batches, batch_size);
     let augment = settings.augment();
     let bar = console.work("fine-tuning", settings.epochs * batches * batch_size as u64);
-    let mut step = 0;
+    let queued = <B::InnerBackend as Optimize>::QUEUED;
+    let (mut step, mut unseen) = (0, vec![]);
     for epoch in 0..settings.epochs {
         let mut sum = 0.0;
         train.epoch(seed, epoch, batch_size, |views| {
@@ -232,21 +237,21 @@ pub fn predict<B: Trainable>(
                 let mut gradients = loss.backward();
                 StepOutput {
                     gradients: Gradients::take(model, &mut gradients),
-                    tap_losses: vec![f64::from(state::to_host(loss.inner())[0])],
+                    losses: Losses::whole(loss.inner()),
                     times: PartTimes::default(),
                 }
             });
-            let loss = output.tap_losses[0];
-            if !loss.is_finite() {
-                let (method, what) = ("fine-tuning", "the loss");
-                return Err(EvalError::NotFinite { method, step: step + 1, what, value: loss });
+            unseen.push((step + 1, output.losses));
+            if !queued || unseen.len() >= UNSEEN {
+                sum += look(&mut unseen)?;
             }
-            model = optimizer.step(model.clone(), output.gradients, schedule.at(step));
-            sum += loss;
+            let gradient = optimizer.collect(None, output.gradients, 1.0);
+            optimizer.step(&mut model, &gradient, schedule.at(step), None);
             step += 1;
             bar.inc(batch_size as u64);
-            Ok(())
+            Ok::<(), EvalError>(())
         })?;
+        sum += look(&mut unseen)?;
         let text = format!("epoch {}: loss {:.4}", epoch + 1, sum / batches.max(1) as f64);
         bar.suspend(|| console.message(&text));
     }
@@ -254,6 +259,24 @@ pub fn predict<B: Trainable>(
     let model = model.valid();
     let predictions = classify(&model, test, network, compute, console)?;
     Ok((predictions, state::save(&model, &alone::config(network))))
+}
+
+/// The sum of the losses of steps that were not looked at yet.
+fn look<B: Backend>(unseen: &mut Vec<(u64, Losses<B>)>) -> Result<f64, EvalError> {
+    if unseen.is_empty() {
+        return Ok(0.0);
+    }
+    let losses: Vec<_> = unseen.iter().map(|(_, losses)| losses).collect();
+    let losses = Losses::read_all(&losses, &[]).0.into_iter().flatten();
+    let mut sum = 0.0;
+    for ((step, _), value) in unseen.drain(..).zip(losses) {
+        if !value.is_finite() {
+            let (method, what) = ("fine-tuning", "the loss");
+            return Err(EvalError::NotFinite { method, step, what, value });
+        }
+        sum += value;
+    }
+    Ok(sum)
 }
 
 /// A batch as the network takes it, on the host.
