@@ -5,6 +5,9 @@
 //! even) as they are packed into the layout that the instruction reads: pairs along the inner
 //! dimension. Numbers below 2⁻¹²⁶ count as 0, as the instruction has it.
 //!
+//! It is taken at every size: attention's products of 50 and of 197 tokens gain by it, too. Products
+//! with few columns, whose time goes into reading a factor once, gain least.
+//!
 //! A sum is taken in the same order whatever the other sizes are: a slice of rows has the bits that
 //! it has in the whole.
 
