@@ -9,6 +9,7 @@ pub mod autodiff;
 pub mod composed;
 pub mod cpu;
 pub mod gpu;
+pub mod input;
 pub mod op;
 pub mod optim;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive};
 
+pub use input::Inputs;
 pub use op::{
     AttentionBranch, Deconv, LayerNorm, Linear, LossKind, MlpBranch, Op, Place, Pool, Precision,
     TapLoss, Windows,
@@ -32,7 +34,7 @@ pub const IDENTITY: &str = env!("KERNELS_IDENTITY");
 pub type Saved<B> = Vec<FloatTensor<B>>;
 
 /// A backend that has the operations.
-pub trait Kernels: Backend {
+pub trait Kernels: Inputs {
     /// What `op` gives of `inputs`, which [`Op`] lists.
     fn run(op: &Op<Self>, inputs: Vec<FloatTensor<Self>>) -> FloatTensor<Self>;
 }

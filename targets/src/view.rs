@@ -8,7 +8,7 @@ pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 /// For each channel and byte: (byte/255 − mean)/std, rounded at every step as the published code
 /// rounds it. A nearly flat patch is divided by a small deviation, which makes that rounding
 /// visible in its target.
-pub(crate) static NORMALISED: [[f32; 256]; 3] = {
+pub static NORMALISED: [[f32; 256]; 3] = {
     let mut table = [[0.0; 256]; 3];
     let mut channel = 0;
     while channel < 3 {

@@ -72,6 +72,7 @@ fn targets_are_those_of_the_view_as_it_is_shown_mirrored_or_not() {
     let mut extractor = HogExtractor::new(size, layout.bins as usize, &cells).unwrap();
     let mut mirrored = 0;
     for batch in batches(&case, loader_settings(), START, 4) {
+        let values = batch.values();
         for (view, row) in batch.rows.iter().enumerate() {
             let stored = &rows[&row.id].picture;
             let mut picture = stored.clone();
@@ -80,11 +81,11 @@ fn targets_are_those_of_the_view_as_it_is_shown_mirrored_or_not() {
                 mirror_picture(stored, size, &mut picture).unwrap();
             }
             let exact = extractor.compute(View::new(&picture, size).unwrap()).unwrap();
-            let taps = batch.spec.taps.iter().zip(&batch.targets);
+            let taps = batch.spec.taps.iter().zip(&values.targets);
             for ((tap, target), exact) in taps.zip(exact) {
                 assert_eq!(tap.cell, exact.cell);
                 let count = exact.values.len();
-                let found = &target.values[view * count..][..count];
+                let found = &target[view * count..][..count];
                 // Half a code, on each side of the edges that a mirror image moves.
                 for (a, b) in found.iter().zip(&exact.values) {
                     assert!((a - b).abs() < 3.0 / 255.0, "{row}: {a} should be {b}");

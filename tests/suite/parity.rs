@@ -116,3 +116,11 @@ pub fn check_steps(
         optimizer.step(&mut model, &gradient, lr, None);
     }
 }
+
+/// Weights of all views over their sum.
+pub fn over_sum(weights: impl Iterator<Item = f32>) -> Vec<f32> {
+    let weights: Vec<f32> = weights.collect();
+    let sum: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+    let scale = (1.0 / sum) as f32;
+    weights.into_iter().map(|weight| weight * scale).collect()
+}

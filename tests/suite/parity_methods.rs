@@ -8,7 +8,7 @@ use targets::View;
 use trainer::checkpoint::Checkpoint;
 use trainer::data::sample::cut_patches;
 use trainer::data::spec::SampleSpec;
-use trainer::data::{Batch, Position, TapTarget};
+use trainer::data::{Batch, Content, Position, Values};
 use trainer::device::DeviceKind;
 use trainer::import::{import, name_here};
 use trainer::model::mask::{MaskKind, MaskSpec, Masking};
@@ -21,7 +21,7 @@ use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
 use crate::import::write;
-use crate::parity::{B, Kept, TOLERANCE, check_steps, pictures, targets};
+use crate::parity::{B, Kept, TOLERANCE, check_steps, over_sum, pictures, targets};
 
 /// One number, or one a stage.
 #[derive(serde::Deserialize)]
@@ -127,9 +127,14 @@ fn batch(golden: &Golden, network: &ModelConfig, mask_ratio: f64, step: usize) -
         values.extend(targets(network, picture).swap_remove(0));
     }
     let of_all = |part: fn(&Masking) -> &[i32]| masks.iter().flat_map(part).copied().collect();
-    let target = TapTarget {
-        values,
-        weights: masks.iter().flat_map(|masking| masking.at_scale(unit, tap.cell)).collect(),
+    let weights = masks.iter().flat_map(|masking| masking.at_scale(unit, tap.cell));
+    let values = Values {
+        patches,
+        keep: of_all(|masking| &masking.keep),
+        restore: of_all(|masking| &masking.restore),
+        mask: masks.iter().flat_map(|masking| masking.mask.clone()).collect(),
+        targets: vec![values],
+        weights: vec![over_sum(weights)],
     };
     let windows = Windows::of(&network.encoder, network.size);
     let drawn = MaskSpec::new(network, mask_ratio, MaskKind::Random);
@@ -137,13 +142,9 @@ fn batch(golden: &Golden, network: &ModelConfig, mask_ratio: f64, step: usize) -
         position: Position { epoch: 0, batch: step as u64 },
         rows: vec![],
         views,
-        patches,
-        targets: vec![target],
-        keep: of_all(|masking| &masking.keep),
-        restore: of_all(|masking| &masking.restore),
-        mask: masks.iter().flat_map(|masking| masking.mask.clone()).collect(),
         spec: Arc::new(SampleSpec::new(network, &drawn, network.size)),
         windows: windows.map(|windows| Arc::new(windows.plan(&masks[0].keep))),
+        content: Content::Made(values),
     }
 }
 

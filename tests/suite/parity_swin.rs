@@ -5,7 +5,7 @@ use std::sync::Arc;
 use targets::View;
 use trainer::data::sample::cut_patches;
 use trainer::data::spec::SampleSpec;
-use trainer::data::{Batch, Position, TapTarget};
+use trainer::data::{Batch, Content, Position, Values};
 use trainer::model::mask::{MaskKind, MaskSpec, Masking};
 use trainer::model::state::{State, to_host};
 use trainer::model::windows::Windows;
@@ -16,7 +16,7 @@ use trainer::train::batch::to_device;
 use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
-use crate::parity::{B, Kept, TOLERANCE, check_steps, pictures, targets};
+use crate::parity::{B, Kept, TOLERANCE, check_steps, over_sum, pictures, targets};
 
 /// The metadata's `config`, in the authors' words.
 #[derive(serde::Deserialize)]
@@ -95,22 +95,26 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
             all.extend(target);
         }
     }
-    let targets = values.into_iter().enumerate().map(|(i, values)| TapTarget {
-        values,
-        weights: masking.at_scale(spec.unit, spec.taps[i].cell).repeat(views),
+    let weights = spec.taps.iter().map(|tap| {
+        let of_view = masking.at_scale(spec.unit, tap.cell);
+        over_sum(of_view.repeat(views).into_iter())
     });
+    let values = Values {
+        patches,
+        keep: masking.keep.repeat(views),
+        restore: masking.restore.repeat(views),
+        mask: masking.mask.repeat(views),
+        weights: weights.collect(),
+        targets: values,
+    };
     let windows = Windows::of(&model.encoder, model.size).unwrap();
     Batch {
         position: Position { epoch: 0, batch: step as u64 },
         rows: vec![],
         views,
-        patches,
-        targets: targets.collect(),
-        keep: masking.keep.repeat(views),
-        restore: masking.restore.repeat(views),
-        mask: masking.mask.repeat(views),
         spec,
         windows: Some(Arc::new(windows.plan(&masking.keep))),
+        content: Content::Made(values),
     }
 }
 
@@ -135,9 +139,10 @@ fn check(golden: &Golden) {
 
     let first = batch(golden, &config, &model_config, 0);
     let units = model_config.units();
-    golden.assert_close("mask", &first.mask[..units], 0.0);
+    let values = first.values();
+    golden.assert_close("mask", &values.mask[..units], 0.0);
     for (i, tap) in first.spec.taps.iter().enumerate() {
-        let places = tokens_of(&first.restore[..units], tap.inner);
+        let places = tokens_of(&values.restore[..units], tap.inner);
         golden.assert_close(&format!("ids_restore.{i}"), &places, 0.0);
     }
     let on_device = to_device::<B>(&first, 0..first.views, &device);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trainer::data::spec::SampleSpec;
-use trainer::data::{Batch, Position, TapTarget};
+use trainer::data::{Batch, Content, Position, Values};
 use trainer::model::mask::{MaskKind, MaskSpec, Masking};
 use trainer::model::state::{State, to_host};
 use trainer::model::{
@@ -13,7 +13,7 @@ use trainer::train::batch::to_device;
 use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
-use crate::parity::{B, Kept, TOLERANCE, check_steps};
+use crate::parity::{B, Kept, TOLERANCE, check_steps, over_sum};
 
 /// The metadata's `config`, in the authors' words; taps count from 0.
 #[derive(serde::Deserialize)]
@@ -96,25 +96,30 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
     }
     let drawn = MaskSpec::new(model, config.mask_ratio, MaskKind::Random);
     let spec = SampleSpec::new(model, &drawn, model.size);
-    let targets = model.taps.iter().enumerate().map(|(i, tap)| {
+    let targets = (0..model.taps.len()).map(|i| {
         let target = golden.tensor(&format!("target.{i}"));
         assert_eq!(target.shape[1..], [spec.cells(i), spec.channels(i)]);
-        TapTarget {
-            values: target.data,
-            weights: masks.iter().flat_map(|mask| mask.at_scale(config.patch, tap.cell)).collect(),
-        }
+        target.data
     });
+    let weights = model
+        .taps
+        .iter()
+        .map(|tap| over_sum(masks.iter().flat_map(|mask| mask.at_scale(config.patch, tap.cell))));
+    let values = Values {
+        patches: pixels,
+        keep: masks.iter().flat_map(|mask| mask.keep.clone()).collect(),
+        restore: masks.iter().flat_map(|mask| mask.restore.clone()).collect(),
+        mask: masks.iter().flat_map(|mask| mask.mask.clone()).collect(),
+        targets: targets.collect(),
+        weights: weights.collect(),
+    };
     Batch {
         position: Position { epoch: 0, batch: step as u64 },
         rows: vec![],
         views,
-        patches: pixels,
-        windows: None,
-        targets: targets.collect(),
         spec: Arc::new(spec),
-        keep: masks.iter().flat_map(|mask| mask.keep.clone()).collect(),
-        restore: masks.iter().flat_map(|mask| mask.restore.clone()).collect(),
-        mask: masks.iter().flat_map(|mask| mask.mask.clone()).collect(),
+        windows: None,
+        content: Content::Made(values),
     }
 }
 
@@ -143,9 +148,10 @@ fn check(golden: &Golden) {
     let settings = AdamWSettings { betas, weight_decay, decay: Decay::Matrices };
 
     let first = batch(golden, &config, &model_config, 0);
-    let restore: Vec<_> = first.restore.iter().map(|&place| place as f32).collect();
+    let values = first.values();
+    let restore: Vec<_> = values.restore.iter().map(|&place| place as f32).collect();
     golden.assert_close("ids_restore", &restore, 0.0);
-    golden.assert_close("mask", &first.mask, 0.0);
+    golden.assert_close("mask", &values.mask, 0.0);
     let first = to_device::<B>(&first, 0..first.views, &device);
     let latents = model.encode(first.input);
     let predictions = model.decode(latents.clone(), first.restore);

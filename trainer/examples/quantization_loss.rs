@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use burn::backend::{Autodiff, Flex};
 use shards::ShardSet;
 use targets::{HogExtractor, View, mirror_picture};
-use trainer::data::{Batch, Loader, LoaderSettings, Position};
+use trainer::data::{Batch, Content, Loader, LoaderSettings, Position};
 use trainer::export::find_checkpoint;
 use trainer::model::{LocalMim, Precision, TargetKind};
 use trainer::progress::Console;
@@ -74,19 +74,20 @@ fn main() -> anyhow::Result<()> {
 fn make_exact(batch: &mut Batch, set: &ShardSet, size: usize, bins: usize) -> anyhow::Result<()> {
     let cells: Vec<_> = batch.spec.taps.iter().map(|tap| tap.cell).collect();
     let mut extractor = HogExtractor::new(size, bins, &cells)?;
+    let mut values = batch.values();
     for (view, row) in batch.rows.iter().enumerate() {
         let mut picture = find(set, row.id)?;
         if row.flipped {
             let stored = picture.clone();
             mirror_picture(&stored, size, &mut picture)?;
         }
-        for (target, hog) in
-            batch.targets.iter_mut().zip(extractor.compute(View::new(&picture, size)?)?)
-        {
+        let exact = extractor.compute(View::new(&picture, size)?)?;
+        for (target, hog) in values.targets.iter_mut().zip(exact) {
             let count = hog.values.len();
-            target.values[view * count..][..count].copy_from_slice(&hog.values);
+            target[view * count..][..count].copy_from_slice(&hog.values);
         }
     }
+    batch.content = Content::Made(values);
     Ok(())
 }
 

@@ -3,8 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use burn::tensor::Bytes;
+use kernels::input::host::Values;
+use kernels::input::{Layout, zeros};
+use targets::TargetError;
+
 use super::order::Position;
-use super::sample::SampleMut;
+use super::sample::{self, Draw, StoredView};
 use super::spec::SampleSpec;
 use crate::model::windows::WindowPlan;
 
@@ -31,15 +36,6 @@ impl fmt::Display for RowRef {
     }
 }
 
-/// The targets of one tap, whose sizes are those of [`Batch::spec`]'s tap.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TapTarget {
-    /// `[views, cells, channels]`.
-    pub values: Vec<f32>,
-    /// `[views, cells]`: the mask at this scale.
-    pub weights: Vec<f32>,
-}
-
 /// A batch on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
@@ -52,62 +48,73 @@ pub struct Batch {
     /// The sizes of each of them: units, kept units, tokens, pixels, and cells and channels of each
     /// tap.
     pub spec: Arc<SampleSpec>,
-    /// `[views, tokens, 3·patch²]`: the patches that the encoder is given, normalised, each
-    /// (channel, row, column); unit by unit, in rows within each.
-    pub patches: Vec<f32>,
-    /// `[views, kept]`: which units these are.
-    pub keep: Vec<i32>,
-    /// `[views, units]`: each unit's place among those that are kept followed by the rest.
-    pub restore: Vec<i32>,
-    /// `[views, units]`: 1 where a unit is masked.
-    pub mask: Vec<f32>,
     /// How a Swin's tokens attend to one another.
     pub windows: Option<Arc<WindowPlan>>,
-    /// The targets of each tap.
-    pub targets: Vec<TapTarget>,
+    /// Masks, patches and targets.
+    pub content: Content,
+}
+
+/// What a network and its loss are given.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// As it is stored, laid out by [`Layout`]; values are made where they are needed.
+    Stored(Arc<Bytes>),
+    /// Values that stand in no shard.
+    Made(Values),
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Stored(one), Self::Stored(other)) => one[..] == other[..],
+            (Self::Made(one), Self::Made(other)) => one == other,
+            _ => false,
+        }
+    }
 }
 
 impl Batch {
-    /// Buffers for `views` views, to be filled.
-    pub(crate) fn empty(spec: &Arc<SampleSpec>, views: usize) -> Self {
-        let target = |tap: usize| TapTarget {
-            values: vec![0.0; views * spec.cells(tap) * spec.channels(tap)],
-            weights: vec![0.0; views * spec.cells(tap)],
-        };
-        Self {
+    /// A batch of one stored view.
+    ///
+    /// # Errors
+    /// As [`sample::fill`].
+    pub fn of_one(
+        spec: &Arc<SampleSpec>,
+        stored: &StoredView<'_>,
+        draw: &Draw,
+    ) -> Result<Self, TargetError> {
+        let sizes = spec.sizes(1);
+        let layout = Layout::new(&sizes);
+        let mut bytes = zeros(layout.bytes);
+        for place in layout.views_mut(&mut bytes) {
+            sample::fill(spec, stored, draw, place)?;
+        }
+        layout.finish(&sizes, &mut bytes);
+        Ok(Self {
             position: Position { epoch: 0, batch: 0 },
             rows: vec![],
-            views,
-            patches: vec![0.0; views * spec.pixels()],
-            keep: vec![0; views * spec.kept],
-            restore: vec![0; views * spec.units()],
-            mask: vec![0.0; views * spec.units()],
-            windows: None,
-            targets: (0..spec.taps.len()).map(target).collect(),
+            views: 1,
             spec: Arc::clone(spec),
+            windows: None,
+            content: Content::Stored(Arc::new(bytes)),
+        })
+    }
+
+    /// Its values, on the host.
+    pub fn values(&self) -> Values {
+        match &self.content {
+            Content::Stored(bytes) => {
+                Values::of(&self.spec.sizes(self.views), bytes, 0..self.views)
+            }
+            Content::Made(values) => values.clone(),
         }
     }
 
-    /// The place of each view in the buffers.
-    pub(crate) fn places(&mut self) -> Vec<SampleMut<'_>> {
-        let Self { spec, patches, keep, restore, mask, targets, .. } = self;
-        let mut places: Vec<SampleMut<'_>> = patches
-            .chunks_mut(spec.pixels())
-            .zip(keep.chunks_mut(spec.kept))
-            .zip(restore.chunks_mut(spec.units()))
-            .zip(mask.chunks_mut(spec.units()))
-            .map(|(((patches, keep), restore), mask)| {
-                let targets = Vec::with_capacity(spec.taps.len());
-                SampleMut { patches, keep, restore, mask, targets }
-            })
-            .collect();
-        for (tap, target) in targets.iter_mut().enumerate() {
-            let values = target.values.chunks_mut(spec.cells(tap) * spec.channels(tap));
-            let weights = target.weights.chunks_mut(spec.cells(tap));
-            for (place, target) in places.iter_mut().zip(values.zip(weights)) {
-                place.targets.push(target);
-            }
+    /// The memory of its bytes, if nobody reads them any more.
+    pub(crate) fn into_bytes(self) -> Option<Bytes> {
+        match self.content {
+            Content::Stored(bytes) => Arc::try_unwrap(bytes).ok(),
+            Content::Made(_) => None,
         }
-        places
     }
 }

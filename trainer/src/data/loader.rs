@@ -3,9 +3,8 @@
 //! A coordinator takes the windows of an epoch in order. While a pool of threads turns the rows of
 //! one window into batches, it already reads and decodes the next. Batches wait in a bounded queue.
 //! In memory at once: two windows of decoded rows (`window_groups` · rows a group · bytes a row
-//! each), the rows left over from the window before, and `prefetch_batches` + 2 batches. Batches
-//! that are handed back are filled again, for a batch of targets is hundreds of megabytes, which
-//! the kernel takes longer to clear than the loader to fill.
+//! each), the rows left over from the window before, and `prefetch_batches` + 2 batches. The bytes of
+//! batches that are handed back are filled again, once no device reads them any more.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
+use burn::tensor::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use kernels::input::{Layout, Memory, ViewMut, zeros};
 use rand::Rng;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -22,9 +23,9 @@ use shards::columns::ColumnError;
 use shards::{Columns, GroupRef, ShardSet};
 
 use super::DataError;
-use super::batch::{Batch, RowRef};
+use super::batch::{Batch, Content, RowRef};
 use super::order::{EpochOrder, Position, batches_per_epoch, stream};
-use super::sample::{self, Draw, SampleMut, StoredTarget, StoredView};
+use super::sample::{self, Draw, StoredTarget, StoredView};
 use super::spec::{SampleSpec, TapSpec};
 use crate::model::mask::{MaskKind, MaskSpec, Masking};
 use crate::model::windows::{WindowPlan, Windows};
@@ -79,7 +80,7 @@ impl LoaderSettings {
 #[derive(Debug)]
 pub struct Loader {
     batches: Option<Receiver<Result<Batch, DataError>>>,
-    spent: Sender<Batch>,
+    spent: Sender<Bytes>,
     coordinator: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
 }
@@ -90,6 +91,19 @@ impl Loader {
     /// # Errors
     /// [`DataError`] if the shards lack a cell, or hold less than a batch.
     pub fn start(
+        dataset: Arc<ShardSet>,
+        settings: LoaderSettings,
+        from: Position,
+    ) -> Result<Self, DataError> {
+        Self::start_in(Arc::new(zeros), dataset, settings, from)
+    }
+
+    /// As [`start`](Self::start), with the bytes of batches in memory of a device's choice.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_in(
+        memory: Memory,
         dataset: Arc<ShardSet>,
         settings: LoaderSettings,
         from: Position,
@@ -135,6 +149,7 @@ impl Loader {
         let (give_back, spent) = bounded(settings.prefetch_batches + 2);
         let stop = Arc::new(AtomicBool::new(false));
         let coordinator = Coordinator {
+            memory,
             columns: columns(&settings, layout.picture_column()),
             dataset,
             settings,
@@ -166,8 +181,10 @@ impl Loader {
     /// Takes a batch of this loader back, so that its memory serves again. Costs speed only if it
     /// is left out.
     pub fn give_back(&self, batch: Batch) {
-        // More than can be in use are not needed.
-        let _ = self.spent.try_send(batch);
+        if let Some(bytes) = batch.into_bytes() {
+            // More than can be in use are not needed.
+            let _ = self.spent.try_send(bytes);
+        }
     }
 }
 
@@ -234,6 +251,7 @@ type Window = Vec<Arc<(GroupRef, RecordBatch)>>;
 type Waiting = (Arc<(GroupRef, RecordBatch)>, usize);
 
 struct Coordinator {
+    memory: Memory,
     dataset: Arc<ShardSet>,
     settings: LoaderSettings,
     /// The windows over all units, where all are given.
@@ -245,7 +263,7 @@ struct Coordinator {
     /// Reads and decodes row groups; the same where disks are local.
     readers: Arc<ThreadPool>,
     sender: Sender<Result<Batch, DataError>>,
-    spent: Receiver<Batch>,
+    spent: Receiver<Bytes>,
     stop: Arc<AtomicBool>,
 }
 
@@ -325,24 +343,35 @@ impl Coordinator {
 
     fn assemble(&self, position: Position, rows: &[Waiting]) -> Result<Batch, DataError> {
         let LoaderSettings { sample: spec, masks, seed, .. } = &self.settings;
-        let spent = self.spent.try_recv().ok();
-        let mut batch = spent.unwrap_or_else(|| Batch::empty(spec, rows.len()));
+        let sizes = spec.sizes(rows.len());
+        let layout = Layout::new(&sizes);
+        let spent = self.spent.try_recv().ok().filter(|spent| spent.len() >= layout.bytes);
+        let mut bytes = spent.unwrap_or_else(|| (self.memory)(layout.bytes));
         let shared = masks.shared.then(|| {
             let Position { epoch, batch } = position;
             masks.draw(&mut stream("localmim mask of a batch", *seed, epoch, batch))
         });
-        let rows: Result<Vec<_>, _> = rows
+        let of_rows: Result<Vec<_>, _> = rows
             .par_iter()
-            .zip(batch.places())
+            .zip(layout.views_mut(&mut bytes))
             .map(|((group, row), place)| {
                 self.sample(position.epoch, shared.as_ref(), &group.1, group.0, *row, place)
             })
             .collect();
+        let of_rows = of_rows?;
+        layout.finish(&sizes, &mut bytes);
         let windows = match (&shared, &self.settings.windows) {
             (Some(masking), Some(windows)) => Some(Arc::new(windows.plan(&masking.keep))),
             _ => self.whole.clone(),
         };
-        Ok(Batch { position, rows: rows?, windows, ..batch })
+        Ok(Batch {
+            position,
+            rows: of_rows,
+            views: rows.len(),
+            spec: Arc::clone(spec),
+            windows,
+            content: Content::Stored(Arc::new(bytes)),
+        })
     }
 
     fn sample(
@@ -352,7 +381,7 @@ impl Coordinator {
         batch: &RecordBatch,
         group: GroupRef,
         row: usize,
-        place: SampleMut<'_>,
+        place: ViewMut<'_>,
     ) -> Result<RowRef, DataError> {
         let spec = &self.settings.sample;
         let name = self.dataset.name(group.shard);
@@ -360,7 +389,7 @@ impl Coordinator {
         let columns = Columns::of(batch);
         let lacks = |error: ColumnError| fault(error.to_string());
         let stored = |tap: &TapSpec| stored_target(columns, spec.target, tap.cell as u32, row);
-        let taps = spec.taps.iter().map(stored).collect::<Result<_, _>>().map_err(lacks)?;
+        let taps = spec.stored_taps().map(stored).collect::<Result<_, _>>().map_err(lacks)?;
         let picture = columns.picture(self.dataset.layout()).map_err(lacks)?(row);
         let stored = StoredView { picture: &picture, taps };
         let id = columns.id().map_err(lacks)?(row);

@@ -1,7 +1,7 @@
-//! Shards → batches that are ready for the device.
+//! Shards → batches of bytes that are ready for the device.
 //!
-//! The host masks, normalises, cuts patches, decodes targets and mirrors; what is left for the
-//! device is encoder, decoders and optimizer. Row groups are read by `shards`. In order: [`order`]
+//! The host masks, mirrors, cuts and copies; patches and targets are made of the bytes where they are
+//! needed ([`kernels::input`]). Row groups are read by `shards`. In order: [`order`]
 //! (which rows make which batch), [`spec`] (the sizes of a sample), [`sample`] (one row → its part
 //! of a batch, with a mask of [`model::mask`](crate::model::mask)), [`batch`], [`loader`] (the
 //! threads between disk and trainer).
@@ -13,7 +13,8 @@ pub mod order;
 pub mod sample;
 pub mod spec;
 
-pub use batch::{Batch, RowRef, TapTarget};
+pub use batch::{Batch, Content, RowRef};
 pub use error::DataError;
+pub use kernels::input::host::Values;
 pub use loader::{Loader, LoaderSettings};
 pub use order::Position;

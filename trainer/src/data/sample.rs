@@ -1,14 +1,11 @@
-//! One stored view → its part of a batch.
+//! One stored view → its part of a batch's bytes.
 
-use std::borrow::Cow;
+use bytemuck::{cast_slice, cast_slice_mut};
+use kernels::input::{ViewMut, host};
+use targets::{TargetError, View};
 
-use schemas::code;
-use targets::{
-    IMAGENET_MEAN, IMAGENET_STD, TargetError, View, mirror_hog, mirror_picture,
-    normalised_pixels_into,
-};
-
-use super::spec::{SampleSpec, TapSpec};
+use super::spec::SampleSpec;
+use crate::model::TargetKind;
 use crate::model::mask::Masking;
 
 /// What is stored of a view.
@@ -16,7 +13,7 @@ use crate::model::mask::Masking;
 pub struct StoredView<'a> {
     /// size·size·3 bytes.
     pub picture: &'a [u8],
-    /// The targets of each tap.
+    /// The targets of each of [`SampleSpec::stored_taps`].
     pub taps: Vec<StoredTarget<'a>>,
 }
 
@@ -48,21 +45,6 @@ pub enum StoredTarget<'a> {
     },
 }
 
-/// Where a sample goes: one view's slices of a batch's buffers.
-#[derive(Debug)]
-pub struct SampleMut<'a> {
-    /// `[tokens, 3·patch²]`.
-    pub patches: &'a mut [f32],
-    /// `[kept]`.
-    pub keep: &'a mut [i32],
-    /// `[units]`.
-    pub restore: &'a mut [i32],
-    /// `[units]`.
-    pub mask: &'a mut [f32],
-    /// Values `[cells, channels]` and weights `[cells]` of each tap.
-    pub targets: Vec<(&'a mut [f32], &'a mut [f32])>,
-}
-
 /// How a stored view becomes a sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draw {
@@ -74,7 +56,7 @@ pub struct Draw {
     pub masking: Masking,
 }
 
-/// Fills `out` from a stored view.
+/// Fills `out`, a view's place in a batch's bytes, from a stored view.
 ///
 /// # Errors
 /// [`TargetError`] if a stored column has another length than the sizes say.
@@ -82,90 +64,101 @@ pub fn fill(
     spec: &SampleSpec,
     stored: &StoredView<'_>,
     draw: &Draw,
-    out: SampleMut<'_>,
+    mut out: ViewMut<'_>,
 ) -> Result<(), TargetError> {
-    let Draw { flipped, corner, ref masking } = *draw;
-    let mut picture = Cow::Borrowed(stored.picture);
-    if flipped {
-        let mut mirrored = vec![0; stored.picture.len()];
-        mirror_picture(stored.picture, spec.size, &mut mirrored)?;
-        picture = Cow::Owned(mirrored);
+    let masking = &draw.masking;
+    let rgb = View::new(stored.picture, spec.size)?.rgb();
+    let picture = Picture { rgb, size: spec.size, draw };
+    match spec.target {
+        TargetKind::Pixel | TargetKind::RawPixel => picture.whole(spec.input, out.picture),
+        TargetKind::Hog | TargetKind::Code => picture.patches(spec, out.picture),
     }
-    if spec.input < spec.size {
-        View::new(&picture, spec.size)?;
-        picture = Cow::Owned(crop(&picture, spec.size, corner, spec.input));
+    out.write_masking(&masking.keep, &masking.restore, &masking.mask);
+    out.mirrored.fill(u8::from(draw.flipped));
+    for ((target, tap), columns) in stored.taps.iter().zip(spec.stored_taps()).zip(out.columns) {
+        let grid = spec.input / tap.cell;
+        match (target, <[_; 2]>::try_from(columns)) {
+            (StoredTarget::Hog { codes, ties }, Ok([to_codes, to_ties])) => {
+                copy("a HOG column", codes, to_codes)?;
+                copy("a HOG's ties", ties, to_ties)?;
+            }
+            (StoredTarget::Pixel { mean, inv_std }, Ok([to_mean, to_inv_std])) => {
+                for (stats, to) in [(mean, to_mean), (inv_std, to_inv_std)] {
+                    copy("a column of patch statistics", cast_slice(stats), to)?;
+                    if draw.flipped {
+                        cast_slice_mut::<_, f32>(to).chunks_mut(grid).for_each(<[f32]>::reverse);
+                    }
+                }
+            }
+            (StoredTarget::Code { codes, mirrored }, Err(columns)) => {
+                let codes = if draw.flipped { mirrored } else { codes };
+                if let Some(&code) = codes.iter().find(|&&code| usize::from(code) >= tap.codes) {
+                    return Err(TargetError::Code { code, codes: tap.codes });
+                }
+                columns
+                    .into_iter()
+                    .try_for_each(|to| copy("a code column", cast_slice(codes), to))?;
+            }
+            // Nothing is stored of pixels, and the layout has what is of the rest.
+            _ => {}
+        }
     }
-    let view = View::new(&picture, spec.input)?;
-    cut_patches(view, spec.patch, spec.unit, &masking.keep, out.patches);
-    out.keep.copy_from_slice(&masking.keep);
-    out.restore.copy_from_slice(&masking.restore);
-    out.mask.copy_from_slice(&masking.mask);
-    for ((target, tap), (values, weights)) in stored.taps.iter().zip(&spec.taps).zip(out.targets) {
-        let &TapSpec { cell, group, .. } = tap;
-        if group == 1 {
-            fill_cells(spec, target, tap, view, flipped, values)?;
+    Ok(())
+}
+
+/// Bytes of a column to their place.
+fn copy(what: &'static str, from: &[u8], to: &mut [u8]) -> Result<(), TargetError> {
+    if from.len() != to.len() {
+        return Err(TargetError::Length { what, expected: to.len(), found: from.len() });
+    }
+    to.copy_from_slice(from);
+    Ok(())
+}
+
+/// A stored view as the encoder is shown it: mirrored or not, and then the part that was drawn.
+struct Picture<'a> {
+    rgb: &'a [u8],
+    size: usize,
+    draw: &'a Draw,
+}
+
+impl Picture<'_> {
+    /// Pixels of a row of that part, beginning with one.
+    fn line(&self, (row, first): (usize, usize), out: &mut [u8]) {
+        let (top, left) = self.draw.corner;
+        let (first, pixels) = (left + first, out.len() / 3);
+        let row = &self.rgb[(top + row) * self.size * 3..][..self.size * 3];
+        if self.draw.flipped {
+            let from = &row[(self.size - first - pixels) * 3..][..pixels * 3];
+            let from = from.as_chunks::<3>().0.iter().rev();
+            for (from, into) in from.zip(out.as_chunks_mut::<3>().0) {
+                *into = *from;
+            }
         } else {
-            let mut cells = vec![0.0; values.len()];
-            fill_cells(spec, target, tap, view, flipped, &mut cells)?;
-            gather(&cells, spec.input / cell, group, values);
+            out.copy_from_slice(&row[first * 3..][..pixels * 3]);
         }
-        weights.copy_from_slice(&masking.at_scale(spec.unit, cell * group));
     }
-    Ok(())
-}
 
-/// The target of a tap, `[grid², values]`, cells in rows, from what is stored of it and from the
-/// view, which is mirrored already if `flipped`.
-fn fill_cells(
-    spec: &SampleSpec,
-    target: &StoredTarget<'_>,
-    tap: &TapSpec,
-    view: View<'_>,
-    flipped: bool,
-    out: &mut [f32],
-) -> Result<(), TargetError> {
-    let (cell, grid) = (tap.cell, spec.input / tap.cell);
-    match target {
-        StoredTarget::Hog { codes, ties } => {
-            same_length("a HOG column", codes.len(), out.len())?;
-            decode(codes, out);
-            if flipped {
-                let mut shares = vec![0.0; ties.len()];
-                decode(ties, &mut shares);
-                mirror_hog(out, &shares, grid, spec.bins)?;
-            }
-        }
-        StoredTarget::Pixel { mean, inv_std } => {
-            let (mut mean, mut inv_std) = (mean.clone(), inv_std.clone());
-            if flipped {
-                mean.chunks_mut(grid).for_each(<[f32]>::reverse);
-                inv_std.chunks_mut(grid).for_each(<[f32]>::reverse);
-            }
-            normalised_pixels_into(view, cell, &mean, &inv_std, out)?;
-        }
-        StoredTarget::RawPixel => {
-            let count = grid * grid;
-            // Nothing is subtracted and nothing divided but ImageNet's statistics.
-            normalised_pixels_into(view, cell, &vec![0.0; count], &vec![1.0; count], out)?;
-        }
-        StoredTarget::Code { codes, mirrored } => {
-            let codes = if flipped { mirrored } else { codes };
-            same_length("a code column", codes.len(), out.len())?;
-            if let Some(&code) = codes.iter().find(|&&code| usize::from(code) >= tap.codes) {
-                return Err(TargetError::Code { code, codes: tap.codes });
-            }
-            // Exact: they are below 2^16.
-            out.iter_mut().zip(codes).for_each(|(value, &code)| *value = f32::from(code));
+    /// All of that part, `size` pixels a side.
+    fn whole(&self, size: usize, out: &mut [u8]) {
+        for (row, out) in out.chunks_exact_mut(size * 3).enumerate() {
+            self.line((row, 0), out);
         }
     }
-    Ok(())
-}
 
-fn same_length(what: &'static str, found: usize, expected: usize) -> Result<(), TargetError> {
-    if found == expected {
-        return Ok(());
+    /// The patches of the units that are kept of it, in rows within each.
+    fn patches(&self, spec: &SampleSpec, out: &mut [u8]) {
+        let (grid, inner, patch) = (spec.grid(), spec.unit / spec.patch, spec.patch);
+        for (token, out) in out.chunks_exact_mut(3 * patch * patch).enumerate() {
+            let unit = self.draw.masking.keep[token / (inner * inner)] as usize;
+            let i = token % (inner * inner);
+            let top = unit / grid * spec.unit + i / inner * patch;
+            let left = unit % grid * spec.unit + i % inner * patch;
+            for (y, out) in out.chunks_exact_mut(3 * patch).enumerate() {
+                self.line((top + y, left), out);
+            }
+        }
     }
-    Err(TargetError::Length { what, expected, found })
 }
 
 /// The part of a square picture that begins at `corner`.
@@ -174,45 +167,10 @@ pub fn crop(picture: &[u8], size: usize, (top, left): (usize, usize), input: usi
     rows.flat_map(|row| &row[left * 3..(left + input) * 3]).copied().collect()
 }
 
-/// Values of `grid`² cells → those of each group×group cells together, in rows.
-fn gather(cells: &[f32], grid: usize, group: usize, out: &mut [f32]) {
-    let channels = cells.len() / (grid * grid);
-    let coarse = grid / group;
-    for (at, out) in out.chunks_exact_mut(group * group * channels).enumerate() {
-        let (top, left) = (at / coarse * group, at % coarse * group);
-        for (i, out) in out.chunks_exact_mut(channels).enumerate() {
-            let cell = (top + i / group) * grid + left + i % group;
-            out.copy_from_slice(&cells[cell * channels..][..channels]);
-        }
-    }
-}
-
-/// HOG codes → values.
-fn decode(codes: &[u8], out: &mut [f32]) {
-    for (value, &code) in out.iter_mut().zip(codes) {
-        *value = code::decode(code);
-    }
-}
-
 /// The patches of the units `keep` of a view, in rows within each, normalised by ImageNet's
 /// statistics, each ordered (channel, row, column) as a convolution's kernel.
 pub fn cut_patches(view: View<'_>, patch: usize, unit: usize, keep: &[i32], out: &mut [f32]) {
-    let (grid, inner) = (view.size() / unit, unit / patch);
-    let scale = IMAGENET_STD.map(|std| 1.0 / (255.0 * std));
-    let shift: [f32; 3] = std::array::from_fn(|c| -IMAGENET_MEAN[c] / IMAGENET_STD[c]);
-    for (token, out) in out.chunks_exact_mut(3 * patch * patch).enumerate() {
-        let (at, i) = (keep[token / (inner * inner)] as usize, token % (inner * inner));
-        let top = at / grid * unit + i / inner * patch;
-        let left = at % grid * unit + i % inner * patch;
-        for y in 0..patch {
-            let line = &view.rgb()[((top + y) * view.size() + left) * 3..][..patch * 3];
-            for (x, pixel) in line.as_chunks::<3>().0.iter().enumerate() {
-                for c in 0..3 {
-                    out[(c * patch + y) * patch + x] = f32::from(pixel[c]) * scale[c] + shift[c];
-                }
-            }
-        }
-    }
+    host::cut_patches(view.rgb(), [view.size(), patch, unit], keep, out);
 }
 
 /// Values of group×group cells together, as samples have them → those of `grid`² cells, in rows.
@@ -230,9 +188,17 @@ pub fn scatter(values: &[f32], grid: usize, group: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use targets::{Codebook, HogExtractor, PatchInput, normalised_pixels, patch_stats};
+    use std::sync::Arc;
+
+    use schemas::code;
+    use targets::{
+        Codebook, HogExtractor, IMAGENET_MEAN, IMAGENET_STD, PatchInput, mirror_picture,
+        normalised_pixels, patch_stats,
+    };
 
     use super::*;
+    use crate::data::Batch;
+    use crate::data::spec::TapSpec;
     use crate::model::{MaskedInput, TargetKind};
 
     const SIZE: usize = 32;
@@ -302,24 +268,9 @@ mod tests {
         let stored = StoredView { picture, taps: taps.collect() };
         let noise: Vec<f32> = (0..16).map(|i| (i * 7 % 16) as f32).collect();
         let masking = Masking::from_noise(&noise, spec.kept);
-        let mut patches = vec![0.0; spec.pixels()];
-        let mut targets: Vec<_> = (0..3)
-            .map(|tap| {
-                (vec![0.0; spec.cells(tap) * spec.channels(tap)], vec![0.0; spec.cells(tap)])
-            })
-            .collect();
-        let out = SampleMut {
-            patches: &mut patches,
-            keep: &mut [0; 4],
-            restore: &mut [0; 16],
-            mask: &mut [0.0; 16],
-            targets: targets
-                .iter_mut()
-                .map(|(v, w)| (v.as_mut_slice(), w.as_mut_slice()))
-                .collect(),
-        };
-        fill(&spec, &stored, &Draw { flipped, corner: (0, 0), masking }, out).unwrap();
-        (targets.into_iter().map(|(values, _)| values).collect(), patches)
+        let draw = Draw { flipped, corner: (0, 0), masking };
+        let values = Batch::of_one(&Arc::new(spec), &stored, &draw).unwrap().values();
+        (values.targets, values.patches)
     }
 
     fn worst(a: &[f32], b: &[f32]) -> f32 {
@@ -385,12 +336,39 @@ mod tests {
     }
 
     #[test]
-    fn cells_of_a_token_are_put_together() {
+    fn predictions_of_a_token_are_put_back_in_rows() {
+        let values: Vec<f32> = [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15]
+            .iter()
+            .flat_map(|&cell| [cell as f32, -(cell as f32)])
+            .collect();
         let cells: Vec<f32> = (0..16).flat_map(|cell| [cell as f32, -(cell as f32)]).collect();
-        let mut out = vec![0.0; 32];
-        gather(&cells, 4, 2, &mut out);
-        assert_eq!(out[8..16], [2.0, -2.0, 3.0, -3.0, 6.0, -6.0, 7.0, -7.0]);
-        assert_eq!(scatter(&out, 4, 2), cells);
+        assert_eq!(scatter(&values, 4, 2), cells);
+    }
+
+    #[test]
+    fn a_part_of_a_mirrored_view_is_cut_from_the_mirror_image() {
+        let picture = picture();
+        let mut mirrored = vec![0; picture.len()];
+        mirror_picture(&picture, SIZE, &mut mirrored).unwrap();
+        let part = crop(&mirrored, SIZE, (5, 9), 16);
+        let spec = SampleSpec { input: 16, kept: 4, ..spec(TargetKind::RawPixel) };
+        let noise: Vec<f32> = (0..4).map(|i| (i * 3 % 4) as f32).collect();
+        let masking = Masking::from_noise(&noise, spec.kept);
+        let draw = Draw { flipped: true, corner: (5, 9), masking: masking.clone() };
+        for target in [TargetKind::RawPixel, TargetKind::Code] {
+            let spec = SampleSpec { target, ..spec.clone() };
+            let codes = |tap: &TapSpec| vec![0; (16 / tap.cell).pow(2)];
+            let stored = spec.taps.iter().map(|tap| match target {
+                TargetKind::Code => StoredTarget::Code { codes: vec![], mirrored: codes(tap) },
+                _ => StoredTarget::RawPixel,
+            });
+            let stored = StoredView { picture: &picture, taps: stored.collect() };
+            let found = Batch::of_one(&Arc::new(spec), &stored, &draw).unwrap().values();
+            let mut expected = vec![0.0; found.patches.len()];
+            let view = View::new(&part, 16).unwrap();
+            cut_patches(view, PATCH, PATCH, &masking.keep, &mut expected);
+            assert_eq!(found.patches, expected);
+        }
     }
 
     #[test]

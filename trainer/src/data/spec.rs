@@ -1,5 +1,7 @@
 //! The sizes of a sample, which a batch carries.
 
+use kernels::input::{Sizes, Tap, Target};
+
 use crate::model::mask::MaskSpec;
 use crate::model::{MaskedInput, ModelConfig, TargetKind};
 
@@ -105,5 +107,34 @@ impl SampleSpec {
     pub fn channels(&self, tap: usize) -> usize {
         let TapSpec { cell, group, .. } = self.taps[tap];
         group * group * self.target.values(cell, self.bins)
+    }
+
+    /// The first tap of each cell size: what is stored is stored once for all that share it.
+    pub fn stored_taps(&self) -> impl Iterator<Item = &TapSpec> {
+        let first = |(i, tap): &(usize, &TapSpec)| {
+            self.taps[..*i].iter().all(|before| before.cell != tap.cell)
+        };
+        self.taps.iter().enumerate().filter(first).map(|(_, tap)| tap)
+    }
+
+    /// The sizes of a batch of `views` views, as its bytes are laid out by.
+    pub fn sizes(&self, views: usize) -> Sizes {
+        let tap = |tap: &TapSpec| Tap { cell: tap.cell, group: tap.group, inner: tap.inner };
+        Sizes {
+            views,
+            size: self.input,
+            patch: self.patch,
+            unit: self.unit,
+            kept: self.kept,
+            prefix: self.prefix,
+            tokens: self.masked == MaskedInput::Token,
+            target: match self.target {
+                TargetKind::Hog => Target::Hog(self.bins),
+                TargetKind::Pixel => Target::Pixel,
+                TargetKind::RawPixel => Target::RawPixel,
+                TargetKind::Code => Target::Code,
+            },
+            taps: self.taps.iter().map(tap).collect(),
+        }
     }
 }

@@ -37,6 +37,16 @@ pub fn device(index: usize) -> Result<Device, String> {
     Ok(Device { name, capability: 10 * major + minor })
 }
 
+/// How many devices share this machine's cores; 1 where none is.
+pub fn count() -> usize {
+    // SAFETY: as above.
+    if !unsafe { cudarc::driver::sys::is_culib_present() } {
+        return 1;
+    }
+    let count = cuda::init().and_then(|()| cuda::device::get_count());
+    count.map_or(1, |count| count.max(1) as usize)
+}
+
 /// The version of what compiles kernels, NVRTC and CUDA's headers, which a machine may lack though it
 /// has the driver; or what to install.
 pub fn compiler() -> Result<String, String> {

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use kernels::cpu::bf16;
 
 use crate::model::Precision;
+pub use cuda::count as cuda_devices;
 pub use vulkan::Adapter;
 
 /// What `--device` asks for.

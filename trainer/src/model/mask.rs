@@ -170,24 +170,7 @@ impl Masking {
     /// coarser one the mean over its units: `[cells]`, in rows. `unit`, a unit's side, and `cell` are
     /// in pixels, and one is a multiple of the other.
     pub fn at_scale(&self, unit: usize, cell: usize) -> Vec<f32> {
-        let grid = self.mask.len().isqrt();
-        let cells = grid * unit / cell;
-        let mut out = vec![0.0; cells * cells];
-        if cell <= unit {
-            let factor = unit / cell;
-            for (y, row) in out.chunks_exact_mut(cells).enumerate() {
-                for (x, value) in row.iter_mut().enumerate() {
-                    *value = self.mask[y / factor * grid + x / factor];
-                }
-            }
-        } else {
-            let factor = cell / unit;
-            let share = 1.0 / (factor * factor) as f32;
-            for (at, value) in self.mask.iter().enumerate() {
-                out[at / grid / factor * cells + at % grid / factor] += value * share;
-            }
-        }
-        out
+        kernels::input::at_scale(&self.mask, unit, cell)
     }
 }
 

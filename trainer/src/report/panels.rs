@@ -12,9 +12,9 @@ use voice::draw::Canvas;
 
 use super::ReportError;
 use crate::checkpoint::Checkpoint;
+use crate::data::Batch;
 use crate::data::sample::{self, Draw, StoredTarget, StoredView};
 use crate::data::spec::SampleSpec;
-use crate::data::{Batch, TapTarget};
 use crate::model::mask::MaskSpec;
 use crate::model::windows::Windows;
 use crate::model::{LocalMim, ModelConfig, Precision, TargetKind, state};
@@ -75,11 +75,11 @@ pub fn draw(
             BatchError::Cell(cell) => unfit(format!("they hold no cells of {cell} pixels")),
             BatchError::Target(error) => unfit(error.to_string()),
         })?;
-        batch.windows = windows.as_ref().map(|windows| Arc::new(windows.plan(&batch.keep)));
+        batch.windows = windows.as_ref().map(|windows| Arc::new(windows.plan(&draw.masking.keep)));
         let on_device = to_device::<Flex>(&batch, 0..1, &device);
         let predictions = model.forward(on_device.input, on_device.restore);
         let predictions: Vec<_> = predictions.into_iter().map(state::to_host).collect();
-        let sheet = sheet(network, &spec, &row, &draw, &batch.targets, &predictions);
+        let sheet = sheet(network, &spec, &row, &draw, &batch.values().targets, &predictions);
         let png = sheet.png().map_err(|error| ReportError::Draw(error.to_string()))?;
         let label = row.label.as_ref().map_or(String::new(), |label| format!(", class {label}"));
         views.push(DrawnView { caption: format!("{}, view {}{label}", row.source, row.view), png });
@@ -95,8 +95,7 @@ enum BatchError {
 /// A batch of one stored row.
 fn batch_of(spec: &Arc<SampleSpec>, row: &StoredRow, draw: &Draw) -> Result<Batch, BatchError> {
     let taps = spec
-        .taps
-        .iter()
+        .stored_taps()
         .map(|tap| {
             let cells = || row.cells.iter().find(|stored| stored.cell as usize == tap.cell);
             let codes = || row.codes.iter().find(|stored| stored.cell as usize == tap.cell);
@@ -116,12 +115,8 @@ fn batch_of(spec: &Arc<SampleSpec>, row: &StoredRow, draw: &Draw) -> Result<Batc
             .ok_or(BatchError::Cell(tap.cell))
         })
         .collect::<Result<_, _>>()?;
-    let mut batch = Batch::empty(spec, 1);
     let stored = StoredView { picture: &row.picture, taps };
-    for place in batch.places() {
-        sample::fill(spec, &stored, draw, place).map_err(BatchError::Target)?;
-    }
-    Ok(batch)
+    Batch::of_one(spec, &stored, draw).map_err(BatchError::Target)
 }
 
 /// Two rows of panels: picture and targets, then masked picture and predictions.
@@ -130,7 +125,7 @@ fn sheet(
     spec: &SampleSpec,
     row: &StoredRow,
     draw: &Draw,
-    targets: &[TapTarget],
+    targets: &[Vec<f32>],
     predictions: &[Vec<f32>],
 ) -> Canvas {
     let (size, unit) = (spec.input, spec.unit);
@@ -150,10 +145,10 @@ fn sheet(
         let fine = |values: &[f32]| sample::scatter(values, grid, tap.group);
         let (target, prediction) = match network.target {
             TargetKind::Code => {
-                let codes = prediction.len() / target.values.len();
-                (fine(&target.values), fine(&likeliest(prediction, codes)))
+                let codes = prediction.len() / target.len();
+                (fine(target), fine(&likeliest(prediction, codes)))
             }
-            _ => (fine(&target.values), fine(prediction)),
+            _ => (fine(target), fine(prediction)),
         };
         let channels = target.len() / (grid * grid);
         let weights = draw.masking.at_scale(unit, cell);

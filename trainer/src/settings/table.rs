@@ -10,7 +10,7 @@ use voice::options::{Field, Row, Table, choice, list, number, truth, whole};
 
 use super::form::{closed, closed_type, closed_words, free, settings};
 use super::{NamedTaps, Recipe, Taps};
-use crate::device::DeviceKind;
+use crate::device::{DeviceKind, cuda_devices};
 use crate::model::layers::NORM_EPSILON;
 use crate::model::mask::MaskKind;
 use crate::model::{
@@ -122,7 +122,10 @@ settings! {
         /// Row groups whose rows are shuffled together
         window_groups: usize = default(8), whole(), within(SIZE);
         /// Threads that read and prepare batches
-        loader_threads: usize = default(2), whole(), within(THREADS) => free;
+        loader_threads: usize = by(
+            default_loader_threads,
+            "2, on a GPU its share of the cores"
+        ), whole(), within(THREADS) => free;
         /// Batches kept ready
         prefetch: usize = default(4), whole(), within(THREADS) => free;
     }
@@ -208,6 +211,17 @@ fn default_loss(options: &Options, _: DeviceKind) -> LossKind {
     }
 }
 
+/// On the CPU a step needs far more time than what it is made of, and the cores; a GPU waits for its
+/// batches.
+fn default_loader_threads(_: &Options, device: DeviceKind) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match device {
+        DeviceKind::Cpu => 2,
+        DeviceKind::Cuda(_) => (cores / cuda_devices()).clamp(2, 32),
+        DeviceKind::Vulkan(_) => cores.clamp(2, 32),
+    }
+}
+
 /// Of a run from before there was a choice.
 fn norm_epsilon() -> f64 {
     NORM_EPSILON
@@ -259,7 +273,8 @@ mod tests {
         let settings = Settings::close(&Options::default(), DeviceKind::Cpu).to_options();
         for row in written() {
             let used = row.told(&settings).unwrap_or_default();
-            let in_words = ["--model", "--loss", "--precision"].contains(&row.flag);
+            let in_words =
+                ["--model", "--loss", "--precision", "--loader-threads"].contains(&row.flag);
             if used.is_empty() {
                 assert!(
                     row.default.contains(' ')

@@ -179,7 +179,8 @@ impl<'a, B: Trainable> Run<'a, B> {
         let metrics = MetricsWriter::open(&paths.out, trainee.step)?;
         let loader_settings =
             begin::loader_settings(settings, &network, dataset.layout().size as usize);
-        let loader = Loader::start(Arc::clone(&dataset), loader_settings, trainee.position)?;
+        let (memory, set) = (B::memory(device), Arc::clone(&dataset));
+        let loader = Loader::start_in(memory, set, loader_settings, trainee.position)?;
         Ok(Self {
             paths,
             settings,
