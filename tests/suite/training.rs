@@ -278,3 +278,32 @@ fn bfloat16_products_give_nearly_the_same_losses() {
         assert!(cosine > 0.98 || dot(&a.data, &a.data) < 1e-12, "{name}: cosine {cosine}");
     }
 }
+
+/// On a processor that can't multiply in bfloat16 the run is refused instead.
+#[test]
+fn a_hundred_steps_in_bfloat16_follow_those_in_f32() {
+    let case = Case::with_shards(25);
+    let losses = |name, precision| {
+        let settings = settings(|options| {
+            options.precision = Some(precision);
+            (options.epochs, options.steps) = (None, Some(100));
+        });
+        let done = case.train(name, &settings, false)?;
+        assert_eq!(done.step, 100);
+        let records = case.records(name).into_iter();
+        Ok(records.map(|record| record.loss).collect::<Vec<_>>())
+    };
+    let rounded: Result<_, TrainError> = losses("bf16", Precision::Bf16);
+    if DeviceKind::Cpu.holds(Precision::Bf16).is_err() {
+        let error = rounded.unwrap_err().to_string();
+        assert!(error.contains("--precision f32"), "{error}");
+        return;
+    }
+    let (exact, rounded) = (losses("f32", Precision::F32).unwrap(), rounded.unwrap());
+    assert_eq!((exact.len(), rounded.len()), (100, 100));
+    assert_ne!(exact, rounded, "bfloat16 should round");
+    assert!(exact[99] < 0.9 * exact[0], "{} after {}", exact[99], exact[0]);
+    for (step, (a, b)) in exact.iter().zip(&rounded).enumerate() {
+        assert!((a - b).abs() < 1e-2 * a, "step {}: loss {b} should be near {a}", step + 1);
+    }
+}
