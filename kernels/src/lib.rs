@@ -8,9 +8,12 @@
 pub mod autodiff;
 pub mod composed;
 pub mod cpu;
+#[allow(clippy::manual_div_ceil, reason = "kernels are written in a language of fewer words")]
 pub mod gpu;
+#[allow(clippy::type_complexity, reason = "a backend's name is long")]
 pub mod input;
 pub mod op;
+#[allow(clippy::collapsible_if, reason = "what is known when a kernel is compiled stands alone")]
 pub mod optim;
 #[cfg(test)]
 mod parity;

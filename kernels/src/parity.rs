@@ -116,6 +116,7 @@ pub fn windows<B: Backend>(
 }
 
 /// Every operation, in shapes of a ViT and of a Swin, small ones.
+#[expect(clippy::too_many_lines, reason = "one case after the other")]
 pub fn cases<B: Backend>(precision: Precision, device: &B::Device) -> Vec<Case<B>> {
     let mut draw = Draw::new(7);
     let mut cases = vec![];

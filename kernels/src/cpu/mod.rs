@@ -12,6 +12,7 @@ mod norm;
 mod place;
 mod pool;
 mod rows;
+mod strided;
 mod tensor;
 mod windows;
 

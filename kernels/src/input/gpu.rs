@@ -384,7 +384,7 @@ mod tests {
 
     fn hold(sizes: &Sizes, views: Range<usize>) {
         let Some(device) = device() else {
-            eprintln!("left out: there is no Vulkan device");
+            eprintln!("left out: LOCALMIM_VULKAN is not set");
             return;
         };
         let bytes = batch(sizes);

@@ -149,7 +149,7 @@ fn steps_on_the_processor_are_burns() {
 #[test]
 fn steps_on_a_gpu_are_burns() {
     let Some(device) = crate::gpu::tests::device() else {
-        eprintln!("left out: there is no Vulkan device");
+        eprintln!("left out: LOCALMIM_VULKAN is not set");
         return;
     };
     check::<crate::gpu::tests::Vulkan>(&device);

@@ -1,6 +1,6 @@
 //! Which device a run takes: CUDA and Vulkan are looked for at run time, the CPU is always there.
 //!
-//! [`cuda`] and [`vulkan`] ask what there is; [`kept`] says where compiled kernels are kept.
+//! `cuda` and `vulkan` ask what there is; `kept` says where compiled kernels are kept.
 
 mod cuda;
 mod kept;

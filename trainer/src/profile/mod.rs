@@ -1,5 +1,5 @@
-//! What a run makes of its machine: the arithmetic and the bytes of a step ([`work`]), what the
-//! machine does at best ([`peak`]), and how near to that each part of a step comes.
+//! What a run makes of its machine: the arithmetic and the bytes of a step (`work`), what the
+//! machine does at best (`peak`), and how near to that each part of a step comes.
 
 mod peak;
 pub mod work;

@@ -42,7 +42,7 @@ impl<B: AutodiffBackend> Gradients<B> {
     /// Adds the gradients of another part of the batch.
     pub fn plus(self, other: Self) -> Self {
         let sum = |pair| match pair {
-            (Some(a), Some(b)) => Some(flat::<B>(a) + flat::<B>(b)).map(float),
+            (Some(a), Some(b)) => Some(float(flat::<B>(a) + flat::<B>(b))),
             (a, b) => a.or(b),
         };
         Self(self.0.into_iter().zip(other.0).map(sum).collect())

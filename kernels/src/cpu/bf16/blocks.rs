@@ -2,21 +2,12 @@
 
 use std::cell::RefCell;
 
-use super::pack::{self, LANES, Part};
+use super::pack::{self, LANES, PAIRS, PANEL, Part, ROW};
 use super::tile;
-use crate::cpu::matrix::Matrix;
-
-/// Pairs along k of a block: what a panel of the right factor has in the first cache.
-const PAIRS: usize = 128;
-
-/// From one row of the left factor to the next, in pairs: whole vectors, and not a power of two.
-pub const ROW: usize = PAIRS + LANES;
+use crate::cpu::strided::Matrix;
 
 /// Rows of a block of the left factor.
 const ROWS: usize = 96;
-
-/// Columns of a panel of the right factor.
-pub const PANEL: usize = 64;
 
 /// Columns of a block of the right factor, which the second cache holds.
 const COLUMNS: usize = 16 * PANEL;

@@ -21,7 +21,7 @@ mod tests;
 mod tile;
 
 #[cfg(target_arch = "x86_64")]
-use super::matrix::Matrix;
+use super::strided::Matrix;
 
 /// What a processor must have for products in bfloat16 to be fast.
 pub const NEEDED: [&str; 4] = ["avx512f", "avx512bw", "avx512vl", "avx512bf16"];

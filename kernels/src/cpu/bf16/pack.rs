@@ -4,15 +4,24 @@
 //! memory, 16 lanes by 16 pairs are read along it, and turned if it lies across.
 
 use std::arch::x86_64::{
-    __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_cvtne2ps_pbh, _mm512_loadu_epi16,
-    _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4,
-    _mm512_storeu_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64,
+    __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_cvtne2ps_pbh,
+    _mm512_loadu_epi16, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_si512,
+    _mm512_shuffle_i32x4, _mm512_storeu_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
 
 /// Lanes of a vector, and pairs.
 pub const LANES: usize = 16;
+
+/// Pairs along k of a block: what a panel of the right factor has in the first cache.
+pub const PAIRS: usize = 128;
+
+/// From one row of the left factor to the next, in pairs: whole vectors, and not a power of two.
+pub const ROW: usize = PAIRS + LANES;
+
+/// Columns of a panel of the right factor.
+pub const PANEL: usize = 64;
 
 /// A part of a factor.
 #[derive(Clone, Copy)]
@@ -151,7 +160,7 @@ unsafe fn along_depth(from: *const f32, left: usize) -> __m512i {
         let low = _mm512_maskz_loadu_ps(mask(left), from);
         let high = mask(left.saturating_sub(LANES));
         let high = _mm512_maskz_loadu_ps(high, from.wrapping_add(LANES));
-        transmute(_mm512_cvtne2ps_pbh(high, low))
+        transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
     }
 }
 
@@ -177,7 +186,10 @@ unsafe fn along_lanes(from: *const f32, left: usize, stride: usize, second: bool
         let high = if second { mask(left) } else { 0 };
         let high = _mm512_maskz_loadu_ps(high, from.wrapping_add(stride));
         let order = _mm512_loadu_epi16(INTERLEAVED.as_ptr().cast());
-        _mm512_permutexvar_epi16(order, transmute(_mm512_cvtne2ps_pbh(high, low)))
+        _mm512_permutexvar_epi16(
+            order,
+            transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)),
+        )
     }
 }
 

@@ -1,14 +1,13 @@
 //! The sums of a tile of the product, in registers.
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _MM_HINT_ET0, _mm_prefetch, _mm512_add_ps, _mm512_dpbf16_ps,
-    _mm512_loadu_epi32, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32,
-    _mm512_setzero_ps,
+    __m512, __m512bh, __m512i, __mmask16, _MM_HINT_ET0, _mm_prefetch, _mm512_add_ps,
+    _mm512_dpbf16_ps, _mm512_loadu_epi32, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+    _mm512_set1_epi32, _mm512_setzero_ps,
 };
 use std::mem::transmute;
 
-use super::blocks::{PANEL, ROW};
-use super::pack::LANES;
+use super::pack::{LANES, PANEL, ROW};
 
 /// Of `ROWS` rows and `VECTORS`·16 columns; of the last 16 those that are in `last`. Rows of `a` are
 /// [`ROW`] pairs apart, pairs of `b` [`PANEL`] columns, and rows of `out` `stride` values.
@@ -75,14 +74,16 @@ unsafe fn tile<const ROWS: usize, const VECTORS: usize>(
         unsafe {
             let mut right = [_mm512_setzero_ps(); VECTORS];
             for (i, right) in right.iter_mut().enumerate() {
-                *right = transmute::<_, __m512>(_mm512_loadu_epi32(
+                *right = transmute::<__m512i, __m512>(_mm512_loadu_epi32(
                     b.add(pair * PANEL + i * LANES).cast(),
                 ));
             }
             for (i, sums) in sums.iter_mut().enumerate() {
-                let left = transmute(_mm512_set1_epi32(*a.add(i * ROW + pair) as i32));
+                let left = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(
+                    *a.add(i * ROW + pair) as i32,
+                ));
                 for (sum, &right) in sums.iter_mut().zip(&right) {
-                    *sum = _mm512_dpbf16_ps(*sum, left, transmute(right));
+                    *sum = _mm512_dpbf16_ps(*sum, left, transmute::<__m512, __m512bh>(right));
                 }
             }
         }

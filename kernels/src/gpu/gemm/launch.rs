@@ -252,7 +252,7 @@ fn try_launch<R: CubeRuntime, A: Routine<()>>(
     info.dtypes.lhs_global = call.lhs.dtype.into();
     info.dtypes.rhs_global = call.rhs.dtype.into();
     let Gemm { m, n, k, lhs, rhs, .. } = call.gemm;
-    let vectors = info.vector_sizes.clone();
+    let vectors = info.vector_sizes;
     let extras = ExtrasLaunch::new(
         call.bias.map(plain).into(),
         call.beside

@@ -82,7 +82,7 @@ fn hold(name: &str, what: &Gemm, found: CubeTensor<WgpuRuntime>, expected: &[f64
 /// The first `count` of `CASES`.
 fn each(count: usize, mut hold: impl FnMut(&Gemm, &mut StdRng, &WgpuDevice)) {
     let Some(device) = device() else {
-        eprintln!("left out: there is no Vulkan device");
+        eprintln!("left out: LOCALMIM_VULKAN is not set");
         return;
     };
     let mut random = StdRng::seed_from_u64(3);
