@@ -19,7 +19,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime};
 
 use self::frame::contiguous;
-use crate::{Gradients, Kernels, Op, Saved, composed};
+use crate::{Gradients, Kernels, Op, Saved};
 
 impl<R, F, I, T> Kernels for CubeBackend<R, F, I, T>
 where
@@ -61,11 +61,7 @@ where
             Op::Deconv(op) => linear::deconv_gradients(op, &inputs, &upward, needs),
             Op::Pool(op) => pool::gradients(op, &upward),
             Op::TapLoss(op) => loss::gradients(op, &inputs, &saved, &upward),
-            // Not outside of tests until these hold them on a device of Vulkan.
-            Op::AttentionBranch(op) if cfg!(test) => {
-                attention::gradients(op, &inputs, &saved, &upward)
-            }
-            Op::AttentionBranch(_) => composed::backward(op, inputs, upward, needs),
+            Op::AttentionBranch(op) => attention::gradients(op, &inputs, &saved, &upward),
         }
     }
 }
@@ -91,8 +87,7 @@ where
         Op::Deconv(op) => linear::deconv(op, &inputs),
         Op::Pool(op) => pool::run(op, &inputs),
         Op::TapLoss(op) => loss::run(op, &inputs),
-        Op::AttentionBranch(op) if cfg!(test) => attention::run(op, &inputs),
-        Op::AttentionBranch(_) => (composed::forward(op, inputs), vec![]),
+        Op::AttentionBranch(op) => attention::run(op, &inputs),
     }
 }
 
