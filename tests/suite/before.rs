@@ -263,6 +263,8 @@ fn an_encoder_is_judged_as_it_was() {
 fn checkpoints_tell_the_network_that_they_were_trained_with() {
     let file = CheckpointFolder::of_run(&before("vit")).path(4);
     let checkpoint = Checkpoint::read(&file).unwrap();
-    let options = Options::read(&before("vit/settings.toml")).unwrap();
+    let mut options = Options::read(&before("vit/settings.toml")).unwrap();
+    // There was none, and is none without the flag.
+    assert_eq!(options.profile.replace(false), None);
     assert_eq!(checkpoint.header.settings.to_options(), options);
 }
