@@ -88,7 +88,9 @@ impl<B: Backend> DevicePlan<B> {
             let (count, windows) = (tokens.len() / 4, first.len());
             kernels::Windows {
                 side: *side,
-                tokens: Tensor::from_data(TensorData::new(tokens.clone(), [4, count]), device),
+                // In one line on its way, for a device may part the rows of a table.
+                tokens: Tensor::<B, 1, Int>::from_data(TensorData::from(&tokens[..]), device)
+                    .reshape([4, count]),
                 first: Tensor::from_data(TensorData::new(first.clone(), [windows]), device),
             }
         };
