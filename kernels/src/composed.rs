@@ -1,5 +1,4 @@
-//! Each operation in Burn's own: what the others are held against, and what a backend takes that has
-//! nothing better.
+//! Each operation in Burn's own: what the others are held against.
 
 use burn::backend::Autodiff;
 use burn::tensor::activation::{gelu, log_softmax, softmax};

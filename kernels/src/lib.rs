@@ -2,8 +2,8 @@
 //!
 //! [`Op`] says what is to be done, and [`Kernels::run`] does it on a backend. On a backend that
 //! differentiates it becomes one node of the graph, whose gradient is [`Gradients::backward`]'s.
-//! [`composed`] is each operation in Burn's own; a backend has what it can do better in its own
-//! module, [`cpu`] or [`gpu`], and takes the composition for the rest.
+//! [`composed`] is each operation in Burn's own, which those of the backends, [`cpu`] and [`gpu`],
+//! are held against.
 
 pub mod autodiff;
 pub mod composed;

@@ -146,77 +146,81 @@ pub struct TapLoss<B: Backend> {
     pub weights: Tensor<B, 2>,
 }
 
+/// The way of a tensor from one backend to another.
+trait Carry<From: Backend, To: Backend> {
+    fn floats<const D: usize>(tensor: &Tensor<From, D>) -> Tensor<To, D>;
+    fn ints<const D: usize>(tensor: &Tensor<From, D, Int>) -> Tensor<To, D, Int>;
+}
+
+/// To the backend that does the work.
+struct Inward;
+
+impl<B: AutodiffBackend> Carry<B, B::InnerBackend> for Inward {
+    fn floats<const D: usize>(tensor: &Tensor<B, D>) -> Tensor<B::InnerBackend, D> {
+        tensor.clone().inner()
+    }
+
+    fn ints<const D: usize>(tensor: &Tensor<B, D, Int>) -> Tensor<B::InnerBackend, D, Int> {
+        tensor.clone().inner()
+    }
+}
+
+/// To a backend that differentiates.
+struct Outward;
+
+impl<B: AutodiffBackend> Carry<B::InnerBackend, B> for Outward {
+    fn floats<const D: usize>(tensor: &Tensor<B::InnerBackend, D>) -> Tensor<B, D> {
+        Tensor::from_inner(tensor.clone())
+    }
+
+    fn ints<const D: usize>(tensor: &Tensor<B::InnerBackend, D, Int>) -> Tensor<B, D, Int> {
+        Tensor::from_inner(tensor.clone())
+    }
+}
+
 impl<B: AutodiffBackend> Op<B> {
     /// The same on the backend that does the work.
     pub fn inner(&self) -> Op<B::InnerBackend> {
-        let scale = |scale: &Option<Tensor<B, 1>>| scale.clone().map(Tensor::inner);
-        match self {
-            Self::AttentionBranch(op) => Op::AttentionBranch(AttentionBranch {
-                heads: op.heads,
-                epsilon: op.epsilon,
-                precision: op.precision,
-                scale: scale(&op.scale),
-                windows: op.windows.as_ref().map(|windows| Windows {
-                    side: windows.side,
-                    tokens: windows.tokens.clone().inner(),
-                    first: windows.first.clone().inner(),
-                }),
-            }),
-            Self::MlpBranch(op) => Op::MlpBranch(MlpBranch {
-                epsilon: op.epsilon,
-                precision: op.precision,
-                scale: scale(&op.scale),
-            }),
-            Self::LayerNorm(op) => Op::LayerNorm(*op),
-            Self::Linear(op) => Op::Linear(*op),
-            Self::Place(op) => Op::Place(Place {
-                rows: op.rows.clone().map(Tensor::inner),
-                at: op.at.clone().map(Tensor::inner),
-            }),
-            Self::Deconv(op) => Op::Deconv(*op),
-            Self::Pool(op) => Op::Pool(*op),
-            Self::TapLoss(op) => Op::TapLoss(TapLoss {
-                kind: op.kind,
-                values: op.values.clone().inner(),
-                weights: op.weights.clone().inner(),
-            }),
-        }
+        self.carried::<B::InnerBackend, Inward>()
     }
 }
 
 impl<B: Backend> Op<B> {
     /// The same on a backend that differentiates over this one.
     pub fn outer<A: AutodiffBackend<InnerBackend = B>>(&self) -> Op<A> {
-        let scale = |scale: &Option<Tensor<B, 1>>| scale.clone().map(Tensor::from_inner);
+        self.carried::<A, Outward>()
+    }
+
+    fn carried<To: Backend, C: Carry<B, To>>(&self) -> Op<To> {
         match self {
             Self::AttentionBranch(op) => Op::AttentionBranch(AttentionBranch {
                 heads: op.heads,
                 epsilon: op.epsilon,
                 precision: op.precision,
-                scale: scale(&op.scale),
+                scale: op.scale.as_ref().map(C::floats),
                 windows: op.windows.as_ref().map(|windows| Windows {
                     side: windows.side,
-                    tokens: Tensor::from_inner(windows.tokens.clone()),
-                    first: Tensor::from_inner(windows.first.clone()),
+                    tokens: C::ints(&windows.tokens),
+                    first: C::ints(&windows.first),
                 }),
             }),
             Self::MlpBranch(op) => Op::MlpBranch(MlpBranch {
                 epsilon: op.epsilon,
                 precision: op.precision,
-                scale: scale(&op.scale),
+                scale: op.scale.as_ref().map(C::floats),
             }),
             Self::LayerNorm(op) => Op::LayerNorm(*op),
             Self::Linear(op) => Op::Linear(*op),
             Self::Place(op) => Op::Place(Place {
-                rows: op.rows.clone().map(Tensor::from_inner),
-                at: op.at.clone().map(Tensor::from_inner),
+                rows: op.rows.as_ref().map(C::ints),
+                at: op.at.as_ref().map(C::ints),
             }),
             Self::Deconv(op) => Op::Deconv(*op),
             Self::Pool(op) => Op::Pool(*op),
             Self::TapLoss(op) => Op::TapLoss(TapLoss {
                 kind: op.kind,
-                values: Tensor::from_inner(op.values.clone()),
-                weights: Tensor::from_inner(op.weights.clone()),
+                values: C::floats(&op.values),
+                weights: C::floats(&op.weights),
             }),
         }
     }

@@ -2,7 +2,7 @@
 
 mod attention;
 mod columns;
-mod frame;
+pub(crate) mod frame;
 mod gelu;
 pub mod gemm;
 mod linear;

@@ -17,9 +17,7 @@ use super::cube::{
     Kind, OfTap, Patches, Rows, Weights, patches_kernel, rows_kernel, seen_kernel, tap_kernel,
 };
 use super::{Input, Inputs, Layout, Memory, Sizes, Tap, Target, zeros};
-
-/// Units of a cube: what WebGPU allows at least.
-const UNITS: u32 = 256;
+use crate::gpu::frame::{UNITS, array};
 
 impl<R, F, I, T> Inputs for CubeBackend<R, F, I, T>
 where
@@ -155,7 +153,7 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
 
     /// So many cubes that each of `count` values has a unit.
     fn cubes(&self, count: usize) -> CubeCount {
-        let cubes = count.div_ceil(UNITS as usize) as u32;
+        let cubes = count.div_ceil(UNITS) as u32;
         CubeCountSelection::new(&self.client, cubes).cube_count()
     }
 
@@ -190,7 +188,7 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
             patches_kernel::launch_unchecked::<R>(
                 &self.client,
                 self.cubes(values),
-                CubeDim::new_1d(UNITS),
+                CubeDim::new_1d(UNITS as u32),
                 self.words(),
                 array(&out),
                 form,
@@ -208,7 +206,7 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
             seen_kernel::launch_unchecked::<R>(
                 &self.client,
                 self.cubes(values),
-                CubeDim::new_1d(UNITS),
+                CubeDim::new_1d(UNITS as u32),
                 self.words(),
                 array(&out),
                 values,
@@ -233,7 +231,7 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
             rows_kernel::launch_unchecked::<R>(
                 &self.client,
                 self.cubes(places),
-                CubeDim::new_1d(UNITS),
+                CubeDim::new_1d(UNITS as u32),
                 self.words(),
                 array(&out),
                 form,
@@ -286,7 +284,7 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
             tap_kernel::launch_unchecked::<R>(
                 &self.client,
                 self.cubes(of_tap.units),
-                CubeDim::new_1d(UNITS),
+                CubeDim::new_1d(UNITS as u32),
                 self.words(),
                 array(&values),
                 array(&weights),
@@ -315,11 +313,6 @@ where
     T: BoolElement,
 {
     (float(values), float(weights))
-}
-
-fn array<R: CubeRuntime>(tensor: &CubeTensor<R>) -> ArrayArg<R> {
-    // SAFETY: the handle is that of as many values.
-    unsafe { ArrayArg::from_raw_parts(tensor.handle.clone(), tensor.meta.num_elements()) }
 }
 
 #[cfg(test)]

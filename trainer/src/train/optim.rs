@@ -137,6 +137,11 @@ impl<B: Trainable> Optimizer<B> {
         &self.params
     }
 
+    /// How many numbers they are.
+    pub fn count(&self) -> usize {
+        self.params.iter().map(|param| param.shape.iter().product::<usize>()).sum()
+    }
+
     /// `sum` and `factor` times the gradients.
     pub fn collect(
         &self,

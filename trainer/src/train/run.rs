@@ -208,8 +208,7 @@ impl<'a, B: Trainable> Run<'a, B> {
     /// Says what is going to be done.
     fn tell(&self) {
         let Self { settings, console, trainee, last_step, .. } = self;
-        let parameters = trainee.optimizer.params().iter();
-        let parameters = parameters.map(|param| param.shape.iter().product::<usize>()).sum();
+        let parameters = trainee.optimizer.count();
         let steps = told::steps_left(trainee.step, *last_step, settings);
         let batches = (self.batches_per_epoch, steps.as_str());
         console.message(&told::beginning(
@@ -230,8 +229,7 @@ impl<'a, B: Trainable> Run<'a, B> {
         if self.settings.profile {
             self.console.message("measuring what the machine does at best");
             let (settings, device) = (self.settings, self.device);
-            let parameters = self.trainee.optimizer.params().iter();
-            let parameters = parameters.map(|param| param.shape.iter().product::<usize>()).sum();
+            let parameters = self.trainee.optimizer.count();
             let profile =
                 Profile::begin::<B::InnerBackend>(&self.network, settings, parameters, device);
             self.profile = Some(profile);

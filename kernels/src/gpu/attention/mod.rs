@@ -13,15 +13,15 @@ mod tiles;
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::element::{BoolElement, FloatElement, IntElement};
 use burn_cubecl::tensor::CubeTensor;
-use burn_cubecl::{CubeBackend, CubeRuntime, kernel};
+use burn_cubecl::{CubeBackend, CubeRuntime};
 
 use self::launch::{Attention, Upward, Windows};
 use super::columns::{Matrix, Sums, first};
-use super::frame::{contiguous, dims};
-use super::gemm::{Gemm, Order, Residual};
+use super::frame::{dims, own, reshape, stored, whole};
+use super::gemm::{Element, Gemm, Order, Residual};
 use super::norm;
+use crate::Precision;
 use crate::op::AttentionBranch;
-use crate::{Precision, float};
 
 type On<R, F, I, T> = AttentionBranch<CubeBackend<R, F, I, T>>;
 
@@ -49,21 +49,18 @@ impl<'a, R: CubeRuntime> Branch<'a, R> {
             unreachable!("an attention branch has seven inputs, or eight")
         };
         let [views, tokens, width] = dims(x);
-        let windows = op.windows.as_ref().map(|windows| {
-            let int = |tensor| kernel::cast(contiguous(&tensor), DType::I32);
-            Windows {
-                side: windows.side,
-                tokens: int(windows.tokens.clone().into_primitive()),
-                first: int(windows.first.clone().into_primitive()),
-                table: table[0].clone(),
-            }
+        let windows = op.windows.as_ref().map(|windows| Windows {
+            side: windows.side,
+            tokens: whole(&windows.tokens),
+            first: whole(&windows.first),
+            table: table[0].clone(),
         });
         Self {
             x,
             norm: [norm, norm_bias],
             qkv: [qkv, qkv_bias],
             projection: [projection, projection_bias],
-            scale: op.scale.as_ref().map(|scale| contiguous(&float(scale.clone()))),
+            scale: op.scale.as_ref().map(own),
             windows,
             attention: Attention { views, tokens, heads: op.heads, head: width / op.heads },
             rows: views * tokens,
@@ -74,10 +71,7 @@ impl<'a, R: CubeRuntime> Branch<'a, R> {
 
     /// What is between products.
     fn dtype(&self) -> DType {
-        match self.precision {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
-        }
+        stored(self.precision)
     }
 
     /// The product of matrices `[m, k]` and `[k, n]`.
@@ -113,7 +107,7 @@ pub fn run<R: CubeRuntime, F: FloatElement, I: IntElement, T: BoolElement>(
         of.projection[0],
         &onto,
     );
-    (super::frame::reshape(output, of.x.shape()), vec![normed, moments, qkv, mixed, logsums])
+    (reshape(output, of.x.shape()), vec![normed, moments, qkv, mixed, logsums])
 }
 
 /// The operation's gradients.
@@ -146,7 +140,7 @@ pub fn gradients<R: CubeRuntime, F: FloatElement, I: IntElement, T: BoolElement>
     let d_projection = of.product([width, rows, width], Order::Columns, Order::Rows).plain(
         mixed,
         &branch,
-        super::gemm::Element::F32,
+        Element::F32,
     );
 
     let upward_of = Upward { qkv, mixed, logsums, upward: &d_mixed };
@@ -154,12 +148,12 @@ pub fn gradients<R: CubeRuntime, F: FloatElement, I: IntElement, T: BoolElement>
     let d_normed = of.product([rows, 3 * width, width], Order::Rows, Order::Columns).plain(
         &d_attention.qkv,
         of.qkv[0],
-        super::gemm::Element::F32,
+        Element::F32,
     );
     let d_qkv = of.product([width, rows, 3 * width], Order::Columns, Order::Rows).plain(
         normed,
         &d_attention.qkv,
-        super::gemm::Element::F32,
+        Element::F32,
     );
 
     let normed_of = norm::Backward {
