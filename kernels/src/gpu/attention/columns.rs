@@ -1,15 +1,10 @@
 //! Gradients that are sums over all views and tokens, of qkv's bias and of the table of relative
-//! positions: each cube writes its part as it goes, and one kernel sums them all.
+//! positions: each cube writes its part as it goes, into the partial sums of
+//! [`Sums`](crate::gpu::columns::Sums).
 
 use cubecl::prelude::*;
 
 use super::tiles::{Sequence, Tile, UNITS};
-
-/// Units of a cube that share a column of the sum.
-const LINES: usize = 32;
-
-/// Columns of a cube of the sum.
-const LANES: usize = 8;
 
 /// Where sums are in a row, of which each view's window or block of tokens has one: those of qkv's
 /// bias `[3·width]` first.
@@ -84,53 +79,5 @@ pub fn store_rows<N: Size>(
                 partials[head + vector * N::value() + lane] = sum[lane] * scale;
             }
         }
-    }
-}
-
-/// The sums over the rows of `partials` `[rows, total]`.
-#[cube(launch_unchecked)]
-pub fn sum_rows(partials: &Array<f32>, sums: &mut Array<f32>, rows: u32, #[comptime] total: usize) {
-    let (lane, line) = (UNIT_POS_X as usize, UNIT_POS_Y as usize);
-    let column = CUBE_POS_X as usize * LANES + lane;
-    let mut sum = 0.0f32;
-    if column < total {
-        let mut row = line;
-        while row < rows as usize {
-            sum += partials[row * total + column];
-            row += LINES;
-        }
-    }
-    let mut shared = SharedMemory::<f32>::new(comptime!(LINES * LANES));
-    shared[UNIT_POS as usize] = sum;
-    sync_cube();
-    if line == 0 && column < total {
-        let mut sum = shared[lane];
-        for line in 1..LINES {
-            sum += shared[line * LANES + lane];
-        }
-        sums[column] = sum;
-    }
-}
-
-/// Launches [`sum_rows`].
-pub fn launch_sum<R: Runtime>(
-    client: &ComputeClient<R>,
-    partials: ArrayArg<R>,
-    sums: ArrayArg<R>,
-    rows: usize,
-    total: usize,
-) {
-    // SAFETY: the kernel reads `rows` rows of `total` values, which the caller gave, and leaves out
-    // columns after the last.
-    unsafe {
-        sum_rows::launch_unchecked::<R>(
-            client,
-            CubeCount::new_1d(total.div_ceil(LANES) as u32),
-            CubeDim::new_2d(LANES as u32, LINES as u32),
-            partials,
-            sums,
-            rows as u32,
-            total,
-        );
     }
 }

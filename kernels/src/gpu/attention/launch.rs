@@ -7,10 +7,11 @@ use cubecl::ir::StorageType;
 use cubecl::prelude::*;
 
 use super::backward::{key_gradient, query_gradient};
-use super::columns::{Columns, launch_sum};
+use super::columns::Columns;
 use super::forward::attend;
 use super::tiles::{Tables, TablesLaunch, Tile, UNITS};
-use crate::gpu::frame::{array, dims, empty, vector};
+use crate::gpu::columns::Sums;
+use crate::gpu::frame::{array, dims, empty, reshape, vector};
 
 /// The most shared memory that a cube takes: what every CUDA device has without being asked.
 const SHARED: usize = 48 << 10;
@@ -164,13 +165,13 @@ impl Attention {
         let width = heads * head;
         let (query_tile, key_tile) = self.gradient_tiles(of.qkv, side(windows));
         let rows = views * self.parts(&query_tile, windows);
-        let aligned = (of.qkv.client.properties().memory.alignment as usize).max(64) / 4;
-        let relative = (3 * width).next_multiple_of(aligned);
-        let columns = Columns { width, relative, total: relative + query_tile.relative() * heads };
+        let positions = windows.map(|_| query_tile.relative() * heads);
+        let widths: Vec<_> = [3 * width].into_iter().chain(positions).collect();
+        let sums = Sums::new_of(of.qkv, rows, &widths);
+        let relative = positions.map_or(0, |_| sums.column(1));
+        let columns = Columns { width, relative, total: sums.total() };
         let qkv = empty(of.qkv, [views * tokens, 3 * width], of.qkv.dtype);
         let dots = empty(of.qkv, [views, heads, tokens], DType::F32);
-        let partials = empty(of.qkv, [rows, columns.total], DType::F32);
-        let sums = empty(of.qkv, [columns.total], DType::F32);
         let dim = CubeDim::new_2d(UNITS as u32, UNITS as u32);
         let dtypes = [storage(of.qkv), storage(of.upward)];
         // SAFETY: as for `forward`.
@@ -188,7 +189,7 @@ impl Attention {
                 tables(windows),
                 array(&qkv),
                 array(&dots),
-                array(&partials),
+                array(sums.partials()),
                 tokens as u32,
                 self.scale(),
                 query_tile,
@@ -207,7 +208,7 @@ impl Attention {
                 array(&dots),
                 tables(windows),
                 array(&qkv),
-                array(&partials),
+                array(sums.partials()),
                 tokens as u32,
                 self.scale(),
                 key_tile,
@@ -215,19 +216,11 @@ impl Attention {
                 dtypes,
             );
         }
-        launch_sum(&qkv.client, array(&partials), array(&sums), rows, columns.total);
-        let bias = part(&sums, 0, vec![3 * width]);
-        let shape = vec![query_tile.relative(), heads];
-        let table = windows.map(|_| part(&sums, columns.relative, shape));
+        let mut sums = sums.finish().into_iter();
+        let bias = sums.next().expect("qkv's bias is summed up");
+        let table = sums.next().map(|sum| reshape(sum, [query_tile.relative(), heads]));
         Gradient { qkv, bias, table }
     }
-}
-
-/// The values of `of` from `start` on, in a shape.
-fn part<R: CubeRuntime>(of: &CubeTensor<R>, start: usize, shape: Vec<usize>) -> CubeTensor<R> {
-    let after = of.meta.num_elements() - start - shape.iter().product::<usize>();
-    let handle = of.handle.clone().offset_start(4 * start as u64).offset_end(4 * after as u64);
-    CubeTensor::new_contiguous(of.client.clone(), of.device.clone(), shape.into(), handle, of.dtype)
 }
 
 fn side<R: CubeRuntime>(windows: Option<&Windows<R>>) -> usize {
