@@ -62,14 +62,89 @@ fn node<B: Gradients, C: CheckpointStrategy, const N: usize>(
     op: Op<B>,
     inputs: Vec<FloatTensor<Autodiff<B, C>>>,
 ) -> FloatTensor<Autodiff<B, C>> {
+    // Held until the node is known: else a backward pass of another thread takes the inputs' nodes
+    // for unused, and their gradients are lost (tracel-ai/burn#5573).
+    let held: Vec<_> = inputs.iter().map(|input| input.rc.clone()).collect();
     let (nodes, inputs): (Vec<_>, Vec<_>) =
-        inputs.into_iter().map(|input| (input.node.clone(), input.primitive)).unzip();
+        inputs.into_iter().map(|input| (input.node, input.primitive)).unzip();
     let Ok(nodes) = <[_; N]>::try_from(nodes) else { unreachable!("there are N inputs") };
-    match Backward::<B, N>::prepare::<C>(Node, nodes).compute_bound().stateful() {
+    let output = match Backward::<B, N>::prepare::<C>(Node, nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             let (output, saved) = B::forward(&op, &inputs);
             prep.finish(Kept { op, inputs, saved }, output)
         }
         OpsKind::UnTracked(prep) => prep.finish(B::run(&op, inputs)),
+    };
+    drop(held);
+    output
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+    use burn::tensor::{Distribution, Tensor};
+
+    use super::*;
+    use crate::op::{LayerNorm, Linear, Precision};
+    use crate::{cat, float};
+
+    type B = Autodiff<Flex>;
+
+    const TOKENS: usize = 64;
+    const WIDTH: usize = 64;
+    /// So many layers lie one above the other.
+    const DEPTH: usize = 8;
+
+    /// What is differentiated by.
+    struct Leaves {
+        input: Tensor<B, 2>,
+        weights: Vec<Tensor<B, 2>>,
+        norms: Vec<Tensor<B, 2>>,
+    }
+
+    impl Leaves {
+        fn random() -> Self {
+            let leaf = |rows| {
+                let device = Default::default();
+                let tensor = Tensor::random([rows, WIDTH], Distribution::Default, &device);
+                tensor.require_grad()
+            };
+            let all = |rows| (0..DEPTH).map(|_| leaf(rows)).collect();
+            Self { input: leaf(TOKENS), weights: all(WIDTH), norms: all(2) }
+        }
+
+        /// How many have no gradient of the means of some layers.
+        fn lost(&self) -> usize {
+            let mut x = self.input.clone().unsqueeze::<3>();
+            let mut means = vec![];
+            for (weight, norm) in self.weights.iter().zip(&self.norms) {
+                let row = |row| float(norm.clone().slice(row..row + 1).squeeze_dim::<1>(0));
+                let op = Op::LayerNorm(LayerNorm { epsilon: 1e-6, skip: 0, gelu: true });
+                x = op.of(vec![float(x), row(0), row(1)]);
+                let op = Op::Linear(Linear { precision: Precision::F32 });
+                x = op.of(vec![float(x), float(weight.clone())]);
+                means.push(x.clone().mean());
+            }
+            let grads = cat(means, 0).sum().backward();
+            let leaves = [&self.input].into_iter().chain(&self.weights).chain(&self.norms);
+            leaves.filter(|leaf| leaf.grad(&grads).is_none()).count()
+        }
+    }
+
+    #[test]
+    fn threads_that_go_backward_at_once_leave_one_anothers_graphs_whole() {
+        std::thread::scope(|scope| {
+            let work = || {
+                // Again and again by the same, as batches do that are accumulated.
+                let leaves = Leaves::random();
+                for round in 0..100 {
+                    assert_eq!(leaves.lost(), 0, "gradients are missing in round {round}");
+                }
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
     }
 }

@@ -206,11 +206,11 @@ fn place<B: Backend>(
 ) -> Tensor<B, 3> {
     let [views, rows, width] = x.dims();
     let placed = match &op.rows {
-        None => Tensor::cat(vec![token.expand([views, 1, width]), x], 1),
+        None => crate::cat(vec![token.expand([views, 1, width]), x], 1),
         Some(index) => {
             let [_, places] = index.dims();
             // A view's rows, and the token after them.
-            let x = Tensor::cat(vec![x, token.expand([views, 1, width])], 1);
+            let x = crate::cat(vec![x, token.expand([views, 1, width])], 1);
             let index = index.clone().mask_fill(index.clone().lower_elem(0), rows as i64);
             x.gather(1, index.reshape([views, places, 1]).expand([views, places, width]))
         }

@@ -69,6 +69,17 @@ impl<B: Kernels> Op<B> {
     }
 }
 
+/// Tensors one after the other along `dim`, also where several threads differentiate at once: Burn lets
+/// go of its inputs before the node that is made of them is known, and in between another thread's
+/// backward pass would take them for unused (tracel-ai/burn#5573).
+pub fn cat<B: Backend, const D: usize>(tensors: Vec<Tensor<B, D>>, dim: usize) -> Tensor<B, D> {
+    let held = tensors.clone();
+    #[expect(clippy::disallowed_methods, reason = "its inputs are held")]
+    let all = Tensor::cat(tensors, dim);
+    drop(held);
+    all
+}
+
 /// A tensor as operations take it.
 pub fn float<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
     tensor.into_primitive().tensor()

@@ -125,7 +125,7 @@ impl<B: Kernels> LocalMim<B> {
     ) -> Tensor<B, 1> {
         let taps = predictions.into_iter().zip(targets);
         let losses = taps.map(|(prediction, target)| loss::tap_loss(kind, prediction, target));
-        Tensor::cat(losses.collect(), 0)
+        kernels::cat(losses.collect(), 0)
     }
 }
 
