@@ -24,7 +24,7 @@ pub use checksums::ColumnChecksums;
 pub use crop::Crop;
 pub use filter::PictureFilter;
 pub use layout::{CodebookLayout, LayoutError, ShardLayout};
-pub use manifest::{FileEntry, Manifest, ManifestError, Part, Place, ShardEntry};
+pub use manifest::{FileEntry, GroupHash, Manifest, ManifestError, Part, Place, ShardEntry};
 pub use reject::{Fault, Reason, Reject};
 pub use settings::{IngestSettings, code_of_classes};
 

@@ -1,8 +1,10 @@
 //! `manifest.json`: which files belong to a shard set, and how they were made.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{IngestSettings, LayoutError, Reason, SCHEMA_VERSION, code_of_classes};
 
@@ -31,8 +33,8 @@ pub struct ShardEntry {
     /// The byte at which each of its row groups ends. The first begins after the 4 bytes with which
     /// every Parquet file begins; what follows the last is the footer.
     pub row_group_ends: Vec<u64>,
-    /// The first 16 hexadecimal digits of the BLAKE3 of each of its row groups' bytes.
-    pub row_group_hashes: Vec<String>,
+    /// The beginning of the BLAKE3 of each of its row groups' bytes.
+    pub row_group_hashes: Vec<GroupHash>,
     /// Its size in bytes.
     pub bytes: u64,
     /// BLAKE3 of its bytes, in hexadecimal.
@@ -45,11 +47,48 @@ pub struct ShardEntry {
     pub start: Place,
 }
 
-impl ShardEntry {
-    /// How the hash of a row group's bytes is written in [`row_group_hashes`](Self::row_group_hashes).
-    pub fn row_group_hash(hash: &blake3::Hash) -> String {
-        const DIGITS: usize = 16;
-        hash.to_hex()[..DIGITS].to_owned()
+/// The first eight bytes of the BLAKE3 of a row group's bytes; 16 hexadecimal digits in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupHash([u8; 8]);
+
+impl From<&blake3::Hash> for GroupHash {
+    fn from(hash: &blake3::Hash) -> Self {
+        Self(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+    }
+}
+
+impl Serialize for GroupHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:016x}", u64::from_be_bytes(self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for GroupHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Digits;
+
+        // A set has millions of them: none becomes a string of its own.
+        impl Visitor<'_> for Digits {
+            type Value = GroupHash;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("16 hexadecimal digits")
+            }
+
+            fn visit_str<E: de::Error>(self, digits: &str) -> Result<GroupHash, E> {
+                let add = |value: u64, digit: u8| {
+                    Some(value << 4 | u64::from(char::from(digit).to_digit(16)?))
+                };
+                let value = match digits.len() {
+                    16 => digits.bytes().try_fold(0, add),
+                    _ => None,
+                };
+                let wrong = || E::invalid_value(de::Unexpected::Str(digits), &self);
+                value.map(|value| GroupHash(value.to_be_bytes())).ok_or_else(wrong)
+            }
+        }
+
+        deserializer.deserialize_str(Digits)
     }
 }
 
@@ -169,12 +208,18 @@ impl Manifest {
         struct Version {
             schema_version: u32,
         }
-        // The version first: a newer manifest need not have this one's fields.
-        let Version { schema_version } = serde_json::from_str(text)?;
-        if schema_version != SCHEMA_VERSION {
-            return Err(ManifestError::Version(schema_version));
+        let manifest = serde_json::from_str::<Self>(text).map_err(|error| {
+            // Another version need not have this one's fields.
+            match serde_json::from_str(text) {
+                Ok(Version { schema_version }) if schema_version != SCHEMA_VERSION => {
+                    ManifestError::Version(schema_version)
+                }
+                _ => error.into(),
+            }
+        })?;
+        if manifest.schema_version != SCHEMA_VERSION {
+            return Err(ManifestError::Version(manifest.schema_version));
         }
-        let manifest: Self = serde_json::from_str(text)?;
         manifest.settings.layout.check()?;
         let files = manifest.shards.iter().map(|shard| &shard.file);
         let lists = manifest.parts.iter().map(|part| &part.rejects.file);
@@ -400,7 +445,7 @@ mod tests {
                 rows: 1,
                 row_groups: vec![1],
                 row_group_ends: vec![8],
-                row_group_hashes: vec!["00".into()],
+                row_group_hashes: vec![(&blake3::hash(b"a row group")).into()],
                 bytes: 10,
                 blake3: "00".into(),
                 first: 0,
@@ -419,6 +464,18 @@ mod tests {
     fn another_version_is_refused_even_if_fields_are_missing() {
         let error = Manifest::parse(r#"{"schema_version": 9}"#).unwrap_err();
         assert!(matches!(error, ManifestError::Version(9)), "{error}");
+    }
+
+    #[test]
+    fn a_row_groups_hash_is_the_beginning_of_its_blake3() {
+        let hash = blake3::hash(b"a row group");
+        let text = manifest().to_text();
+        assert!(text.contains(&format!("\"{}\"", &hash.to_hex()[..16])), "{text}");
+        for wrong in ["", "0123", "+123456789abcdef", "0123456789abcdeg", "0123456789abcdef0"] {
+            let spoilt = text.replace(&hash.to_hex()[..16], wrong);
+            let parsed = Manifest::parse(&spoilt);
+            assert!(matches!(parsed, Err(ManifestError::Json(_))), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rayon::prelude::*;
-use schemas::{CLASSES_FILE, FileEntry, MANIFEST_FILE, Manifest, ShardEntry};
+use schemas::{CLASSES_FILE, FileEntry, GroupHash, MANIFEST_FILE, Manifest, ShardEntry};
 use storage::{Address, Storage, StorageError};
 
 use crate::ShardsError;
@@ -185,9 +185,9 @@ impl Reading<'_> {
             return Ok(None);
         }
         let is_sound = |group: usize| {
-            read.parts.get(group + 1).is_some_and(|hash| {
-                ShardEntry::row_group_hash(hash) == entry.row_group_hashes[group]
-            })
+            read.parts
+                .get(group + 1)
+                .is_some_and(|hash| GroupHash::from(hash) == entry.row_group_hashes[group])
         };
         let row_groups: Vec<_> =
             (0..entry.row_groups.len()).filter(|&group| !is_sound(group)).collect();

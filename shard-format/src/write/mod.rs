@@ -23,7 +23,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use rayon::prelude::*;
 use schemas::checksums::CHECKSUMS_KEY;
-use schemas::{ColumnChecksums, IngestSettings, Place, ShardEntry, layout};
+use schemas::{ColumnChecksums, GroupHash, IngestSettings, Place, ShardEntry, layout};
 use storage::{Address, Storage};
 
 pub use row::Row;
@@ -166,7 +166,7 @@ pub struct ShardWriter {
     rows: u64,
     groups: Vec<u32>,
     ends: Vec<u64>,
-    hashes: Vec<String>,
+    hashes: Vec<GroupHash>,
     checksums: ColumnChecksums,
 }
 
@@ -208,7 +208,7 @@ impl ShardWriter {
             crc32c::crc32c(&group[(start - begin) as usize..][..length as usize])
         };
         self.checksums.push(metadata.columns().iter().map(checksum).collect());
-        self.hashes.push(ShardEntry::row_group_hash(&hashed.end_group()?));
+        self.hashes.push((&hashed.end_group()?).into());
         Ok(())
     }
 
