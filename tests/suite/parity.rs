@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::backend::{Autodiff, Flex};
+use kernels::Trainable;
 use targets::{HogExtractor, PatchStats, View, normalised_pixels, patch_stats};
 use trainer::data::Batch;
 use trainer::model::{LocalMim, ModelConfig, TargetKind};
@@ -12,8 +13,8 @@ use trainer::train::step::Timing;
 
 use crate::golden::Golden;
 
-/// The backend of the tests.
-pub type B = Autodiff<Flex>;
+/// The backend of the processor.
+pub type Processor = Autodiff<Flex>;
 
 /// The relative difference that is let pass.
 pub const TOLERANCE: f32 = 1e-4;
@@ -72,20 +73,19 @@ type Here<'a> = &'a dyn Fn(&str) -> String;
 /// Trains on the batches of the file's steps and compares every step's loss, and the first one's
 /// loss of each tap, where the file has them, and gradients. `here` gives the names here of the
 /// file's parameters.
-pub fn check_steps(
+pub fn check_steps<B: Trainable>(
     (golden, kept, here): (&Golden, Kept, Here<'_>),
-    (mut model, config): (LocalMim<B>, &ModelConfig),
+    (mut model, config, device): (LocalMim<B>, &ModelConfig, &B::Device),
     settings: AdamWSettings,
     lr: f64,
     batch: impl Fn(usize) -> Batch,
 ) {
-    let device = Default::default();
-    let mut optimizer = Optimizer::new(&model, config, settings, &device);
+    let mut optimizer = Optimizer::new(&model, config, settings, device);
     let slices = Slices::whole();
     let losses = golden.tensor("losses").data;
     assert!(losses.len() > 1, "the file should hold several steps");
     for (step, expected) in losses.iter().enumerate() {
-        let output = slices.run(&model, config.loss, &batch(step), &device, Timing::Host);
+        let output = slices.run(&model, config.loss, &batch(step), device, Timing::Host);
         let losses = output.losses.read();
         let loss: f64 = losses.iter().sum();
         let off = (loss - f64::from(*expected)).abs() / f64::from(*expected);

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kernels::Trainable;
 use targets::View;
 use trainer::checkpoint::Checkpoint;
 use trainer::data::sample::cut_patches;
@@ -21,7 +22,7 @@ use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
 use crate::import::write;
-use crate::parity::{B, Kept, TOLERANCE, check_steps, over_sum, pictures, targets};
+use crate::parity::{Kept, Processor, TOLERANCE, check_steps, over_sum, pictures, targets};
 
 /// One number, or one a stage.
 #[derive(serde::Deserialize)]
@@ -189,15 +190,14 @@ fn taken_in(golden: &Golden, settings: &Settings, size: usize, folder: &Path) ->
     Checkpoint::read(&imported.checkpoint).unwrap()
 }
 
-fn check(golden: &Golden) {
-    let device = Default::default();
+fn check<B: Trainable>(golden: &Golden, device: &B::Device) {
     let config: Config = golden.config();
     let settings = config.settings();
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = taken_in(golden, &settings, config.img, folder.path());
     let network = &checkpoint.header.network;
     let model =
-        LocalMim::<B>::from_state(network, Precision::F32, &checkpoint.model, &device).unwrap();
+        LocalMim::<B>::from_state(network, Precision::F32, &checkpoint.model, device).unwrap();
 
     // Which parameters decay, by the recipe and by the authors.
     let here = |name: &str| name_here(name, network);
@@ -212,7 +212,7 @@ fn check(golden: &Golden) {
     let first = to_device::<B>(
         &batch(golden, network, config.mask_ratio, 0),
         0..pictures(golden, network.size).len(),
-        &device,
+        device,
     );
     let latents = model.encode(first.input);
     golden.assert_close("latent", &to_host(latents[0].clone()), TOLERANCE);
@@ -221,18 +221,23 @@ fn check(golden: &Golden) {
 
     let adamw =
         AdamWSettings { betas: config.betas, weight_decay: config.wd, decay: settings.decay };
-    check_steps((golden, Kept::Norms, &here), (model, network), adamw, config.lr, |step| {
+    check_steps((golden, Kept::Norms, &here), (model, network, device), adamw, config.lr, |step| {
         batch(golden, network, config.mask_ratio, step)
     });
 }
 
-#[test]
-fn each_method_gives_its_authors_latents_losses_gradients_and_steps() {
+/// Holds a backend against the files of all other methods.
+pub fn hold<B: Trainable>(device: &B::Device) {
     let files = Golden::with("unit_masks");
     let methods: Vec<String> =
         files.iter().map(|golden| golden.config::<Config>().method).collect();
     for method in ["simmim", "greenmim"] {
         assert!(methods.iter().any(|found| found == method), "{method}");
     }
-    files.iter().for_each(check);
+    files.iter().for_each(|golden| check::<B>(golden, device));
+}
+
+#[test]
+fn each_method_gives_its_authors_latents_losses_gradients_and_steps() {
+    hold::<Processor>(&Default::default());
 }

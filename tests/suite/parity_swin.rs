@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kernels::Trainable;
 use targets::View;
 use trainer::data::sample::cut_patches;
 use trainer::data::spec::SampleSpec;
@@ -16,7 +17,7 @@ use trainer::train::batch::to_device;
 use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
-use crate::parity::{B, Kept, TOLERANCE, check_steps, over_sum, pictures, targets};
+use crate::parity::{Kept, Processor, TOLERANCE, check_steps, over_sum, pictures, targets};
 
 /// The metadata's `config`, in the authors' words.
 #[derive(serde::Deserialize)]
@@ -124,8 +125,7 @@ fn tokens_of(units: &[i32], inner: usize) -> Vec<f32> {
     units.iter().flat_map(|unit| (0..each).map(move |i| (unit * each + i) as f32)).collect()
 }
 
-fn check(golden: &Golden) {
-    let device = Default::default();
+fn check<B: Trainable>(golden: &Golden, device: &B::Device) {
     let config: Config = golden.config();
     let model_config = config.model();
     let state: State = golden
@@ -133,7 +133,7 @@ fn check(golden: &Golden) {
         .into_iter()
         .map(|name| (name.clone(), golden.tensor(&format!("param.{name}"))))
         .collect();
-    let model = LocalMim::<B>::from_state(&model_config, Precision::F32, &state, &device).unwrap();
+    let model = LocalMim::<B>::from_state(&model_config, Precision::F32, &state, device).unwrap();
     let (betas, weight_decay) = (config.betas, config.wd);
     let settings = AdamWSettings { betas, weight_decay, decay: Decay::Matrices };
 
@@ -145,7 +145,7 @@ fn check(golden: &Golden) {
         let places = tokens_of(&values.restore[..units], tap.inner);
         golden.assert_close(&format!("ids_restore.{i}"), &places, 0.0);
     }
-    let on_device = to_device::<B>(&first, 0..first.views, &device);
+    let on_device = to_device::<B>(&first, 0..first.views, device);
     let latents = model.encode(on_device.input);
     let predictions = model.decode(latents.clone(), on_device.restore);
     for (i, (latent, prediction)) in latents.into_iter().zip(predictions).enumerate() {
@@ -165,19 +165,24 @@ fn check(golden: &Golden) {
 
     check_steps(
         (golden, Kept::Norms, &str::to_owned),
-        (model, &model_config),
+        (model, &model_config, device),
         settings,
         config.lr,
         |step| batch(golden, &config, &model_config, step),
     );
 }
 
-#[test]
-fn the_swin_gives_the_authors_latents_losses_gradients_and_steps() {
+/// Holds a backend against every file of a sparse Swin's.
+pub fn hold<B: Trainable>(device: &B::Device) {
     let files: Vec<_> = Golden::with("randperm")
         .into_iter()
         .filter(|golden| !golden.names("param.encoder.layers.").is_empty())
         .collect();
     assert!(files.len() >= 2, "one for each target");
-    files.iter().for_each(check);
+    files.iter().for_each(|golden| check::<B>(golden, device));
+}
+
+#[test]
+fn the_swin_gives_the_authors_latents_losses_gradients_and_steps() {
+    hold::<Processor>(&Default::default());
 }

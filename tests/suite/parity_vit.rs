@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kernels::Trainable;
 use trainer::data::spec::SampleSpec;
 use trainer::data::{Batch, Content, Position, Values};
 use trainer::model::mask::{MaskKind, MaskSpec, Masking};
@@ -13,7 +14,7 @@ use trainer::train::batch::to_device;
 use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
-use crate::parity::{B, Kept, TOLERANCE, check_steps, over_sum};
+use crate::parity::{Kept, Processor, TOLERANCE, check_steps, over_sum};
 
 /// The metadata's `config`, in the authors' words; taps count from 0.
 #[derive(serde::Deserialize)]
@@ -123,8 +124,7 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
     }
 }
 
-fn check(golden: &Golden) {
-    let device = Default::default();
+fn check<B: Trainable>(golden: &Golden, device: &B::Device) {
     let config: Config = golden.config();
     let model_config = config.model(golden);
     let mut state: State = golden
@@ -143,7 +143,7 @@ fn check(golden: &Golden) {
         golden.assert_close(&format!("param.{name}"), &computed, 1e-6);
     }
 
-    let model = LocalMim::<B>::from_state(&model_config, Precision::F32, &state, &device).unwrap();
+    let model = LocalMim::<B>::from_state(&model_config, Precision::F32, &state, device).unwrap();
     let (betas, weight_decay) = (config.betas, config.wd);
     let settings = AdamWSettings { betas, weight_decay, decay: Decay::Matrices };
 
@@ -152,7 +152,7 @@ fn check(golden: &Golden) {
     let restore: Vec<_> = values.restore.iter().map(|&place| place as f32).collect();
     golden.assert_close("ids_restore", &restore, 0.0);
     golden.assert_close("mask", &values.mask, 0.0);
-    let first = to_device::<B>(&first, 0..first.views, &device);
+    let first = to_device::<B>(&first, 0..first.views, device);
     let latents = model.encode(first.input);
     let predictions = model.decode(latents.clone(), first.restore);
     for (i, (latent, prediction)) in latents.into_iter().zip(predictions).enumerate() {
@@ -162,20 +162,25 @@ fn check(golden: &Golden) {
 
     check_steps(
         (golden, Kept::Gradients, &str::to_owned),
-        (model, &model_config),
+        (model, &model_config, device),
         settings,
         config.lr,
         |step| batch(golden, &config, &model_config, step),
     );
 }
 
-#[test]
-fn the_vit_gives_the_authors_latents_losses_gradients_and_steps() {
+/// Holds a backend against every file of a ViT's.
+pub fn hold<B: Trainable>(device: &B::Device) {
     let files: Vec<_> = Golden::with("noise")
         .into_iter()
         .filter(|golden| !golden.names("param.cls_token").is_empty())
         .filter(|golden| golden.names("param.decoder_embed.").is_empty())
         .collect();
     assert!(!files.is_empty());
-    files.iter().for_each(check);
+    files.iter().for_each(|golden| check::<B>(golden, device));
+}
+
+#[test]
+fn the_vit_gives_the_authors_latents_losses_gradients_and_steps() {
+    hold::<Processor>(&Default::default());
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
+use burn::backend::wgpu::WgpuDevice;
+use burn::backend::{Autodiff, Wgpu};
 use shards::ShardSource;
 use trainer::device::{self, DeviceChoice, DeviceKind};
 use trainer::metrics::Record;
@@ -12,6 +14,9 @@ use trainer::train;
 use trainer::train::run::RunPaths;
 
 use crate::case::{Case, settings};
+use crate::{parity_methods, parity_swin, parity_vit};
+
+type B = Autodiff<Wgpu>;
 
 /// Steps that are compared: what differs in the last bit grows from step to step.
 const STEPS: u64 = 10;
@@ -23,6 +28,14 @@ const NEAR: f64 = 1e-4;
 fn vulkan() -> Option<DeviceKind> {
     std::env::var_os("LOCALMIM_VULKAN")?;
     Some(device::choose(DeviceChoice::Vulkan(0)).unwrap().device)
+}
+
+/// As the backend calls it.
+fn device() -> Option<WgpuDevice> {
+    match vulkan()? {
+        DeviceKind::Vulkan(adapter) => Some(adapter.device()),
+        other => panic!("{other:?} is none of Vulkan's"),
+    }
 }
 
 fn train(case: &Case, out: &str, settings: &Settings, device: DeviceKind) -> Vec<Record> {
@@ -78,4 +91,19 @@ fn a_swins_training_follows_the_cpus() {
         options.depths = Some(vec![2, 2]);
         options.heads = Some(vec![2, 4]);
     });
+}
+
+#[test]
+fn a_vit_gives_its_authors_latents_losses_gradients_and_steps() {
+    device().iter().for_each(parity_vit::hold::<B>);
+}
+
+#[test]
+fn a_swin_gives_its_authors_latents_losses_gradients_and_steps() {
+    device().iter().for_each(parity_swin::hold::<B>);
+}
+
+#[test]
+fn each_method_gives_its_authors_latents_losses_gradients_and_steps() {
+    device().iter().for_each(parity_methods::hold::<B>);
 }

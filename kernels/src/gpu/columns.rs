@@ -7,7 +7,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::frame::{UNITS, array, empty, maybe, vector};
+use super::frame::{Maybe, UNITS, array, empty, maybe, vector, view};
 use super::rows::{Rows, down};
 
 /// The most chunks: enough to keep a large device busy.
@@ -100,17 +100,7 @@ impl<R: CubeRuntime> Sums<R> {
                 self.total,
             );
         }
-        let part = |&(start, width): &(usize, usize)| {
-            let after = self.total - start - width;
-            let handle = all.handle.clone().offset_start(4 * start as u64);
-            CubeTensor::new_contiguous(
-                all.client.clone(),
-                all.device.clone(),
-                [width].into(),
-                handle.offset_end(4 * after as u64),
-                DType::F32,
-            )
-        };
+        let part = |&(start, width): &(usize, usize)| view(&all, 4 * start, [width], DType::F32);
         self.columns.iter().map(part).collect()
     }
 }
@@ -199,8 +189,8 @@ pub fn squared(pixel: usize, #[comptime] side: usize) -> usize {
 #[cube(launch_unchecked)]
 fn first_kernel<Read: Float, Copied: Float, N: Size>(
     x: &Array<Vector<Read, N>>,
-    scale: ComptimeOption<Array<f32>>,
-    copy: &mut ComptimeOption<Array<Vector<Copied, N>>>,
+    scale: &Maybe<Array<f32>>,
+    copy: &mut Maybe<Array<Vector<Copied, N>>>,
     partials: &mut Array<Vector<f32, N>>,
     rows: usize,
     tokens: usize,
@@ -220,11 +210,11 @@ fn first_kernel<Read: Float, Copied: Float, N: Size>(
         while row < end {
             let mut value = Vector::<f32, N>::cast_from(x[row * by.vectors + at]);
             #[comptime]
-            if let ComptimeOption::Some(scale) = &scale {
+            if let ComptimeOption::Some(scale) = &scale.given {
                 value *= Vector::new(scale[row / tokens]);
             }
             #[comptime]
-            if let ComptimeOption::Some(copy) = copy {
+            if let ComptimeOption::Some(copy) = &mut copy.given {
                 let row =
                     if comptime!(form.squares > 0) { squared(row, form.squares) } else { row };
                 copy[row * by.vectors + at] = Vector::cast_from(value);

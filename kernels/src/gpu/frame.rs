@@ -1,7 +1,7 @@
 //! What kernels of our own are launched with: contiguous tensors as arrays, vectors' widths, cubes.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Int, Shape, Tensor};
+use burn::tensor::{DType, Element, Int, Shape, Tensor};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, kernel};
 use cubecl::prelude::*;
@@ -57,11 +57,44 @@ pub fn empty<R: CubeRuntime>(
     shape: impl Into<Shape>,
     dtype: DType,
 ) -> CubeTensor<R> {
+    empty_on(like.client.clone(), &like.device, shape, dtype)
+}
+
+/// As [`empty`], on a device that `client` is of.
+pub fn empty_on<R: CubeRuntime>(
+    client: ComputeClient<R>,
+    device: &R::Device,
+    shape: impl Into<Shape>,
+    dtype: DType,
+) -> CubeTensor<R> {
     let shape = shape.into();
-    let client = like.client.clone();
     // Burn's own allocations may leave gaps between rows.
     let handle = client.empty(shape.num_elements() * dtype.size());
-    CubeTensor::new_contiguous(client, like.device.clone(), shape, handle, dtype)
+    CubeTensor::new_contiguous(client, device.clone(), shape, handle, dtype)
+}
+
+/// A tensor of the values of `all` from its byte `start` on, which both read and write.
+pub fn view<R: CubeRuntime>(
+    all: &CubeTensor<R>,
+    start: usize,
+    shape: impl Into<Shape>,
+    dtype: DType,
+) -> CubeTensor<R> {
+    let shape = shape.into();
+    let length = all.meta.num_elements() * all.dtype.size();
+    let after = length - start - shape.num_elements() * dtype.size();
+    let handle = all.handle.clone().offset_start(start as u64).offset_end(after as u64);
+    CubeTensor::new_contiguous(all.client.clone(), all.device.clone(), shape, handle, dtype)
+}
+
+/// A tensor of these numbers, `[values]`.
+pub fn table<R: CubeRuntime, E: CubeElement + Element>(
+    values: &[E],
+    device: &R::Device,
+) -> CubeTensor<R> {
+    let client = R::client(device);
+    let handle = client.create_from_slice(E::as_bytes(values));
+    CubeTensor::new_contiguous(client, device.clone(), [values.len()].into(), handle, E::dtype())
 }
 
 /// `tensor`'s values under another shape of as many.
@@ -82,14 +115,32 @@ pub fn array<R: CubeRuntime>(tensor: &CubeTensor<R>) -> ArrayArg<R> {
     unsafe { ArrayArg::from_raw_parts(tensor.handle.clone(), length) }
 }
 
+/// What a kernel may be given or not, known when it is compiled.
+///
+/// Compiled kernels are kept by a hash that says nothing of a [`ComptimeOption`] that is none: of a
+/// kernel with two, the one that has the first alone would be taken for that which has the second. So
+/// no kernel takes one but in here, where `there` says it.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub struct Maybe<T: LaunchArg> {
+    /// It, if it is there.
+    pub given: ComptimeOption<T>,
+    #[cube(comptime)]
+    #[expect(dead_code, reason = "it is for the hash")]
+    there: bool,
+}
+
+impl<T: LaunchArg, R: CubeRuntime> From<Option<T::RuntimeArg<R>>> for MaybeLaunch<T, R> {
+    fn from(given: Option<T::RuntimeArg<R>>) -> Self {
+        let there = given.is_some();
+        Self::new(given.into(), there)
+    }
+}
+
 /// As [`array`], of a tensor that there may not be.
 pub fn maybe<R: CubeRuntime, E: CubePrimitive>(
     tensor: Option<&CubeTensor<R>>,
-) -> ComptimeOptionArgs<Array<E>, R> {
-    match tensor {
-        Some(tensor) => ComptimeOptionArgs::Some(array(tensor)),
-        None => ComptimeOptionArgs::None,
-    }
+) -> MaybeLaunch<Array<E>, R> {
+    tensor.map(array).into()
 }
 
 /// How many values are read at once where each row is of `width` values.
@@ -107,4 +158,60 @@ pub fn cubes<R: CubeRuntime>(like: &CubeTensor<R>, count: usize) -> CubeCount {
 /// a few units more.
 pub fn flat<R: CubeRuntime>(like: &CubeTensor<R>, count: usize) -> (CubeCount, CubeDim) {
     (cubes(like, count.div_ceil(UNITS)), CubeDim::new_1d(UNITS as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_with_one_of_two_arrays_is_told_from_that_with_the_other() {
+        let argument = |there| {
+            let array = ArrayCompilationArg { inplace: None };
+            let given = match there {
+                true => ComptimeOptionCompilationArg::Some(array),
+                false => ComptimeOptionCompilationArg::None,
+            };
+            MaybeCompilationArg::<Array<f32>> { given, there }
+        };
+        let hash = |there: [bool; 2]| {
+            let mut hasher = DefaultHasher::new();
+            there.map(argument).hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_ne!(hash([true, false]), hash([false, true]));
+    }
+
+    /// The items that a launch's arguments are told in: kernels up to their bodies, structs whole.
+    fn launched(code: &str) -> impl Iterator<Item = &str> {
+        let kernels = code.split("#[cube(launch").skip(1).map(|rest| rest.split(") {").next());
+        let structs = code.split("CubeLaunch").skip(1).map(|rest| rest.split("\n}").next());
+        kernels.chain(structs).flatten()
+    }
+
+    #[test]
+    fn no_kernel_takes_an_option_by_itself() {
+        let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut seen = 0;
+        while let Some(folder) = open.pop() {
+            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    open.push(path);
+                    continue;
+                }
+                let code = fs::read_to_string(&path).unwrap();
+                let bare = |item: &&str| {
+                    item.contains("ComptimeOption<") && !item.contains("struct Maybe<")
+                };
+                seen += launched(&code).count();
+                let found: Vec<_> = launched(&code).filter(bare).collect();
+                assert!(found.is_empty(), "{}: {found:?}", path.display());
+            }
+        }
+        assert!(seen > 20, "{seen} kernels and structs");
+    }
 }

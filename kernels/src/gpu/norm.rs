@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::columns::Sums;
-use super::frame::{array, cubes, dims, empty, maybe, vector};
+use super::frame::{Maybe, array, cubes, dims, empty, maybe, vector};
 use super::gelu::{gelu, slope};
 use super::rows::{Rows, across, along, down};
 use crate::LayerNorm;
@@ -256,7 +256,7 @@ fn backward_kernel<N: Size>(
     bias: &Array<Vector<f32, N>>,
     moments: &Array<f32>,
     upward: &Array<Vector<f32, N>>,
-    addend: ComptimeOption<Array<Vector<f32, N>>>,
+    addend: &Maybe<Array<Vector<f32, N>>>,
     dx: &mut Array<Vector<f32, N>>,
     partials: &mut Array<Vector<f32, N>>,
     rows: usize,
@@ -319,7 +319,7 @@ fn backward_kernel<N: Size>(
                     let mut down = (steep[slot] - rest) * Vector::new(inverse);
                     // Where a row is left out all of this is zero.
                     #[comptime]
-                    if let ComptimeOption::Some(addend) = &addend {
+                    if let ComptimeOption::Some(addend) = &addend.given {
                         down += addend[row * by.vectors + at];
                     }
                     dx[row * by.vectors + at] = down;

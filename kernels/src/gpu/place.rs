@@ -7,7 +7,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::columns::Sums;
-use super::frame::{UNITS, array, cubes, dims, empty, flat, maybe, reshape, vector, whole};
+use super::frame::{Maybe, UNITS, array, cubes, dims, empty, flat, maybe, reshape, vector, whole};
 use super::rows::{Rows, down};
 use crate::Place;
 
@@ -215,9 +215,9 @@ where
 
 /// The row of x in a place, the `cell`th of all views' and the `place`th of its own; none is below 0.
 #[cube]
-fn row_in(table: &ComptimeOption<Array<i32>>, cell: usize, place: usize) -> i32 {
+fn row_in(table: &Maybe<Array<i32>>, cell: usize, place: usize) -> i32 {
     #[comptime]
-    match table {
+    match &table.given {
         ComptimeOption::Some(table) => table[cell],
         ComptimeOption::None => i32::cast_from(place) - 1,
     }
@@ -227,9 +227,9 @@ fn row_in(table: &ComptimeOption<Array<i32>>, cell: usize, place: usize) -> i32 
 fn place_kernel<N: Size>(
     x: &Array<Vector<f32, N>>,
     token: &Array<Vector<f32, N>>,
-    positions: &ComptimeOption<Array<Vector<f32, N>>>,
-    table: &ComptimeOption<Array<i32>>,
-    at: &ComptimeOption<Array<i32>>,
+    positions: &Maybe<Array<Vector<f32, N>>>,
+    table: &Maybe<Array<i32>>,
+    at: &Maybe<Array<i32>>,
     output: &mut Array<Vector<f32, N>>,
     count: usize,
     rows: usize,
@@ -247,9 +247,9 @@ fn place_kernel<N: Size>(
         value = x[(view * rows + row as usize) * vectors + column];
     }
     #[comptime]
-    if let ComptimeOption::Some(positions) = positions {
+    if let ComptimeOption::Some(positions) = &positions.given {
         #[comptime]
-        let position = match at {
+        let position = match &at.given {
             ComptimeOption::Some(at) => at[cell] as usize,
             ComptimeOption::None => place,
         };
@@ -262,7 +262,7 @@ fn place_kernel<N: Size>(
 #[cube(launch_unchecked)]
 fn rows_kernel<N: Size>(
     upward: &Array<Vector<f32, N>>,
-    table: &ComptimeOption<Array<i32>>,
+    table: &Maybe<Array<i32>>,
     dx: &mut Array<Vector<f32, N>>,
     count: usize,
     rows: usize,
@@ -274,7 +274,7 @@ fn rows_kernel<N: Size>(
     let (view, row) = (min(own, count - 1) / rows, min(own, count - 1) % rows);
     let mut found = SharedMemory::<u32>::new(by.rows);
     #[comptime]
-    match table {
+    match &table.given {
         ComptimeOption::Some(table) => {
             if lane == 0 {
                 found[line] = places as u32;
@@ -315,8 +315,8 @@ fn rows_kernel<N: Size>(
 #[cube(launch_unchecked)]
 fn token_kernel<N: Size>(
     upward: &Array<Vector<f32, N>>,
-    table: &ComptimeOption<Array<i32>>,
-    positions: &mut ComptimeOption<Array<Vector<f32, N>>>,
+    table: &Maybe<Array<i32>>,
+    positions: &mut Maybe<Array<Vector<f32, N>>>,
     partials: &mut Array<Vector<f32, N>>,
     views: usize,
     counted: usize,
@@ -339,7 +339,7 @@ fn token_kernel<N: Size>(
             }
         }
         #[comptime]
-        if let ComptimeOption::Some(positions) = positions {
+        if let ComptimeOption::Some(positions) = &mut positions.given {
             positions[place * by.vectors + column] = all;
         }
     }

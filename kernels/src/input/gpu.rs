@@ -3,21 +3,20 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Bytes, DType, Int, Shape, Tensor, TensorPrimitive};
+use burn::tensor::{Bytes, DType, Tensor, TensorPrimitive};
 use burn_cubecl::element::{BoolElement, FloatElement, IntElement};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime};
 use cubecl::device::Device;
 use cubecl::device_handle::DeviceHandle;
-use cubecl::prelude::*;
-use cubecl::server::{ComputeServer, CubeCountSelection, Handle};
+use cubecl::server::ComputeServer;
 use cubecl::stream_id::StreamId;
 
 use super::cube::{
     Kind, OfTap, Patches, Rows, Weights, patches_kernel, rows_kernel, seen_kernel, tap_kernel,
 };
 use super::{Input, Inputs, Layout, Memory, Sizes, Tap, Target, zeros};
-use crate::gpu::frame::{UNITS, array};
+use crate::gpu::frame::{array, empty, empty_on, flat, view};
 
 impl<R, F, I, T> Inputs for CubeBackend<R, F, I, T>
 where
@@ -85,24 +84,23 @@ impl AsRef<[u8]> for Shared {
 struct Batch<'a, R: CubeRuntime> {
     sizes: &'a Sizes,
     layout: Layout,
-    client: ComputeClient<R>,
-    device: &'a R::Device,
-    bytes: Handle,
+    /// `[words]`.
+    words: CubeTensor<R>,
 }
 
 impl<'a, R: CubeRuntime> Batch<'a, R> {
     /// Sends them up from where they lie, on the stream of those who read them, so that nobody waits.
-    fn upload(sizes: &'a Sizes, bytes: &Arc<Bytes>, device: &'a R::Device) -> Self {
-        let (client, layout) = (R::client(device), Layout::new(sizes));
-        let handle = client.empty(layout.bytes);
-        let descriptor =
-            handle.clone().copy_descriptor([layout.bytes].into(), [1].into(), size_of::<u8>());
+    fn upload(sizes: &'a Sizes, bytes: &Arc<Bytes>, device: &R::Device) -> Self {
+        let layout = Layout::new(sizes);
+        let words = empty_on(R::client(device), device, [layout.bytes / 4], DType::U32);
+        let handle = words.handle.clone();
+        let descriptor = handle.copy_descriptor([layout.bytes].into(), [1].into(), size_of::<u8>());
         let shared = bytes::Bytes::from_owner(Shared(Arc::clone(bytes)));
         let shared = Bytes::from_shared(shared.slice(..layout.bytes), bytes.property());
         let stream = StreamId::current();
         // A client's own ways copy what they are given to memory that is not pinned.
         server::<R>(device).submit(move |server| server.write(vec![(descriptor, shared)], stream));
-        Self { sizes, layout, client, device, bytes: handle }
+        Self { sizes, layout, words }
     }
 
     /// All that is made of them.
@@ -114,18 +112,8 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
     {
         let taps = 0..self.sizes.taps.len();
         let (targets, weights) = taps.map(|tap| self.tap(tap)).map(two).unzip();
-        let mut made: Vec<(usize, Tensor<CubeBackend<R, F, I, T>, 2, Int>)> = vec![];
-        let restore = self.sizes.taps.iter().map(|tap| {
-            let known = made.iter().find(|(inner, _)| *inner == tap.inner);
-            let known = known.map(|(_, places)| places.clone());
-            known.unwrap_or_else(|| {
-                let places = Tensor::from_primitive(self.rows(tap.inner));
-                made.push((tap.inner, places.clone()));
-                places
-            })
-        });
         Input {
-            restore: restore.collect(),
+            restore: self.sizes.of_grids(|inner| Tensor::from_primitive(self.rows(inner))),
             patches: float(self.patches()),
             places: Tensor::from_primitive(self.places()),
             seen: self.sizes.tokens.then(|| Tensor::from_primitive(self.seen())),
@@ -134,42 +122,16 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
         }
     }
 
-    /// A tensor of no values yet, contiguous.
-    fn empty(&self, shape: impl Into<Shape>, dtype: DType) -> CubeTensor<R> {
-        let shape = shape.into();
-        let handle = self.client.empty(shape.num_elements() * dtype.size());
-        self.tensor(handle, shape, dtype)
-    }
-
-    fn tensor(&self, handle: Handle, shape: Shape, dtype: DType) -> CubeTensor<R> {
-        let (client, device) = (self.client.clone(), self.device.clone());
-        CubeTensor::new_contiguous(client, device, shape, handle, dtype)
-    }
-
-    fn words(&self) -> ArrayArg<R> {
-        // SAFETY: the handle is of so many words.
-        unsafe { ArrayArg::from_raw_parts(self.bytes.clone(), self.layout.bytes / 4) }
-    }
-
-    /// So many cubes that each of `count` values has a unit.
-    fn cubes(&self, count: usize) -> CubeCount {
-        let cubes = count.div_ceil(UNITS) as u32;
-        CubeCountSelection::new(&self.client, cubes).cube_count()
-    }
-
     /// The kept units, which lie there as they are: `[views, 1 + kept]`.
     fn places(&self) -> CubeTensor<R> {
         let Sizes { views, kept, .. } = *self.sizes;
-        let begin = self.layout.places.at;
-        let after = self.layout.bytes - begin - 4 * views * (1 + kept);
-        let handle = self.bytes.clone().offset_start(begin as u64).offset_end(after as u64);
-        self.tensor(handle, [views, 1 + kept].into(), DType::I32)
+        view(&self.words, self.layout.places.at, [views, 1 + kept], DType::I32)
     }
 
     fn patches(&self) -> CubeTensor<R> {
         let (sizes, layout) = (self.sizes, &self.layout);
         let shape = [sizes.views, sizes.given(), sizes.patch_values()];
-        let out = self.empty(shape, DType::F32);
+        let out = empty(&self.words, shape, DType::F32);
         let values = shape.iter().product();
         let form = Patches {
             values,
@@ -183,13 +145,14 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
             unit: sizes.unit,
             size: sizes.size,
         };
+        let (cubes, dim) = flat(&self.words, values);
         // SAFETY: a unit writes a value of as many as `out` has, and reads within the layout.
         unsafe {
             patches_kernel::launch_unchecked::<R>(
-                &self.client,
-                self.cubes(values),
-                CubeDim::new_1d(UNITS as u32),
-                self.words(),
+                &self.words.client,
+                cubes,
+                dim,
+                array(&self.words),
                 array(&out),
                 form,
             );
@@ -200,14 +163,15 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
     /// `[views, patches]`.
     fn seen(&self) -> CubeTensor<R> {
         let (sizes, values) = (self.sizes, self.sizes.views * self.sizes.given());
-        let out = self.empty([sizes.views, sizes.given()], DType::I32);
+        let out = empty(&self.words, [sizes.views, sizes.given()], DType::I32);
+        let (cubes, dim) = flat(&self.words, values);
         // SAFETY: as in `patches`.
         unsafe {
             seen_kernel::launch_unchecked::<R>(
-                &self.client,
-                self.cubes(values),
-                CubeDim::new_1d(UNITS as u32),
-                self.words(),
+                &self.words.client,
+                cubes,
+                dim,
+                array(&self.words),
                 array(&out),
                 values,
                 self.layout.mask.at,
@@ -223,16 +187,17 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
         let Sizes { views, prefix, kept, .. } = *self.sizes;
         let tokens = prefix + self.sizes.units() * inner * inner;
         let (places, grid) = (views * tokens, self.sizes.grid());
-        let out = self.empty([views, tokens], DType::I32);
+        let out = empty(&self.words, [views, tokens], DType::I32);
         let restore = self.layout.restore.at;
         let form = Rows { places, restore, prefix, kept, grid, inner };
+        let (cubes, dim) = flat(&self.words, places);
         // SAFETY: as in `patches`.
         unsafe {
             rows_kernel::launch_unchecked::<R>(
-                &self.client,
-                self.cubes(places),
-                CubeDim::new_1d(UNITS as u32),
-                self.words(),
+                &self.words.client,
+                cubes,
+                dim,
+                array(&self.words),
                 array(&out),
                 form,
             );
@@ -245,8 +210,8 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
     fn tap(&self, tap: usize) -> (CubeTensor<R>, CubeTensor<R>) {
         let (sizes, layout) = (self.sizes, &self.layout);
         let (cells, channels) = (sizes.cells(tap), sizes.channels(tap));
-        let values = self.empty([sizes.views, cells, channels], DType::F32);
-        let weights = self.empty([sizes.views, cells], DType::F32);
+        let values = empty(&self.words, [sizes.views, cells, channels], DType::F32);
+        let weights = empty(&self.words, [sizes.views, cells], DType::F32);
         let Tap { cell, group, .. } = sizes.taps[tap];
         let columns = layout.columns_of(sizes, tap);
         let column = |i: usize| columns.get(i).map_or(0, |column| column.at);
@@ -279,13 +244,14 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
             finer: sizes.unit / sizes.covered(tap).min(sizes.unit),
             coarser: sizes.covered(tap) / sizes.unit.min(sizes.covered(tap)),
         };
+        let (cubes, dim) = flat(&self.words, of_tap.units);
         // SAFETY: as in `patches`; a unit of HOG writes the bins of a colour.
         unsafe {
             tap_kernel::launch_unchecked::<R>(
-                &self.client,
-                self.cubes(of_tap.units),
-                CubeDim::new_1d(UNITS as u32),
-                self.words(),
+                &self.words.client,
+                cubes,
+                dim,
+                array(&self.words),
                 array(&values),
                 array(&weights),
                 of_tap,
@@ -319,6 +285,8 @@ where
 mod tests {
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
+
+    use burn::tensor::Int;
 
     use super::super::host::Values;
     use super::*;

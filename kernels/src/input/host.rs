@@ -5,6 +5,7 @@ use std::ops::Range;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 use bytemuck::cast_slice;
+use schemas::code::decode;
 use targets::{IMAGENET_MEAN, IMAGENET_STD, NORMALISED, mirror_hog};
 
 use super::layout::at_scale;
@@ -128,11 +129,7 @@ fn restore<B: Backend>(
 ) -> Vec<Tensor<B, 2, Int>> {
     let (grid, units, prefix) = (sizes.grid(), sizes.units(), sizes.prefix as i32);
     let views = of_units.len() / units;
-    let mut made: Vec<(usize, Tensor<B, 2, Int>)> = vec![];
-    let of_tap = |inner: usize| {
-        if let Some((_, known)) = made.iter().find(|(of, _)| *of == inner) {
-            return known.clone();
-        }
+    sizes.of_grids(|inner| {
         let of_views = of_units.chunks_exact(units);
         let visible = (sizes.kept * inner * inner) as i32;
         let latent = |place: i32| if place < visible { prefix + place } else { -1 };
@@ -140,11 +137,8 @@ fn restore<B: Backend>(
             (0..prefix).chain(in_rows(units, grid, inner).into_iter().map(latent))
         });
         let shape = [views, sizes.prefix + units * inner * inner];
-        let places = ints(places.collect(), shape, device);
-        made.push((inner, places.clone()));
-        places
-    };
-    sizes.taps.iter().map(|tap| tap.inner).map(of_tap).collect()
+        ints(places.collect(), shape, device)
+    })
 }
 
 /// Where each token of a view stands, in rows, given where its unit stands: a unit of `inner`×`inner`
@@ -231,7 +225,7 @@ impl Source<'_> {
     /// The targets of a tap: `[views, cells, channels]`.
     fn target(&self, tap: usize) -> Vec<f32> {
         let Tap { cell, group, .. } = self.sizes.taps[tap];
-        let (grid, values) = (self.sizes.size / cell, self.sizes.cell_values(cell));
+        let (grid, values) = (self.sizes.size / cell, self.sizes.target.values(cell));
         let columns = self.layout.columns_of(self.sizes, tap);
         let columns: Vec<&[u8]> =
             columns.iter().map(|column| column.of(self.bytes, self.views)).collect();
@@ -261,8 +255,8 @@ impl Source<'_> {
 
 /// HOG of views from its codes, whose mirror image is made of those that are mirrored.
 fn hog(codes: &[u8], ties: &[u8], mirrored: &[u8], [grid, bins]: [usize; 2]) -> Vec<f32> {
-    let decode = |&code: &u8| f32::from(code) / 255.0;
-    let mut values: Vec<f32> = codes.iter().map(decode).collect();
+    let decoded = |codes: &[u8]| codes.iter().map(|&code| decode(code)).collect::<Vec<f32>>();
+    let mut values = decoded(codes);
     let views = mirrored.len().max(1);
     let of_views = values.chunks_exact_mut(codes.len() / views);
     for ((values, ties), _) in of_views
@@ -270,8 +264,8 @@ fn hog(codes: &[u8], ties: &[u8], mirrored: &[u8], [grid, bins]: [usize; 2]) -> 
         .zip(mirrored)
         .filter(|(_, mirrored)| **mirrored > 0)
     {
-        let ties: Vec<f32> = ties.iter().map(decode).collect();
-        mirror_hog(values, &ties, grid, bins).expect("the layout is that of grid and bins");
+        mirror_hog(values, &decoded(ties), grid, bins)
+            .expect("the layout is that of grid and bins");
     }
     values
 }

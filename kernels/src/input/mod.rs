@@ -67,6 +67,17 @@ pub enum Target {
     Code,
 }
 
+impl Target {
+    /// Values of the target of a cell of `cell` pixels a side.
+    pub fn values(self, cell: usize) -> usize {
+        match self {
+            Self::Hog(bins) => 3 * bins,
+            Self::Pixel | Self::RawPixel => 3 * cell * cell,
+            Self::Code => 1,
+        }
+    }
+}
+
 /// The sizes of a tap's target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tap {
@@ -119,19 +130,25 @@ impl Sizes {
         (self.size / self.covered(tap)).pow(2)
     }
 
-    /// Values of the target of a cell.
-    pub fn cell_values(&self, cell: usize) -> usize {
-        match self.target {
-            Target::Hog(bins) => 3 * bins,
-            Target::Pixel | Target::RawPixel => 3 * cell * cell,
-            Target::Code => 1,
-        }
-    }
-
     /// Values of the target of a tap's prediction.
     pub fn channels(&self, tap: usize) -> usize {
         let Tap { cell, group, .. } = self.taps[tap];
-        group * group * self.cell_values(cell)
+        group * group * self.target.values(cell)
+    }
+
+    /// What `make` gives for each tap's tokens along a unit's side, made once for taps of the same.
+    fn of_grids<T: Clone>(&self, make: impl Fn(usize) -> T) -> Vec<T> {
+        let mut made: Vec<(usize, T)> = vec![];
+        let of_tap = |tap: &Tap| {
+            let known = made.iter().find(|(inner, _)| *inner == tap.inner);
+            let known = known.map(|(_, known)| known.clone());
+            known.unwrap_or_else(|| {
+                let new = make(tap.inner);
+                made.push((tap.inner, new.clone()));
+                new
+            })
+        };
+        self.taps.iter().map(of_tap).collect()
     }
 
     /// The cell sizes of all taps, each once, in the taps' order.

@@ -1,38 +1,32 @@
 //! On a GPU: one buffer each, and a launch or two for all of it.
 
-use burn::tensor::Shape;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
-use burn::tensor::{DType, FloatDType, Tensor, TensorData, TensorPrimitive};
+use burn::tensor::{DType, FloatDType, Shape, Tensor, TensorData, TensorPrimitive};
 use burn_cubecl::element::{BoolElement, FloatElement, IntElement};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime};
 use cubecl::prelude::*;
-use cubecl::server::Handle;
-
-use crate::float;
 
 use super::{Moments, Optimize, Places, Rate, Step};
+use crate::float;
+use crate::gpu::frame::{Maybe, UNITS, array, cubes, empty, empty_on, maybe, table, view};
 
-/// Units of a cube.
-const UNITS: usize = 256;
 /// Values that a cube takes.
 const CHUNK: usize = 8192;
 /// Cubes whose sums a norm is the sum of.
 const SUMS: usize = 1024;
 /// Tensors that one launch takes, where the device does.
 const PARTS: usize = 32;
-/// Cubes side by side; more stand in rows.
-const SIDE: usize = 32_768;
 
 /// Pieces of parameters, one a cube.
 #[derive(Debug)]
-pub struct Chunks {
+pub struct Chunks<R: CubeRuntime> {
     count: usize,
-    /// Where each begins and ends.
-    spans: Handle,
-    /// The factor of its learning rate, and its decay.
-    rates: Handle,
+    /// u32 `[chunks, 2]`: where each begins and ends.
+    spans: CubeTensor<R>,
+    /// f32 `[chunks, 2]`: the factor of its learning rate, and its decay.
+    rates: CubeTensor<R>,
 }
 
 impl<R, F, I, T> Optimize for CubeBackend<R, F, I, T>
@@ -43,7 +37,7 @@ where
     T: BoolElement,
 {
     type Values = CubeTensor<R>;
-    type Table = Chunks;
+    type Table = Chunks<R>;
 
     const QUEUED: bool = true;
 
@@ -59,7 +53,8 @@ where
         device: &Self::Device,
     ) -> Self::Values {
         let add = sum.is_some();
-        let sum = sum.unwrap_or_else(|| empty(places.len, device));
+        let sum =
+            sum.unwrap_or_else(|| empty_on(R::client(device), device, [places.len], DType::F32));
         let any = parts.iter().flatten().next().cloned();
         let Some(any) = any else {
             return if add { sum } else { Self::zeros(places, device) };
@@ -89,8 +84,8 @@ where
     }
 
     fn norm(values: &Self::Values) -> FloatTensor<Self> {
-        let sums = empty::<R>(SUMS, &values.device);
-        let norm = empty::<R>(1, &values.device);
+        let sums = empty(values, [SUMS], DType::F32);
+        let norm = empty(values, [1], DType::F32);
         launch_sum(values, &sums, SUMS, true);
         launch_sum(&sums, &norm, 1, false);
         norm
@@ -108,16 +103,11 @@ where
         places: &Places,
         values: Self::Values,
     ) -> (Vec<FloatTensor<Self>>, Option<Self::Values>) {
-        let view = |(at, shape): (usize, &Shape)| {
-            let (start, count) = (places.starts[at], places.count(at));
-            let bytes = |values: usize| (values * size_of::<f32>()) as u64;
-            let handle = values.handle.clone().offset_start(bytes(start));
-            let handle = handle.offset_end(bytes(places.len - start - count));
-            let (client, device) = (values.client.clone(), values.device.clone());
-            CubeTensor::new_contiguous(client, device, shape.clone(), handle, values.dtype)
-        };
-        let views = places.shapes.iter().enumerate().map(view).collect();
-        (views, Some(values))
+        let views = places.starts.iter().zip(&places.shapes);
+        let views = views.map(|(start, shape)| {
+            view(&values, start * size_of::<f32>(), shape.clone(), DType::F32)
+        });
+        (views.collect(), Some(values))
     }
 
     fn table(
@@ -139,12 +129,7 @@ where
             // Nothing reads it, but there is no buffer of nothing.
             (spans, of_spans) = (vec![0; 2], vec![0.0; 2]);
         }
-        let client = R::client(device);
-        Chunks {
-            count,
-            spans: client.create_from_slice(bytemuck::cast_slice(&spans)),
-            rates: client.create_from_slice(bytemuck::cast_slice(&of_spans)),
-        }
+        Chunks { count, spans: table(&spans, device), rates: table(&of_spans, device) }
     }
 
     fn adamw(
@@ -157,29 +142,22 @@ where
         if table.count == 0 {
             return;
         }
-        let len = parameters.meta.num_elements();
-        let client = &parameters.client;
-        let (corrections, pairs) = (step.corrections(), 2 * table.count);
-        let (limit, norm) = match &step.clip {
-            Some(clip) => {
-                let norm = float(clip.norm.clone());
-                (clip.limit as f32, ComptimeOptionArgs::Some(array(&norm.handle, 1)))
-            }
-            None => (0.0, ComptimeOptionArgs::None),
-        };
+        let corrections = step.corrections();
+        let limit = step.clip.as_ref().map_or(0.0, |clip| clip.limit as f32);
+        let norm = step.clip.as_ref().map(|clip| float(clip.norm.clone()));
         // SAFETY: the lengths are those of the buffers, and spans lie within them.
         unsafe {
             adamw_kernel::launch_unchecked::<R>(
-                client,
-                cubes(table.count),
+                &parameters.client,
+                cubes(parameters, table.count),
                 CubeDim::new_1d(UNITS as u32),
-                array(&parameters.handle, len),
-                array(&moments.first.handle, len),
-                array(&moments.second.handle, len),
-                array(&gradient.handle, len),
-                norm,
-                array(&table.spans, pairs),
-                array(&table.rates, pairs),
+                array(parameters),
+                array(&moments.first),
+                array(&moments.second),
+                array(gradient),
+                maybe(norm.as_ref()),
+                array(&table.spans),
+                array(&table.rates),
                 table.count,
                 step.lr as f32,
                 step.betas.0,
@@ -208,22 +186,6 @@ where
     }
 }
 
-/// A buffer of `len` values that are yet to be written.
-fn empty<R: CubeRuntime>(len: usize, device: &R::Device) -> CubeTensor<R> {
-    let client = R::client(device);
-    let handle = client.empty(len * size_of::<f32>());
-    CubeTensor::new_contiguous(client, device.clone(), Shape::new([len]), handle, DType::F32)
-}
-
-fn array<R: CubeRuntime>(handle: &Handle, len: usize) -> ArrayArg<R> {
-    // SAFETY: callers pass the length of the handle's buffer.
-    unsafe { ArrayArg::from_raw_parts(handle.clone(), len) }
-}
-
-fn cubes(count: usize) -> CubeCount {
-    CubeCount::Static(count.min(SIDE) as u32, count.div_ceil(SIDE) as u32, 1)
-}
-
 /// A tensor on its way into a buffer.
 struct Part<R: CubeRuntime> {
     tensor: CubeTensor<R>,
@@ -243,7 +205,7 @@ fn launch_collect<R: CubeRuntime>(sum: &CubeTensor<R>, parts: &[Part<R>], factor
     let mut ends = SequenceArg::<R, usize>::new();
     let mut count = 0;
     for part in parts {
-        tensors.push(array(&part.tensor.handle, part.tensor.meta.num_elements()));
+        tensors.push(array(&part.tensor));
         first.push(count);
         starts.push(part.start);
         counts.push(part.count);
@@ -251,15 +213,14 @@ fn launch_collect<R: CubeRuntime>(sum: &CubeTensor<R>, parts: &[Part<R>], factor
         count += (part.end - part.start).div_ceil(CHUNK);
     }
     first.push(count);
-    let len = sum.meta.num_elements();
     // SAFETY: the lengths are those of the buffers; a part's places lie within the sum.
     unsafe {
         collect_kernel::launch_unchecked::<R>(
             &sum.client,
-            cubes(count),
+            cubes(sum, count),
             CubeDim::new_1d(UNITS as u32),
             tensors,
-            array(&sum.handle, len),
+            array(sum),
             first,
             starts,
             counts,
@@ -271,16 +232,15 @@ fn launch_collect<R: CubeRuntime>(sum: &CubeTensor<R>, parts: &[Part<R>], factor
 }
 
 fn launch_sum<R: CubeRuntime>(from: &CubeTensor<R>, to: &CubeTensor<R>, sums: usize, first: bool) {
-    let len = from.meta.num_elements();
     // SAFETY: the lengths are those of the buffers; there are so many cubes as sums.
     unsafe {
         sum_kernel::launch_unchecked::<R>(
             &from.client,
-            CubeCount::Static(sums as u32, 1, 1),
+            CubeCount::new_1d(sums as u32),
             CubeDim::new_1d(UNITS as u32),
-            array(&from.handle, len),
-            array(&to.handle, sums),
-            len,
+            array(from),
+            array(to),
+            from.meta.num_elements(),
             sums * UNITS,
             first,
         );
@@ -375,7 +335,7 @@ fn adamw_kernel(
     first: &mut Array<f32>,
     second: &mut Array<f32>,
     gradient: &Array<f32>,
-    norm: ComptimeOption<Array<f32>>,
+    norm: &Maybe<Array<f32>>,
     spans: &Array<u32>,
     rates: &Array<f32>,
     count: usize,
@@ -394,7 +354,7 @@ fn adamw_kernel(
         let kept = f32::new(1.0) - rate * rates[2 * CUBE_POS + 1];
         let mut factor = f32::new(1.0);
         #[comptime]
-        if let ComptimeOption::Some(norm) = &norm {
+        if let ComptimeOption::Some(norm) = &norm.given {
             if norm[0] > limit {
                 factor = limit / norm[0];
             }

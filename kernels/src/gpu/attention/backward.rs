@@ -12,6 +12,7 @@ use super::tiles::{
     Sequence, Tables, Tile, UNITS, add_bias, add_shares, blocks, lanes, load, load_bias, no_sums,
     own_places, place, scores, sequence, share, store, sum_across, thirds, token,
 };
+use crate::gpu::frame::Maybe;
 
 /// Into the first third of `change` `[views·tokens, 3·width]` the queries' gradient, from that of
 /// what was mixed, `upward` `[views·tokens, width]`; into `dots` `[views, heads, tokens]` the sum over
@@ -26,7 +27,7 @@ pub fn query_gradient<E: Float, G: Float, N: Size, M: Size>(
     mixed: &Array<Vector<E, N>>,
     upward: &Array<Vector<G, N>>,
     logsums: &Array<f32>,
-    tables: &ComptimeOption<Tables>,
+    tables: &Maybe<Tables>,
     change: &mut Array<Vector<E, N>>,
     dots: &mut Array<f32>,
     partials: &mut Array<f32>,
@@ -121,7 +122,7 @@ pub fn query_gradient<E: Float, G: Float, N: Size, M: Size>(
 fn dots_of<E: Float, N: Size, M: Size>(
     mixed: &Array<Vector<E, N>>,
     upwards: &SharedMemory<Vector<f32, N>>,
-    tables: &ComptimeOption<Tables>,
+    tables: &Maybe<Tables>,
     of: &Sequence,
     start: usize,
     #[comptime] tile: Tile,
@@ -158,7 +159,7 @@ pub fn key_gradient<E: Float, G: Float, N: Size, M: Size>(
     upward: &Array<Vector<G, N>>,
     logsums: &Array<f32>,
     dots: &Array<f32>,
-    tables: &ComptimeOption<Tables>,
+    tables: &Maybe<Tables>,
     change: &mut Array<Vector<E, N>>,
     partials: &mut Array<f32>,
     tokens: u32,

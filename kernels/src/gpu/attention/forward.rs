@@ -7,6 +7,7 @@ use super::tiles::{
     APART, Tables, Tile, UNITS, add_bias, add_shares, blocks, lanes, load, load_bias, no_sums,
     own_places, place, scores, sequence, share, store, sum_across, thirds, token,
 };
+use crate::gpu::frame::Maybe;
 
 /// From qkv `[views·tokens, 3·width]` to `mixed` `[views·tokens, width]`; and in `logsums`
 /// `[views, heads, tokens]` the logarithm of the sum that each row of the softmax is divided by.
@@ -17,7 +18,7 @@ use super::tiles::{
 #[allow(clippy::too_many_arguments)] // They are a kernel's.
 pub fn attend<E: Float, N: Size, M: Size>(
     qkv: &Array<Vector<E, N>>,
-    tables: &ComptimeOption<Tables>,
+    tables: &Maybe<Tables>,
     mixed: &mut Array<Vector<E, N>>,
     logsums: &mut Array<f32>,
     tokens: u32,

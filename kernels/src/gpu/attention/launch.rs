@@ -11,7 +11,7 @@ use super::columns::Columns;
 use super::forward::attend;
 use super::tiles::{Tables, TablesLaunch, Tile, UNITS};
 use crate::gpu::columns::Sums;
-use crate::gpu::frame::{array, dims, empty, reshape, vector};
+use crate::gpu::frame::{MaybeLaunch, array, dims, empty, reshape, vector};
 
 /// The most shared memory that a cube takes: what every CUDA device has without being asked.
 const SHARED: usize = 48 << 10;
@@ -231,13 +231,9 @@ fn storage<R: CubeRuntime>(tensor: &CubeTensor<R>) -> StorageType {
     tensor.dtype.into()
 }
 
-fn tables<R: CubeRuntime>(windows: Option<&Windows<R>>) -> ComptimeOptionArgs<Tables, R> {
-    match windows {
-        Some(windows) => ComptimeOptionArgs::Some(TablesLaunch::new(
-            array(&windows.tokens),
-            array(&windows.first),
-            array(&windows.table),
-        )),
-        None => ComptimeOptionArgs::None,
-    }
+fn tables<R: CubeRuntime>(windows: Option<&Windows<R>>) -> MaybeLaunch<Tables, R> {
+    let tables = windows.map(|windows| {
+        TablesLaunch::new(array(&windows.tokens), array(&windows.first), array(&windows.table))
+    });
+    tables.into()
 }

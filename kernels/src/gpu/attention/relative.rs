@@ -8,6 +8,7 @@ use cubecl::prelude::*;
 
 use super::columns::Columns;
 use super::tiles::{Sequence, Tables, Tile, UNITS, place, share, token};
+use crate::gpu::frame::Maybe;
 
 /// Where a window's tokens are, in shared memory: rows and columns are taken modulo the window's
 /// side, which tells the tokens of one window apart.
@@ -40,14 +41,9 @@ pub fn grid(#[comptime] tile: Tile) -> Grid {
 
 /// Puts the sequence's tokens in their cells.
 #[cube]
-pub fn fill(
-    grid: &mut Grid,
-    tables: &ComptimeOption<Tables>,
-    of: &Sequence,
-    #[comptime] tile: Tile,
-) {
+pub fn fill(grid: &mut Grid, tables: &Maybe<Tables>, of: &Sequence, #[comptime] tile: Tile) {
     #[comptime]
-    match tables {
+    match &tables.given {
         ComptimeOption::Some(tables) => {
             let side = comptime!(tile.side as i32);
             let mut cell = UNIT_POS as usize;
@@ -75,13 +71,13 @@ pub fn fill(
 #[cube]
 pub fn fill_own(
     grid: &mut Grid,
-    tables: &ComptimeOption<Tables>,
+    tables: &Maybe<Tables>,
     of: &Sequence,
     start: usize,
     #[comptime] tile: Tile,
 ) {
     #[comptime]
-    match tables {
+    match &tables.given {
         ComptimeOption::Some(tables_) => {
             let side = comptime!(tile.side as i32);
             let own = UNIT_POS as usize;

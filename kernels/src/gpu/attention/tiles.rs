@@ -6,6 +6,8 @@
 
 use cubecl::prelude::*;
 
+use crate::gpu::frame::Maybe;
+
 /// Units along each side of a cube.
 pub const UNITS: usize = 8;
 
@@ -124,11 +126,7 @@ pub fn thirds(of: &Sequence, scale: f32) -> Thirds {
 
 /// The cube's: x is its head, z its view, and y its window where there are any.
 #[cube]
-pub fn sequence(
-    tables: &ComptimeOption<Tables>,
-    tokens: usize,
-    #[comptime] tile: Tile,
-) -> Sequence {
+pub fn sequence(tables: &Maybe<Tables>, tokens: usize, #[comptime] tile: Tile) -> Sequence {
     let (head, view) = (CUBE_POS_X as usize, CUBE_POS_Z as usize);
     let heads = CUBE_COUNT_X as usize;
     let (first, count) = bounds(tables, tokens);
@@ -145,9 +143,9 @@ pub fn sequence(
 
 /// Where the cube's sequence begins in the tokens' order, and how long it is.
 #[cube]
-fn bounds(tables: &ComptimeOption<Tables>, tokens: usize) -> (usize, usize) {
+fn bounds(tables: &Maybe<Tables>, tokens: usize) -> (usize, usize) {
     #[comptime]
-    match tables {
+    match &tables.given {
         ComptimeOption::Some(tables) => {
             let window = CUBE_POS_Y as usize;
             let first = tables.first[window] as usize;
@@ -171,10 +169,10 @@ pub fn blocks(of: &Sequence, #[comptime] tile: Tile) -> (usize, usize) {
 
 /// The token in its view of a sequence's `at`th, or of its last.
 #[cube]
-pub fn token(tables: &ComptimeOption<Tables>, of: &Sequence, at: usize) -> usize {
+pub fn token(tables: &Maybe<Tables>, of: &Sequence, at: usize) -> usize {
     let at = min(at, of.count - 1);
     #[comptime]
-    match tables {
+    match &tables.given {
         ComptimeOption::Some(tables) => tables.tokens[of.first + at] as usize,
         ComptimeOption::None => at,
     }
@@ -182,14 +180,9 @@ pub fn token(tables: &ComptimeOption<Tables>, of: &Sequence, at: usize) -> usize
 
 /// A number for the place of a token of a view, whose differences are the relative positions.
 #[cube]
-pub fn place(
-    tables: &ComptimeOption<Tables>,
-    of: &Sequence,
-    token: usize,
-    #[comptime] tile: Tile,
-) -> i32 {
+pub fn place(tables: &Maybe<Tables>, of: &Sequence, token: usize, #[comptime] tile: Tile) -> i32 {
     #[comptime]
-    match tables {
+    match &tables.given {
         ComptimeOption::Some(tables) => {
             let row = tables.tokens[2 * of.tokens + token];
             let column = tables.tokens[3 * of.tokens + token];
@@ -202,7 +195,7 @@ pub fn place(
 /// Those of the unit's own rows.
 #[cube]
 pub fn own_places(
-    tables: &ComptimeOption<Tables>,
+    tables: &Maybe<Tables>,
     of: &Sequence,
     start: usize,
     #[comptime] tile: Tile,
@@ -218,13 +211,9 @@ pub fn own_places(
 
 /// The head's column of the table of relative positions.
 #[cube]
-pub fn load_bias(
-    tables: &ComptimeOption<Tables>,
-    bias: &mut SharedMemory<f32>,
-    #[comptime] tile: Tile,
-) {
+pub fn load_bias(tables: &Maybe<Tables>, bias: &mut SharedMemory<f32>, #[comptime] tile: Tile) {
     #[comptime]
-    match tables {
+    match &tables.given {
         ComptimeOption::Some(tables) => {
             let mut at = UNIT_POS as usize;
             while at < comptime!(tile.relative()) {
@@ -265,7 +254,7 @@ pub fn add_bias(
 pub fn load<E: Float, N: Size>(
     from: &Array<Vector<E, N>>,
     to: &mut SharedMemory<Vector<f32, N>>,
-    tables: &ComptimeOption<Tables>,
+    tables: &Maybe<Tables>,
     of: &Sequence,
     rows: Rows,
     start: usize,
@@ -390,7 +379,7 @@ pub fn no_sums<N: Size>(sums: &mut Array<Vector<f32, N>>, #[comptime] tile: Tile
 pub fn store<E: Float, N: Size>(
     sums: &Array<Vector<f32, N>>,
     to: &mut Array<Vector<E, N>>,
-    tables: &ComptimeOption<Tables>,
+    tables: &Maybe<Tables>,
     of: &Sequence,
     rows: Rows,
     start: usize,

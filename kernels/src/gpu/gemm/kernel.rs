@@ -13,6 +13,8 @@ use cubek::matmul::components::global::memory::GlobalLayoutConfig;
 use cubek::matmul::launch::{BatchedCoords, MatmulArgs};
 use half::bf16;
 
+use crate::gpu::frame::Maybe;
+
 /// What is made of a sum, to which the bias has been added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Finish {
@@ -29,26 +31,26 @@ pub enum Finish {
 /// Values of f32 or bfloat16, of which one is there.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub struct Source<EO: CubePrimitive> {
-    pub wide: ComptimeOption<View<Vector<f32, EO::Size>, Coords1d>>,
-    pub narrow: ComptimeOption<View<Vector<bf16, EO::Size>, Coords1d>>,
+    pub wide: Maybe<View<Vector<f32, EO::Size>, Coords1d>>,
+    pub narrow: Maybe<View<Vector<bf16, EO::Size>, Coords1d>>,
 }
 
 /// As [`Source`], to be written.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub struct Target<EO: CubePrimitive> {
-    pub wide: ComptimeOption<View<Vector<f32, EO::Size>, Coords1d, ReadWrite>>,
-    pub narrow: ComptimeOption<View<Vector<bf16, EO::Size>, Coords1d, ReadWrite>>,
+    pub wide: Maybe<View<Vector<f32, EO::Size>, Coords1d, ReadWrite>>,
+    pub narrow: Maybe<View<Vector<bf16, EO::Size>, Coords1d, ReadWrite>>,
 }
 
 /// What a sum is finished with.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub struct Extras<EO: CubePrimitive> {
     /// `[n]`: is added.
-    pub bias: ComptimeOption<View<Vector<f32, EO::Size>, Coords1d>>,
+    pub bias: Maybe<View<Vector<f32, EO::Size>, Coords1d>>,
     /// `[m, n]`: what the GELU's derivative is taken at, or what the branch is added to.
-    pub beside: ComptimeOption<Source<EO>>,
+    pub beside: Maybe<Source<EO>>,
     /// `[views]`.
-    pub scale: ComptimeOption<View<f32, Coords1d>>,
+    pub scale: Maybe<View<f32, Coords1d>>,
     pub m: u32,
     pub n: u32,
     /// Rows of a view.
@@ -70,7 +72,7 @@ pub struct Inputs<Lhs: CubePrimitive, Rhs: CubePrimitive, EO: CubePrimitive> {
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub struct Outputs<EO: CubePrimitive> {
     pub first: Target<EO>,
-    pub second: ComptimeOption<Target<EO>>,
+    pub second: Maybe<Target<EO>>,
 }
 
 #[derive(CubeType, Clone, Copy)]
@@ -218,24 +220,24 @@ fn write<EO: CubePrimitive>(writer: &Writer<EO>, row: u32, column: u32, sums: EO
     let width = extras.width;
     let at = (row as usize * extras.n as usize + column as usize) / width;
     let sums = Vector::<f32, EO::Size>::cast_from(sums);
-    let sums = biased::<EO::Size>(sums, extras.bias, column as usize / width);
+    let sums = biased::<EO::Size>(sums, extras.bias.given, column as usize / width);
     match extras.finish.comptime() {
         Finish::Plain => store::<EO>(outputs.first, at, sums),
         Finish::Gelu => {
             store::<EO>(outputs.first, at, gelu::<EO::Size>(sums));
             #[comptime]
-            match outputs.second {
+            match outputs.second.given {
                 ComptimeOption::Some(second) => store::<EO>(second, at, sums),
                 ComptimeOption::None => {}
             }
         }
         Finish::GeluGradient => {
-            let slope = gelu_slope::<EO::Size>(load::<EO>(extras.beside.unwrap(), at));
+            let slope = gelu_slope::<EO::Size>(load::<EO>(extras.beside.given.unwrap(), at));
             store::<EO>(outputs.first, at, sums * slope);
         }
         Finish::Residual => {
-            let branch = scaled::<EO::Size>(sums, extras.scale, (row / extras.rows) as usize);
-            store::<EO>(outputs.first, at, load::<EO>(extras.beside.unwrap(), at) + branch);
+            let branch = scaled::<EO::Size>(sums, extras.scale.given, (row / extras.rows) as usize);
+            store::<EO>(outputs.first, at, load::<EO>(extras.beside.given.unwrap(), at) + branch);
         }
     }
 }
@@ -269,19 +271,21 @@ fn scaled<N: Size>(
 #[cube]
 fn load<EO: CubePrimitive>(from: Source<EO>, at: usize) -> Vector<f32, EO::Size> {
     #[comptime]
-    match from.wide {
+    match from.wide.given {
         ComptimeOption::Some(wide) => wide.read(at),
-        ComptimeOption::None => Vector::<f32, EO::Size>::cast_from(from.narrow.unwrap().read(at)),
+        ComptimeOption::None => {
+            Vector::<f32, EO::Size>::cast_from(from.narrow.given.unwrap().read(at))
+        }
     }
 }
 
 #[cube]
 fn store<EO: CubePrimitive>(to: Target<EO>, at: usize, values: Vector<f32, EO::Size>) {
     #[comptime]
-    match to.wide {
+    match to.wide.given {
         ComptimeOption::Some(wide) => wide.write(at, values),
         ComptimeOption::None => {
-            to.narrow.unwrap().write(at, Vector::<bf16, EO::Size>::cast_from(values));
+            to.narrow.given.unwrap().write(at, Vector::<bf16, EO::Size>::cast_from(values));
         }
     }
 }

@@ -5,7 +5,7 @@ mod launch;
 #[cfg(test)]
 mod tests;
 
-use burn::tensor::{DType, Shape};
+use burn::tensor::DType;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
@@ -13,6 +13,7 @@ use cubecl::prelude::CubePrimitive;
 
 use self::kernel::Finish;
 use self::launch::Call;
+use super::frame::empty;
 use crate::Precision;
 
 /// How a factor lies in its buffer, which has no gaps.
@@ -163,14 +164,7 @@ impl Gemm {
 
     /// A tensor `[m, n]` without gaps.
     fn output<R: CubeRuntime>(&self, like: &CubeTensor<R>, out: Element) -> CubeTensor<R> {
-        let dtype = out.on(like);
-        CubeTensor::new_contiguous(
-            like.client.clone(),
-            like.device.clone(),
-            Shape::from([self.m, self.n]),
-            like.client.empty(self.m * self.n * dtype.size()),
-            dtype,
-        )
+        empty(like, [self.m, self.n], out.on(like))
     }
 }
 
