@@ -18,8 +18,8 @@ use crate::{parity_methods, parity_swin, parity_vit};
 
 type B = Autodiff<Wgpu>;
 
-/// Steps that are compared: what differs in the last bit grows from step to step.
-const STEPS: u64 = 10;
+/// Steps that are compared.
+const STEPS: u64 = 100;
 /// How far losses and norms may lie apart, as a share.
 const NEAR: f64 = 1e-4;
 
