@@ -63,7 +63,7 @@ impl DeviceKind {
         }
     }
 
-    /// Whether it can multiply matrices in this number format.
+    /// Whether it can multiply matrices in this number format, if slowly.
     ///
     /// # Errors
     /// [`NoDevice::Precision`] if it can't.
@@ -73,23 +73,28 @@ impl DeviceKind {
                 let reason = "this Vulkan device or its driver can't multiply matrices of bf16";
                 Err(NoDevice::Precision(reason.to_owned()))
             }
-            (Self::Cpu, Precision::Bf16) => processor_multiplies_bf16(&bf16::missing()),
             _ => Ok(()),
+        }
+    }
+
+    /// What is to be said of a number format that it has no products of.
+    pub fn slow(self, precision: Precision) -> Option<String> {
+        match (self, precision) {
+            (Self::Cpu, Precision::Bf16) => without_bf16(&bf16::missing()),
+            _ => None,
         }
     }
 }
 
-/// Whether a processor that lacks `missing` is to multiply in bf16. It could: factors are rounded to
-/// bf16 on any, but then multiplied as f32. A run would lose digits and be slower for it.
-fn processor_multiplies_bf16(missing: &[&str]) -> Result<(), NoDevice> {
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(NoDevice::Precision(format!(
-        "this processor can't multiply matrices of bf16 (it lacks {}), and would take longer than \
-         in f32",
-        missing.join(", ")
-    )))
+/// What is to be said of products in bf16 on a processor that lacks `missing`.
+fn without_bf16(missing: &[&str]) -> Option<String> {
+    (!missing.is_empty()).then(|| {
+        format!(
+            "WARNING: this processor has no products in bf16 (it lacks {}): factors are rounded to \
+             bf16 and multiplied in f32, which is slower than --precision f32",
+            missing.join(", ")
+        )
+    })
 }
 
 /// A device that can't be had.
@@ -211,20 +216,22 @@ mod tests {
     }
 
     #[test]
-    fn every_device_holds_f32_and_cuda_bf16() {
+    fn every_processor_and_cuda_hold_f32_and_bf16() {
         for device in [DeviceKind::Cpu, DeviceKind::Cuda(0)] {
-            device.holds(Precision::F32).unwrap();
+            for precision in [Precision::F32, Precision::Bf16] {
+                device.holds(precision).unwrap();
+            }
+            assert_eq!(device.slow(Precision::F32), None);
         }
-        DeviceKind::Cuda(0).holds(Precision::Bf16).unwrap();
+        assert_eq!(DeviceKind::Cuda(0).slow(Precision::Bf16), None);
     }
 
     #[test]
-    fn a_processor_without_the_instructions_is_told_what_it_lacks_and_the_way_out() {
-        assert_eq!(DeviceKind::Cpu.holds(Precision::Bf16).is_ok(), bf16::supported());
-        processor_multiplies_bf16(&[]).unwrap();
-        let error = processor_multiplies_bf16(&["avx512bw", "avx512bf16"]).unwrap_err();
-        let error = error.to_string();
-        assert!(error.contains("lacks avx512bw, avx512bf16)"), "{error}");
-        assert!(error.ends_with("--precision f32"), "{error}");
+    fn a_processor_without_the_instructions_is_told_what_it_lacks_and_what_is_faster() {
+        assert_eq!(DeviceKind::Cpu.slow(Precision::Bf16).is_none(), bf16::supported());
+        assert_eq!(without_bf16(&[]), None);
+        let told = without_bf16(&["avx512bw", "avx512bf16"]).unwrap();
+        assert!(told.contains("lacks avx512bw, avx512bf16)"), "{told}");
+        assert!(told.ends_with("--precision f32"), "{told}");
     }
 }

@@ -48,6 +48,16 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// As flags and messages spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// What the encoder is given where a patch is masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]

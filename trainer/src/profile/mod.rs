@@ -51,10 +51,7 @@ impl Profile {
             title: format!(
                 "profile: a step of {views} views, {} in {}",
                 settings.model.name(),
-                match settings.precision {
-                    Precision::F32 => "f32",
-                    Precision::Bf16 => "bf16",
-                }
+                settings.precision.name()
             ),
             views: views as f64,
             work: StepWork::of(network, settings.precision, of, parameters),

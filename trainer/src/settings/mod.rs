@@ -131,7 +131,8 @@ impl Settings {
     /// `(flag, earlier value, value now)`.
     pub fn conflicts(&self, earlier: &Self) -> Vec<(String, String, String)> {
         let (now, earlier) = (toml_of(self), toml_of(earlier));
-        // What may change in mid-run: when to stop, how fast to read, what to write.
+        // What may change in mid-run: when to stop, how fast to read, what to write; and in which
+        // numbers to multiply, for another machine may have no products in those of this one.
         let is_free = |flag: &str| table::FREE.contains(&flag.replace('-', "_").as_str());
         let spell = |value: Option<&toml::Value>| value.map_or("unset".into(), ToString::to_string);
         let flags: BTreeSet<_> = now.keys().chain(earlier.keys()).collect();
@@ -153,6 +154,7 @@ mod tests {
     use clap::ValueEnum;
 
     use super::*;
+    use crate::model::Precision;
 
     fn resolve(options: Options) -> Result<Settings, SettingsError> {
         Settings::resolve(options, DeviceKind::Cpu)
@@ -219,7 +221,8 @@ mod tests {
     #[test]
     fn only_what_changes_the_course_of_a_run_is_a_conflict() {
         let settings = resolve(Options::default()).unwrap();
-        let other = Settings { max_steps: Some(3), seed: 9, ..settings.clone() };
+        let precision = Precision::Bf16;
+        let other = Settings { max_steps: Some(3), precision, seed: 9, ..settings.clone() };
         let flags: Vec<_> = other.conflicts(&settings).into_iter().map(|(flag, ..)| flag).collect();
         assert_eq!(flags, ["seed"]);
     }

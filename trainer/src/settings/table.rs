@@ -111,7 +111,7 @@ settings! {
         /// Clip the gradient to this norm
         clip_grad: f64 = open("no clipping"), number(), within(POSITIVE);
         /// Matrix products in f32 or bf16
-        precision: Precision = by(default_precision, "bf16 on CUDA, else f32"), choice();
+        precision: Precision = by(default_precision, "bf16 on CUDA, else f32"), choice() => free;
         /// Seed of parameters, order, masks and flips
         seed: u64 = default(0), whole(), within(SEED);
     }

@@ -30,7 +30,7 @@ use slices::Slices;
 /// [`run::run`] on a device.
 ///
 /// # Errors
-/// [`TrainError`] as there, and if the device has no products in the precision of `settings`.
+/// [`TrainError`] as there, and if the device can't multiply in the precision of `settings`.
 pub fn run_on(
     device: DeviceKind,
     paths: &RunPaths,
@@ -40,6 +40,9 @@ pub fn run_on(
     stop: &AtomicBool,
 ) -> Result<Trained, TrainError> {
     device.holds(settings.precision)?;
+    if let Some(warning) = device.slow(settings.precision) {
+        console.message(&warning);
+    }
     match device {
         DeviceKind::Cuda(index) => {
             let device = CudaDevice::new(index);

@@ -165,7 +165,11 @@ impl<'a, B: Trainable> Run<'a, B> {
         let folder = CheckpointFolder::of_run(&paths.out);
         let batches_per_epoch = batches_per_epoch(&dataset, settings.batch_size)?;
         let schedule = begin::schedule(settings, batches_per_epoch)?;
-        let saved = resume.as_ref().map(|resume| resume.checkpoint.header.step);
+        let earlier = resume.as_ref().map(|resume| &resume.checkpoint.header);
+        let saved = earlier.map(|header| header.step);
+        if let Some(line) = earlier.and_then(|at| told::other_numbers(settings, &at.settings)) {
+            console.message(&line);
+        }
         let trainee = match resume {
             Some(resume) => Trainee::resume(resume, settings, &network, device)?,
             None => {

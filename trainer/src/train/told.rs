@@ -28,6 +28,13 @@ pub fn beginning(
     )
 }
 
+/// What is to be said of a run that goes on in other numbers than it began with.
+pub fn other_numbers(settings: &Settings, earlier: &Settings) -> Option<String> {
+    let (before, now) = (earlier.precision, settings.precision);
+    (before != now)
+        .then(|| format!("multiplies in {} from here on, in {} before", now.name(), before.name()))
+}
+
 /// What is to be said of a schedule that is over before its warm-up is.
 pub fn all_warm_up(settings: &Settings, schedule: &Schedule) -> Option<String> {
     let Schedule { peak, warmup_steps, total_steps, .. } = *schedule;
@@ -68,6 +75,7 @@ mod tests {
     use super::super::begin::schedule;
     use super::*;
     use crate::device::DeviceKind;
+    use crate::model::Precision;
     use crate::settings::Options;
 
     #[test]
@@ -82,6 +90,18 @@ mod tests {
         assert!(text.contains("--warmup-epochs 0.50") && text.contains("peak"), "{text}");
         assert!(told(10, None).is_some());
         assert_eq!([told(11, None), told(5, Some(0.5)), told(1, Some(0.0))], [None, None, None]);
+    }
+
+    #[test]
+    fn going_on_in_other_numbers_is_told() {
+        let of = |precision| {
+            let options = Options { precision: Some(precision), ..Options::default() };
+            Settings::resolve(options, DeviceKind::Cpu).unwrap()
+        };
+        let (exact, rounded) = (of(Precision::F32), of(Precision::Bf16));
+        assert_eq!(other_numbers(&exact, &exact), None);
+        let told = other_numbers(&exact, &rounded).unwrap();
+        assert!(told.contains("f32 from here on, in bf16 before"), "{told}");
     }
 
     #[test]
