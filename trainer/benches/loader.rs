@@ -1,4 +1,5 @@
-//! Views a second that the loader delivers, with as many threads as there are cores.
+//! Views a second that the loader delivers, with as many threads as there are cores; and on Linux the
+//! processor's time that a view takes, which other work on the machine changes little.
 //!
 //! Reads the shards of the folder named by `LOCALMIM_SHARDS`, or makes its own of 224-pixel views
 //! in a temporary folder.
@@ -24,6 +25,34 @@ fn make(folder: &Path) -> PathBuf {
     settings.ingest.views = 4;
     ingest::run(&settings, &ingest::Silent).expect("shards");
     shards
+}
+
+/// Processor's time of all threads until now, from Linux's table of processes.
+fn processor_time() -> Option<f64> {
+    /// Ticks a second, as that table counts them on every machine.
+    const TICKS: f64 = 100.0;
+    let table = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // After the name, which may hold anything: the 14th and 15th of all.
+    let fields = table.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);
+    Some(fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS)
+}
+
+/// Says what the loader works for a view.
+fn work(name: &str, loader: &mut Loader) {
+    /// Batches that are counted.
+    const BATCHES: usize = 60;
+    let Some(begun) = processor_time() else { return };
+    for _ in 0..BATCHES {
+        let batch = loader.next().expect("a batch");
+        loader.give_back(batch);
+    }
+    let seconds = processor_time().map_or(0.0, |now| now - begun);
+    let views = (BATCHES * BATCH) as f64;
+    println!(
+        "loader/{name}: {:.1} µs of a core for a view, {:.0} views a second and core",
+        1e6 * seconds / views,
+        views / seconds
+    );
 }
 
 fn loader(criterion: &mut Criterion) {
@@ -58,6 +87,7 @@ fn loader(criterion: &mut Criterion) {
                 loader.give_back(batch);
             });
         });
+        work(name, &mut loader);
     }
     group.finish();
 }
