@@ -173,6 +173,30 @@ pub enum IngestError {
     /// Another run writes to the same output.
     #[error("another ingest is writing to {0}; wait for it to end, or give another --out")]
     Locked(Address),
+    /// Not all shards were made that the engine was to make.
+    #[error(
+        "{made} of the {planned} shards of {out} are there; run the same again, which makes the others"
+    )]
+    Incomplete {
+        /// The output folder.
+        out: Box<Address>,
+        /// Those that are there.
+        made: u64,
+        /// Those that there must be.
+        planned: u64,
+    },
+    /// An engine brought other pictures than it did at first.
+    #[error(
+        "shard {shard} has {found} pictures, but {planned} when they were counted: what the engine reads gives other rows every time; write it to Parquet first, and ingest that"
+    )]
+    Counted {
+        /// The shard's number in its part.
+        shard: u64,
+        /// How many it was to have.
+        planned: u64,
+        /// How many came.
+        found: u64,
+    },
     /// There is not a single file to look at.
     #[error(
         "no file found under {0} (hidden files are passed over); give folders, archives or lists of pictures"

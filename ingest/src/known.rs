@@ -1,6 +1,6 @@
 //! Which pictures are in the set already: duplicates are told, and named.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -23,17 +23,25 @@ const RECENT: usize = 8;
 
 /// The pictures that became rows.
 pub(crate) struct Known {
-    /// None if duplicates are kept.
+    /// None if duplicates are kept, or were told elsewhere.
     index: Option<DuplicateIndex>,
+    /// The names of the others of pictures that were told to be duplicates, by their own numbers.
+    told: BTreeMap<u64, String>,
 }
 
 /// Of what a picture is a duplicate.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Twin {
-    /// The number of the other.
-    of: u64,
+    of: Other,
     /// In how many bits the perceptual hashes differ; none if the bytes are the same.
     distance: Option<u32>,
+}
+
+/// The picture that came before.
+#[derive(Debug)]
+enum Other {
+    Number(u64),
+    Name(String),
 }
 
 impl Known {
@@ -41,7 +49,19 @@ impl Known {
     pub fn new(settings: &IngestSettings) -> Self {
         let index =
             (!settings.keep_duplicates).then(|| DuplicateIndex::new(settings.near_duplicates));
-        Self { index }
+        Self { index, told: BTreeMap::new() }
+    }
+
+    /// All duplicates are told: these pictures, each with the name of the other.
+    pub fn told(told: BTreeMap<u64, String>) -> Self {
+        Self { index: None, told }
+    }
+
+    /// The reject of a picture that has the bytes of another.
+    pub fn reject(cut: &Cut, other: &str) -> Reject {
+        let message = format!("the same bytes as {other}");
+        let (source, bytes) = (cut.name.clone(), cut.bytes);
+        Reject { source, bytes, reason: Reason::Duplicate, message, label: None }
     }
 
     /// Learns the pictures of finished shards, in order.
@@ -67,11 +87,16 @@ impl Known {
 
     /// Whether the picture is a duplicate; if not, later ones may be duplicates of it.
     pub fn judge(&mut self, number: u64, cut: &Cut) -> Option<Twin> {
+        if let Some(name) = self.told.remove(&number) {
+            return Some(Twin { of: Other::Name(name), distance: None });
+        }
         let index = self.index.as_mut()?;
         match index.insert(number, cut.content_hash, cut.perceptual_hash) {
             Verdict::New => None,
-            Verdict::Exact { of } => Some(Twin { of, distance: None }),
-            Verdict::Near { of, distance } => Some(Twin { of, distance: Some(distance) }),
+            Verdict::Exact { of } => Some(Twin { of: Other::Number(of), distance: None }),
+            Verdict::Near { of, distance } => {
+                Some(Twin { of: Other::Number(of), distance: Some(distance) })
+            }
         }
     }
 }
@@ -79,15 +104,15 @@ impl Known {
 impl Twin {
     /// The reject of a picture, which names the other.
     pub fn reject(self, cut: &Cut, names: &Names<'_>) -> Result<Reject, IngestError> {
-        let other = names.of(self.of)?;
-        let (reason, message) = match self.distance {
-            None => (Reason::Duplicate, format!("the same bytes as {other}")),
-            Some(distance) => (
-                Reason::NearDuplicate,
-                format!("looks like {other}: the perceptual hashes differ in {distance} bits"),
-            ),
+        let other = match self.of {
+            Other::Number(number) => names.of(number)?,
+            Other::Name(name) => name,
         };
-        Ok(Reject { source: cut.name.clone(), bytes: cut.bytes, reason, message, label: None })
+        let Some(distance) = self.distance else { return Ok(Known::reject(cut, &other)) };
+        let message =
+            format!("looks like {other}: the perceptual hashes differ in {distance} bits");
+        let (source, bytes) = (cut.name.clone(), cut.bytes);
+        Ok(Reject { source, bytes, reason: Reason::NearDuplicate, message, label: None })
     }
 }
 

@@ -15,6 +15,7 @@ mod classes;
 mod codebook;
 pub mod decode;
 pub mod duplicates;
+pub mod engine;
 mod error;
 pub mod inspect;
 mod known;

@@ -126,15 +126,31 @@ impl<'a> Maker<'a> {
         (known, names): (&mut Known, &mut Names<'_>),
         finish: &mut Finish<'_>,
     ) -> Result<Passed, IngestError> {
+        self.make_of(wanted, start, (known, names), finish, |feeder, over| {
+            let Means { storage, web, .. } = self.means;
+            let room = &self.room;
+            Feed { storage, web, listing, room, wanted, over }.run(start.place, feeder)
+        })
+    }
+
+    /// As [`make`](Self::make), of pictures that `feed` sends, in order, until it is told that nobody
+    /// wants more.
+    ///
+    /// # Errors
+    /// As [`make`](Self::make).
+    pub fn make_of(
+        &self,
+        wanted: &Wanted,
+        start: Start,
+        (known, names): (&mut Known, &mut Names<'_>),
+        finish: &mut Finish<'_>,
+        feed: impl FnOnce(&Sender<Result<Item, IngestError>>, &AtomicBool) -> Passed + Send,
+    ) -> Result<Passed, IngestError> {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let (feeder, items) = bounded(AHEAD_ON_THE_WEB);
             let over = &over;
-            let feed = scope.spawn(move || {
-                let Means { storage, web, .. } = self.means;
-                let room = &self.room;
-                Feed { storage, web, listing, room, wanted, over }.run(start.place, &feeder)
-            });
+            let feed = scope.spawn(move || feed(&feeder, over));
             let (steps, to_write) = bounded(1);
             let (ended, finished) = crossbeam_channel::unbounded();
             let writer = scope.spawn(move || self.write(&to_write, &ended, finish));

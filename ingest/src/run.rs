@@ -62,16 +62,17 @@ pub fn run(settings: &Settings, progress: &dyn Progress) -> Result<Summary, Inge
     let listing = list(settings, &storage, &sources, &wanted.limits)?;
     let plan = plan(settings, &sources, &listing);
     let asked = if settings.append { Asked::Append } else { Asked::Ingest };
-    let (manifest, part, pictures) = match open(&storage, &settings.out, plan, &listing, asked)? {
-        Opened::Finished(manifest, part) => (*manifest, part, 0),
-        Opened::Work(work) => {
-            let (tally, pictures) =
-                make_shards(settings, &storage, (&listing, &wanted), &work, progress)?;
-            let manifest = finish(*work, tally, settings.classes.as_ref())?;
-            let newest = manifest.parts.len() - 1;
-            (manifest, newest, pictures)
-        }
-    };
+    let (manifest, part, pictures) =
+        match open(&storage, &settings.out, plan, Some(&listing), asked)? {
+            Opened::Finished(manifest, part) => (*manifest, part, 0),
+            Opened::Work(work) => {
+                let (tally, pictures) =
+                    make_shards(settings, &storage, (&listing, &wanted), &work, progress)?;
+                let manifest = finish(*work, tally, settings.classes.as_ref())?;
+                let newest = manifest.parts.len() - 1;
+                (manifest, newest, pictures)
+            }
+        };
     Ok(Summary {
         part: manifest.parts[part].clone(),
         rejects: manifest.parts[part].rejected.clone(),
@@ -124,6 +125,7 @@ fn plan(settings: &Settings, sources: &[Source], listing: &Listing) -> Plan {
         columns: columns(settings),
         listing: listing.hash.to_hex().to_string(),
         units: (listing.loose.len() + listing.archives.len()) as u64,
+        shards: None,
     }
 }
 
@@ -193,7 +195,11 @@ fn make_shards(
 }
 
 /// Writes what makes a set of the shards, the manifest last.
-fn finish(work: Work, tally: Tally, given: Option<&Classes>) -> Result<Manifest, IngestError> {
+pub(crate) fn finish(
+    work: Work,
+    tally: Tally,
+    given: Option<&Classes>,
+) -> Result<Manifest, IngestError> {
     let passed = tally.passed.clone();
     let rejects = work.write_rejects(tally.shards)?;
     let list = work.at(&rejects.file);

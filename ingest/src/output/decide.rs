@@ -224,6 +224,7 @@ mod tests {
             columns: Columns::default(),
             listing: name.to_owned(),
             units: 1,
+            shards: None,
         }
     }
 

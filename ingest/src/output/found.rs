@@ -181,6 +181,9 @@ impl Look<'_> {
         let states = self.files.keys().filter_map(|name| number_of_state(name));
         // Killed at the right moment, a run leaves its last shard without a state.
         let last = states.max().map_or(names::next_shard(manifest), |last| last + 1);
+        // Shards that are made in any order may all be there before the first has one.
+        let planned = self.plan().and_then(|plan| plan.shards).unwrap_or(0);
+        let last = last.max(names::next_shard(manifest) + planned);
         let is_of_run = |file: Numbered| match file {
             Numbered::Shard(number) => number <= last,
             file => file.is_of(next),
@@ -246,6 +249,7 @@ mod tests {
                 columns: Columns::default(),
                 listing: version.to_string(),
                 units: 1,
+                shards: None,
             };
             write_json(&self.storage, &plan_at(&self.out()), &plan).unwrap();
             plan

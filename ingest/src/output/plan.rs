@@ -29,6 +29,10 @@ pub(crate) struct Plan {
     pub listing: String,
     /// Loose pictures and archives in the listing.
     pub units: u64,
+    /// How many shards it has, where that is known before the first is made: they are then made in
+    /// any order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u64>,
 }
 
 /// The columns of Parquet sources and lists that were named; others are found.

@@ -92,6 +92,39 @@ pub(super) fn done(
     Ok(())
 }
 
+/// Which of the part's first `shards` shards are there with what became of them, by their place in
+/// the part: those of a run that makes them in any order.
+pub(super) fn done_in_any_order(
+    storage: &Storage,
+    out: &Address,
+    files: &Files,
+    (base, shards): (Option<&Manifest>, u64),
+) -> Result<Vec<u64>, IngestError> {
+    let first = next_shard(base);
+    let numbers: Vec<_> =
+        (first..first + shards).filter(|&at| files.contains_key(&state_file(at))).collect();
+    let mut whole = vec![];
+    for numbers in numbers.chunks(AT_ONCE) {
+        let states = states(storage, out, numbers)?;
+        whole.extend(numbers.iter().zip(states).filter_map(|(number, state)| {
+            let entry = state?.entry;
+            let is_there = entry.is_none_or(|of| files.get(&of.file) == Some(&of.bytes));
+            is_there.then_some(number - first)
+        }));
+    }
+    Ok(whole)
+}
+
+/// Keeps what became of shard `number`, whose file is there.
+pub(crate) fn keep(
+    storage: &Storage,
+    out: &Address,
+    number: u64,
+    state: &ShardState,
+) -> Result<(), IngestError> {
+    write_json(storage, &out.join(&state_file(number)), state)
+}
+
 /// The names of the pictures in these shards, and the sizes of those rejected.
 pub(super) fn pictures_done(
     storage: &Storage,
@@ -124,7 +157,7 @@ pub(super) fn states(
 }
 
 /// What an unfinished run makes; none if there is no such run.
-pub(super) fn read_plan(storage: &Storage, out: &Address) -> Result<Option<Plan>, IngestError> {
+pub(crate) fn read_plan(storage: &Storage, out: &Address) -> Result<Option<Plan>, IngestError> {
     read_json(storage, &plan_at(out))
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use schemas::{FileEntry, Manifest};
-use shards::set::files::Files;
+use shards::set::files::{self, Files};
 use shards::set::manifest::check_sizes;
 use shards::set::names::{UNFINISHED_FOLDER, next_shard, rejects_file};
 use storage::{Address, Lock, Storage};
@@ -16,7 +16,8 @@ use super::plan::{Asked, Plan};
 use super::refusal::Refusal;
 use super::rejects::RejectList;
 use super::state::{
-    AT_ONCE, ShardState, done, pictures_done, plan_at, read_plan, state_file, states, write_json,
+    AT_ONCE, ShardState, done, done_in_any_order, keep, pictures_done, plan_at, read_plan,
+    state_file, states, write_json,
 };
 use crate::IngestError;
 use crate::source::Listing;
@@ -51,7 +52,7 @@ pub(crate) fn open(
     storage: &Storage,
     out: &Address,
     mut plan: Plan,
-    listing: &Listing,
+    listing: Option<&Listing>,
     asked: Asked,
 ) -> Result<Opened, IngestError> {
     let decide = |found, plan: &Plan| {
@@ -81,7 +82,9 @@ pub(crate) fn open(
             return finished(storage, out, manifest, part, &files);
         }
         Err(mut refusal) => {
-            name_other_files(&mut refusal, storage, out, (&plan, listing), &files);
+            if let Some(listing) = listing {
+                name_other_files(&mut refusal, storage, out, (&plan, listing), &files);
+            }
             release(out, lock);
             return Err(refusal.at(storage, out));
         }
@@ -183,7 +186,20 @@ impl Work {
     /// Keeps what became of shard `number`.
     pub fn keep(&self, number: u64, state: &ShardState) -> Result<(), IngestError> {
         self.still_held()?;
-        write_json(&self.storage, &self.out.join(&state_file(number)), state)
+        keep(&self.storage, &self.out, number, state)
+    }
+
+    /// Which of the part's shards, counted from its first, need not be made, whatever their order;
+    /// none of a plan that does not say how many there will be.
+    pub fn finished_in_any_order(&self) -> Result<Vec<u64>, IngestError> {
+        let part = (self.base.as_ref(), self.plan.shards.unwrap_or(0));
+        done_in_any_order(&self.storage, &self.out, &self.files, part)
+    }
+
+    /// Looks again at which files are there.
+    pub fn look_again(&mut self) -> Result<(), IngestError> {
+        self.files = files::list(&self.storage, &self.out)?;
+        Ok(())
     }
 
     /// Writes the rejects of the part's first `shards` shards; the file's size and hash.

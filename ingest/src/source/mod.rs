@@ -150,8 +150,8 @@ pub(crate) fn of_a_bucket() -> Fault {
     Fault::new(Reason::PrivateAddress, message)
 }
 
-/// Where a name stands in the listing.
-fn order(seed: u64, name: &str) -> [u8; 32] {
+/// Where a name stands in the listing: BLAKE3 of seed and name, the lowest first.
+pub fn order(seed: u64, name: &str) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key("ingest: order of the listing");
     hasher.update(&seed.to_le_bytes());
     hasher.update(name.as_bytes());

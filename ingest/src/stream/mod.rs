@@ -69,6 +69,15 @@ pub(crate) struct Item {
 }
 
 impl Item {
+    /// A picture that is here, unless its file has more bytes than `most`.
+    pub fn here(name: String, label: Option<String>, body: Bytes, most: u64, after: Place) -> Self {
+        let bytes = body.len() as u64;
+        let body = if bytes > most { Err(too_large(bytes, most)) } else { Ok(body) };
+        let body = Body::Here { body, bytes, taken: None };
+        let label = Label::Known(label);
+        Self { name, label, body, passed: Passed::default(), after, done: 0, _turn: None }
+    }
+
     /// Its name, its class, and its body, which is a fault where there can be no picture of that
     /// class; waits for the class if need be.
     ///

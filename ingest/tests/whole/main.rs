@@ -9,6 +9,7 @@ mod beside;
 mod case;
 mod classes;
 mod codebook;
+mod engine;
 mod failing;
 mod killed;
 mod lists;

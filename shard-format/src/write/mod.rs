@@ -8,9 +8,13 @@ mod wide;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{ArrayRef, FixedSizeBinaryArray, StringArray, UInt32Array, UInt64Array};
+use arrow::array::{
+    ArrayRef, FixedSizeBinaryArray, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
+    UInt64Array,
+};
 use arrow::buffer::Buffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
@@ -23,7 +27,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use rayon::prelude::*;
 use schemas::checksums::CHECKSUMS_KEY;
-use schemas::{ColumnChecksums, GroupHash, IngestSettings, Place, ShardEntry, layout};
+use schemas::{ColumnChecksums, GroupHash, IngestSettings, Place, ShardEntry, ShardLayout, layout};
 use storage::{Address, Storage};
 
 pub use row::Row;
@@ -255,6 +259,24 @@ impl ClosedShard {
         self.writer.finish()?;
         Ok(self.entry)
     }
+}
+
+/// Rows, whose wide columns are as the layout says, as one batch with the columns of a shard.
+///
+/// # Errors
+/// [`ArrowError`] if a wide column has another length.
+pub fn batch(layout: &ShardLayout, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
+    let schema: SchemaRef = Arc::new(layout.arrow_schema());
+    let mut columns = narrow_columns(rows);
+    for (at, field) in schema.fields().iter().skip(columns.len()).enumerate() {
+        let DataType::FixedSizeBinary(width) = *field.data_type() else { continue };
+        let mut bytes = Vec::with_capacity(rows.len() * width as usize);
+        rows.iter().for_each(|row| bytes.extend_from_slice(&row.wide[at]));
+        let column = FixedSizeBinaryArray::try_new(width, Buffer::from_vec(bytes), None)?;
+        columns.push(Arc::new(column));
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    RecordBatch::try_new_with_options(schema, columns, &options)
 }
 
 fn properties(level: ZstdLevel, created_by: &str) -> WriterProperties {

@@ -1,0 +1,351 @@
+//! Pictures that an engine of many machines brings (Spark, Ray) → the shards of a set.
+//!
+//! The engine reads and shuffles; here is what its processes do of it, by the code that `ingest`
+//! itself runs:
+//!
+//! 1. Each picture is looked at ([`Engine::mark`]): where it stands in the order of the set, and the
+//!    hash of its bytes, by which the engine tells duplicates.
+//! 2. The order cuts the set into shards, whose pictures are counted before the first is made
+//!    ([`Engine::begin`]).
+//! 3. The pictures of a shard come together in one process, which writes it ([`Engine::shard`]): the
+//!    file that `ingest` writes of the same pictures. A process that does so a second time, or while
+//!    another does, writes the same bytes.
+//! 4. When all are there, the manifest makes a set of them ([`Begun::commit`]).
+
+use std::collections::BTreeMap;
+
+use archives::Passed;
+use bytes::Bytes;
+use pictures::MemoryBudget;
+use rayon::prelude::*;
+use schemas::{IngestSettings, Manifest, Part, Place, Reject};
+use shards::set::manifest;
+use shards::set::names::next_shard;
+use shards::write::{ClosedShard, Row};
+use storage::Storage;
+
+use crate::known::{Known, Names};
+use crate::make::{Maker, Means, Start, threads, wanted};
+use crate::output::plan::{Asked, Columns, Plan};
+use crate::output::state::{ShardState, keep};
+use crate::output::work::{Opened, Work, open};
+use crate::row::{Looker, RowMaker, Seen};
+use crate::run::finish;
+use crate::source::order;
+use crate::stream::{Item, Wanted};
+use crate::tally::Tally;
+use crate::{CREATED_BY, IngestError, Settings, Silent};
+
+/// A picture that an engine brings.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The text of the `source` column, by which the picture is known: no two have the same.
+    pub name: String,
+    /// Its class, if it has one.
+    pub label: Option<String>,
+    /// The bytes of its file.
+    pub body: Bytes,
+    /// The picture that has the same bytes and comes before it, if the engine found one.
+    pub twin: Option<String>,
+}
+
+/// What the engine shuffles pictures by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Where it stands in the set: before all of a higher one. It depends on seed and name alone.
+    pub order: [u8; 32],
+    /// BLAKE3 of its bytes; none if it can't be a duplicate, nor another be one of it.
+    pub content_hash: Option<[u8; 32]>,
+}
+
+/// What a shard came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// Pictures that became rows.
+    pub accepted: u64,
+    /// Pictures that did not.
+    pub rejected: u64,
+    /// Bytes of its file; 0 if it has none, as not one picture became a row.
+    pub bytes: u64,
+}
+
+/// A set in the making, for as long as this is held: no other run can write to its output.
+pub struct Begun {
+    settings: Settings,
+    work: Box<Work>,
+}
+
+/// What is done with an output.
+pub enum Output {
+    /// The part belongs to a finished set.
+    Finished(Box<Manifest>),
+    /// Shards are to be made.
+    Begun(Box<Begun>),
+}
+
+/// Makes shards of what an engine brings. One a process.
+pub struct Engine {
+    settings: Settings,
+    storage: Storage,
+    wanted: Wanted,
+    threads: rayon::ThreadPool,
+}
+
+impl Engine {
+    /// An engine's part in one process, by these settings; their sources mean nothing.
+    ///
+    /// # Errors
+    /// [`IngestError::Setting`] if they are out of range, or ask for near duplicates or those of an
+    /// earlier part, which only one process that sees all pictures can tell.
+    pub fn new(settings: Settings) -> Result<Self, IngestError> {
+        settings.check()?;
+        if settings.ingest.near_duplicates.is_some() {
+            let problem = "pictures that look alike are told by one process that sees them all: by `ingest`, not by engines of many";
+            return Err(IngestError::Setting {
+                flag: "--near-duplicates",
+                problem: problem.into(),
+            });
+        }
+        if settings.append && !settings.ingest.keep_duplicates {
+            let problem = "what engines add is not held against the pictures of the set; add it with `ingest --append`, or keep duplicates, too";
+            return Err(IngestError::Setting { flag: "--append", problem: problem.into() });
+        }
+        let storage = settings.storage()?;
+        let wanted = wanted(&settings.ingest, Columns::default(), settings.classes.clone());
+        let threads = threads(settings.threads)?;
+        Ok(Self { settings, storage, wanted, threads })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What the engine shuffles a picture by.
+    pub fn mark(&self, name: &str, label: Option<&str>, body: &[u8]) -> Mark {
+        let has = |label| self.wanted.classes.as_ref().is_none_or(|classes| classes.has(label));
+        // One of no class that is wanted becomes no row, and so others are no duplicates of it.
+        let counts = !self.settings.ingest.keep_duplicates && label.is_none_or(has);
+        let content_hash = counts.then(|| *blake3::hash(body).as_bytes());
+        Mark { order: order(self.settings.ingest.seed, name), content_hash }
+    }
+
+    /// The rows of some pictures, of which the first has this number in the set, and those that
+    /// become none. Duplicates are those that were told.
+    ///
+    /// # Errors
+    /// [`IngestError`] if this machine is at fault; a bad picture is a reject.
+    pub fn rows(
+        &self,
+        first: u64,
+        pictures: Vec<Given>,
+    ) -> Result<(Vec<Row>, Vec<Reject>), IngestError> {
+        let Settings { ingest, memory, .. } = &self.settings;
+        let decoding = MemoryBudget::new(memory / 2);
+        let tools = || (Looker::new(ingest, &decoding), None);
+        let made: Vec<Result<Vec<Row>, Reject>> = self.threads.install(|| {
+            pictures
+                .into_par_iter()
+                .enumerate()
+                .map_init(tools, |tools, (at, given)| self.of_one(tools, first + at as u64, given))
+                .collect::<Result<_, IngestError>>()
+        })?;
+        let (mut rows, mut rejects) = (vec![], vec![]);
+        for made in made {
+            match made {
+                Ok(of_picture) => rows.extend(of_picture),
+                Err(reject) => rejects.push(reject),
+            }
+        }
+        Ok((rows, rejects))
+    }
+
+    fn of_one<'a>(
+        &'a self,
+        (looker, maker): &mut (Looker<'a>, Option<RowMaker<'a>>),
+        number: u64,
+        given: Given,
+    ) -> Result<Result<Vec<Row>, Reject>, IngestError> {
+        let most = self.wanted.limits.member_bytes;
+        let item = Item::here(given.name, given.label, given.body, most, Place::default());
+        let (name, label, body) = item.labelled(self.wanted.classes.as_ref())?;
+        match (looker.look(name, label, body, most)?, given.twin) {
+            (Seen::Reject(reject), _) => Ok(Err(reject)),
+            (Seen::Cut(cut), Some(twin)) => Ok(Err(Known::reject(&cut, &twin))),
+            (Seen::Cut(cut), None) => {
+                let Settings { ingest, codebooks, .. } = &self.settings;
+                let maker = match maker {
+                    Some(maker) => maker,
+                    none => none.insert(RowMaker::new(ingest, codebooks)?),
+                };
+                maker.rows(number, cut).map(Ok)
+            }
+        }
+    }
+
+    /// Takes hold of the output for a part of so many pictures in so many shards. `sources` says
+    /// where they come from, `listing` tells them from others.
+    ///
+    /// # Errors
+    /// [`IngestError`] if what is there is in the way, or another run is at work.
+    pub fn begin(
+        &self,
+        sources: Vec<String>,
+        listing: String,
+        (pictures, shards): (u64, u64),
+    ) -> Result<Output, IngestError> {
+        let plan = Plan {
+            created_by: CREATED_BY.to_owned(),
+            version: 1,
+            settings: self.settings.ingest.clone(),
+            sources,
+            follow_links: false,
+            columns: Columns::default(),
+            listing,
+            units: pictures,
+            shards: Some(shards),
+        };
+        let asked = if self.settings.append { Asked::Append } else { Asked::Ingest };
+        let settings = self.settings.clone();
+        Ok(match open(&self.storage, &self.settings.out, plan, None, asked)? {
+            Opened::Finished(manifest, _) => Output::Finished(manifest),
+            Opened::Work(work) => Output::Begun(Box::new(Begun { settings, work })),
+        })
+    }
+
+    /// Makes a shard of its pictures, and keeps what became of them. `shard` counts from the part's
+    /// first, `first` is the number of its first picture in the part, and it has `planned` of them;
+    /// `part` is where the part begins in the set, as [`Begun::start`] tells it.
+    ///
+    /// # Errors
+    /// [`IngestError`], [`IngestError::Counted`] if other pictures came; nothing is seen at the output
+    /// of a shard that is not whole.
+    pub fn shard(
+        &self,
+        (shard, first, planned): (u64, u64, u64),
+        part: (u64, u64),
+        mut pictures: Vec<Given>,
+    ) -> Result<Made, IngestError> {
+        let Settings { out, ingest, codebooks, memory, web, .. } = &self.settings;
+        pictures
+            .par_sort_by_cached_key(|given| (order(ingest.seed, &given.name), given.body.clone()));
+        let count = pictures.len() as u64;
+        if count != planned {
+            return Err(IngestError::Counted { shard, planned, found: count });
+        }
+        let of_one_shard = IngestSettings { pictures_per_shard: u32::MAX, ..ingest.clone() };
+        let means = Means {
+            storage: &self.storage,
+            web,
+            settings: &of_one_shard,
+            codebooks,
+            memory: *memory,
+            threads: &self.threads,
+            progress: &Silent,
+        };
+        let number = part.1 + first;
+        let twins = (number..).zip(&mut pictures);
+        let told = twins.filter_map(|(number, given)| Some((number, given.twin.take()?)));
+        let mut known = Known::told(told.collect::<BTreeMap<_, _>>());
+        let mut names = Names::new(&self.storage, out, ingest.views, vec![]);
+        let start = Start {
+            shard: part.0 + shard,
+            number,
+            place: Place { unit: first, ..Place::default() },
+            most: count,
+        };
+        let mut made = Made { accepted: 0, rejected: 0, bytes: 0 };
+        let mut finish = |number, closed: Option<ClosedShard>, mut state: ShardState| {
+            state.entry = closed.map(ClosedShard::publish).transpose()?;
+            if let Some(entry) = &mut state.entry {
+                (entry.first, entry.pictures) = (state.first, state.pictures);
+                entry.start = state.start;
+                made.bytes = entry.bytes;
+            }
+            (made.accepted, made.rejected) = (state.accepted, state.rejects.len() as u64);
+            keep(&self.storage, out, number, &state)?;
+            Ok(None)
+        };
+        let most = self.wanted.limits.member_bytes;
+        Maker::new(means, out)?.make_of(
+            &self.wanted,
+            start,
+            (&mut known, &mut names),
+            &mut finish,
+            move |items, _| {
+                for (unit, given) in (first + 1..).zip(pictures) {
+                    let after = Place { unit, ..Place::default() };
+                    let item = Item::here(given.name, given.label, given.body, most, after);
+                    if items.send(Ok(item)).is_err() {
+                        break;
+                    }
+                }
+                Passed::default()
+            },
+        )?;
+        Ok(made)
+    }
+}
+
+impl Begun {
+    /// The number of the part's first shard, and that of its first picture, in the set.
+    pub fn start(&self) -> (u64, u64) {
+        (next_shard(self.work.base.as_ref()), first_picture(self.work.base.as_ref()))
+    }
+
+    /// The shards that an earlier run made, counted from the part's first.
+    ///
+    /// # Errors
+    /// [`IngestError`] if that can't be told.
+    pub fn finished(&self) -> Result<Vec<u64>, IngestError> {
+        self.work.finished_in_any_order()
+    }
+
+    /// Makes a set of the shards: each must be there, whole, with what became of its pictures.
+    ///
+    /// # Errors
+    /// [`IngestError::Incomplete`] if one is not; then nothing is written.
+    pub fn commit(self) -> Result<Manifest, IngestError> {
+        let Self { settings, mut work } = self;
+        work.look_again()?;
+        let mut tally = Tally::new(work.base.as_ref());
+        work.finished(|state| {
+            tally.add(state);
+            Ok(())
+        })?;
+        let planned = work.plan.shards.unwrap_or(tally.shards);
+        if tally.shards != planned || tally.pictures != work.plan.units {
+            return Err(IngestError::Incomplete {
+                out: Box::new(settings.out),
+                made: work.finished_in_any_order()?.len() as u64,
+                planned,
+            });
+        }
+        finish(*work, tally, settings.classes.as_ref())
+    }
+}
+
+/// The number of the first picture that a set with this manifest does not have yet.
+fn first_picture(base: Option<&Manifest>) -> u64 {
+    let last = base.and_then(|base| base.parts.last());
+    last.map_or(0, |Part { first, pictures, .. }| first + pictures)
+}
+
+/// Makes a set of the shards in the output of the settings that an engine made, whoever began it;
+/// the settings tell how the output is reached, and the classes.
+///
+/// # Errors
+/// As [`Begun::commit`], and [`ShardsError`](shards::ShardsError) if there is no set in the making.
+pub fn commit(settings: Settings) -> Result<Manifest, IngestError> {
+    let storage = settings.storage()?;
+    let out = settings.out.clone();
+    let Some(plan) = crate::output::state::read_plan(&storage, &out)? else {
+        let found = manifest::find(&storage, &out)?;
+        return found.ok_or_else(|| manifest::missing(&storage, &out).into());
+    };
+    let asked = if plan.version > 1 { Asked::Append } else { Asked::Ingest };
+    match open(&storage, &out, plan, None, asked)? {
+        Opened::Finished(manifest, _) => Ok(*manifest),
+        Opened::Work(work) => Begun { settings, work }.commit(),
+    }
+}

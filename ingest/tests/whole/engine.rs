@@ -1,0 +1,123 @@
+//! What processes of an engine make, in any order and more than once, is what one run makes.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use ingest::engine::{Engine, Given, Output, commit};
+use ingest::{IngestError, Settings};
+use shards::set::names::UNFINISHED_FOLDER;
+
+use crate::case::Case;
+
+/// The pictures of a folder, as an engine brings them: some of them twice.
+fn case() -> Case {
+    let case = Case::empty();
+    ingest::sample::write(&case.path("raw"), 20, 1).unwrap();
+    let mut pictures = given(&case, "raw");
+    pictures.retain(|picture| !picture.body.is_empty());
+    for (number, picture) in pictures.iter().step_by(4).enumerate() {
+        case.put(&format!("raw/copies/{number}"), &picture.body);
+    }
+    case
+}
+
+fn given(case: &Case, folder: &str) -> Vec<Given> {
+    let root = case.path(folder);
+    let paths = ingest::source::pictures(&root, 7).unwrap();
+    let picture = |path: &std::path::PathBuf| {
+        let relative = path.strip_prefix(&root).unwrap();
+        let label = relative.parent().and_then(|folder| folder.file_name());
+        Given {
+            name: relative.to_str().unwrap().to_owned(),
+            label: label.map(|label| label.to_str().unwrap().to_owned()),
+            body: fs::read(path).unwrap().into(),
+            twin: None,
+        }
+    };
+    paths.iter().map(picture).collect()
+}
+
+/// Pictures by shard, those that have the bytes of an earlier one told, in no order of theirs.
+fn shuffled(engine: &Engine, mut pictures: Vec<Given>) -> Vec<Vec<Given>> {
+    let mark = |given: &Given| engine.mark(&given.name, given.label.as_deref(), &given.body);
+    pictures.sort_by_key(|given| mark(given).order);
+    let mut first = BTreeMap::new();
+    for given in &mut pictures {
+        let hash = mark(given).content_hash.unwrap();
+        match first.get(&hash) {
+            Some(name) => given.twin = Some(String::clone(name)),
+            None => drop(first.insert(hash, given.name.clone())),
+        }
+    }
+    let shards = pictures.chunks(engine.settings().ingest.pictures_per_shard as usize);
+    shards.map(|shard| shard.iter().rev().cloned().collect()).collect()
+}
+
+fn settings(case: &Case, out: &str) -> Settings {
+    Settings { threads: 1, ..case.settings(&["raw"], out) }
+}
+
+#[test]
+fn shards_of_an_engine_are_those_of_one_run() {
+    let case = case();
+    let expected = case.run(&["raw"], "expected").manifest;
+    let engine = Engine::new(settings(&case, "out")).unwrap();
+    let shards = shuffled(&engine, given(&case, "raw"));
+    let pictures = shards.iter().map(Vec::len).sum::<usize>() as u64;
+    let begin = || {
+        let sizes = (pictures, shards.len() as u64);
+        match engine.begin(vec!["an engine".into()], "a listing".into(), sizes).unwrap() {
+            Output::Begun(begun) => begun,
+            Output::Finished(_) => panic!("it is not finished"),
+        }
+    };
+    let make = |number: usize| {
+        let first = shards[..number].iter().map(Vec::len).sum::<usize>() as u64;
+        let planned = shards[number].len() as u64;
+        engine.shard((number as u64, first, planned), (0, 0), shards[number].clone())
+    };
+    // The last first, and its file without what became of its pictures, as of a process that died.
+    let begun = begin();
+    let last = shards.len() - 1;
+    make(last).unwrap();
+    let state = format!("out/{UNFINISHED_FOLDER}/shard-{last:05}.json");
+    fs::remove_file(case.path(&state)).unwrap();
+    make(1).unwrap();
+    let error = begun.commit().unwrap_err();
+    assert!(matches!(error, IngestError::Incomplete { .. }), "{error}");
+
+    let begun = begin();
+    assert_eq!(begun.finished().unwrap(), [1]);
+    // Two processes at once make the same shard.
+    std::thread::scope(|scope| {
+        let twice = [(); 2].map(|()| scope.spawn(|| make(0).unwrap()));
+        let [one, other] = twice.map(|made| made.join().unwrap());
+        assert_eq!(one, other);
+    });
+    for number in 2..shards.len() {
+        make(number).unwrap();
+    }
+    drop(begun);
+    let manifest = commit(settings(&case, "out")).unwrap();
+    assert_eq!(manifest.shards, expected.shards);
+    assert_eq!(manifest.classes, expected.classes);
+    assert_eq!(manifest.parts[0].rejected, expected.parts[0].rejected);
+    let (mut found, mut wanted) = (case.files("out"), case.files("expected"));
+    for files in [&mut found, &mut wanted] {
+        files.retain(|name, _| !name.starts_with("manifest"));
+    }
+    assert!(found == wanted, "{:?} {:?}", found.keys(), wanted.keys());
+}
+
+#[test]
+fn what_only_one_process_can_tell_or_was_not_counted_is_refused() {
+    let case = case();
+    let mut alike = settings(&case, "out");
+    alike.ingest.near_duplicates = Some(4);
+    assert!(matches!(Engine::new(alike), Err(IngestError::Setting { .. })));
+    let engine = Engine::new(settings(&case, "out")).unwrap();
+    let pictures = given(&case, "raw");
+    let error = engine.shard((0, 0, 3), (0, 0), pictures).unwrap_err();
+    assert!(matches!(error, IngestError::Counted { planned: 3, .. }), "{error}");
+    assert!(!case.path("out").exists());
+}

@@ -1,0 +1,97 @@
+"""Time of Spark and Ray beside `ingest` on the same cores and pictures, one after the other.
+
+    python benches/engines.py PHOTOS [--rounds 3] [--cores 2]
+
+Engines are up, and their workers warm, before time is taken; the sets are compared.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import localmim
+import localmim.ray
+import localmim.spark
+
+
+def same(one, other):
+    read = lambda out: json.loads((Path(out) / "manifest.json").read_text())["shards"]
+    assert read(one) == read(other), "the sets differ"
+
+
+def main():
+    flags = argparse.ArgumentParser()
+    flags.add_argument("pictures", type=Path)
+    flags.add_argument("--rounds", type=int, default=3)
+    flags.add_argument("--cores", type=int, default=2)
+    flags.add_argument("--views", type=int, default=1)
+    flags.add_argument("--shard-pictures", type=int, default=256)
+    flags.add_argument("--engines", default="spark,ray")
+    given = flags.parse_args()
+    settings = dict(views=given.views, shard_pictures=given.shard_pictures, root=given.pictures)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    work = Path(tempfile.mkdtemp())
+
+    def ingest(out):
+        program = os.environ.get("LOCALMIM_INGEST", "ingest")
+        words = [program, given.pictures, "--out", out, "--threads", given.cores]
+        words += ["--views", given.views, "--shard-pictures", given.shard_pictures]
+        subprocess.run(list(map(str, words)), check=True, capture_output=True)
+
+    runs = {"ingest": ingest}
+    if "spark" in given.engines:
+        from pyspark.sql import SparkSession
+
+        master = f"local[{given.cores}]"
+        session = SparkSession.builder.master(master).config("spark.driver.memory", "3g")
+        session = session.config("spark.ui.enabled", "false").getOrCreate()
+        session.sparkContext.setLogLevel("ERROR")
+
+        def spark(out):
+            reader = session.read.format("binaryFile").option("recursiveFileLookup", "true")
+            localmim.spark.ingest(reader.load(f"file://{given.pictures}"), out, **settings)
+
+        runs["spark"] = spark
+    if "ray" in given.engines:
+        import ray
+
+        ray.init(num_cpus=given.cores, log_to_driver=False)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+
+        def with_ray(out):
+            ds = ray.data.read_binary_files(str(given.pictures), include_paths=True)
+            localmim.ray.ingest(ds, out, **settings)
+
+        runs["ray"] = with_ray
+
+    times = {name: [] for name in runs}
+    for round in range(given.rounds + 1):
+        for name, run in runs.items():
+            out = work / f"{name}-{round}"
+            begin = time.perf_counter()
+            run(out)
+            taken = time.perf_counter() - begin
+            # The first round warms engines and the page cache.
+            if round:
+                times[name].append(taken)
+            if name != "ingest":
+                same(out, work / f"ingest-{round}")
+        for name in runs:
+            shutil.rmtree(work / f"{name}-{round}")
+    for name, taken in times.items():
+        ratios = [one / base for one, base in zip(taken, times["ingest"])]
+        print(
+            f"{name:7} {statistics.median(taken):6.2f} s   "
+            f"{statistics.median(ratios):.2f} times ingest   {[round(t, 2) for t in taken]}"
+        )
+
+
+if __name__ == "__main__":
+    main()

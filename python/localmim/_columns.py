@@ -1,0 +1,103 @@
+"""Tables as Spark, Ray, Hugging Face and WebDataset have them -> (key, bytes, label)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from localmim._localmim import InputError
+
+# Where names and pictures stand, in the order in which they are looked for.
+KEYS = ("key", "path", "__key__", "source", "url", "filename")
+PICTURES = ("bytes", "content", "image", "jpg", "jpeg", "png", "webp", "gif", "tif", "tiff")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns hold what, and how names begin."""
+
+    key: str | None
+    bytes: str
+    label: str | None
+    root: str | None
+
+    @staticmethod
+    def of(names, key=None, bytes=None, label=None, root=None) -> "Columns":
+        """Those that were named, or are found among `names`."""
+
+        def find(what, named, known, needed=True):
+            if named is not None:
+                if named not in names:
+                    raise InputError(f"there is no column `{named}`; there are {', '.join(names)}")
+                return named
+            for name in known:
+                if name in names:
+                    return name
+            if needed:
+                told = ", ".join(names)
+                raise InputError(f"no column with {what} among {told}; name it by `{what}=`")
+            return None
+
+        picture = find("bytes", bytes, PICTURES)
+        # The path within an image of Hugging Face is a key, too.
+        name = find("key", key, KEYS, needed=picture != "image")
+        return Columns(name, picture, label, None if root is None else plain(root))
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that are read."""
+        return [name for name in (self.key, self.bytes, self.label) if name is not None]
+
+    def pictures(self, table) -> pa.RecordBatch:
+        """A table or a batch as (key, bytes, label)."""
+        picture = whole(table.column(self.bytes))
+        keys = None if self.key is None else whole(table.column(self.key))
+        if pa.types.is_struct(picture.type):
+            if keys is None:
+                keys = picture.field("path")
+            picture = picture.field("bytes")
+        if picture.null_count:
+            picture = pc.fill_null(picture, b"")
+        keys = self.named(keys)
+        if self.label is not None:
+            label = whole(table.column(self.label))
+            if not (pa.types.is_string(label.type) or pa.types.is_large_string(label.type)):
+                label = label.cast(pa.string())
+        else:
+            label = folders(keys)
+        return pa.RecordBatch.from_arrays([keys, picture, label], ["key", "bytes", "label"])
+
+    def named(self, keys: pa.Array) -> pa.Array:
+        """The text of the `source` column: below `root`, if there is one."""
+        keys = keys if pa.types.is_string(keys.type) else keys.cast(pa.string())
+        keys = pc.replace_substring_regex(keys, r"^file:/+", "/")
+        if self.root is None:
+            return keys
+        below = pc.starts_with(keys, self.root + "/")
+        if not pc.all(below).as_py():
+            other = keys.filter(pc.invert(below))[0]
+            raise InputError(f"{other} does not lie below root={self.root}")
+        return pc.utf8_slice_codeunits(keys, len(self.root) + 1)
+
+
+def plain(address: str) -> str:
+    """An address as names have it."""
+    return re.sub(r"^file:/+", "/", str(address)).rstrip("/")
+
+
+def whole(column) -> pa.Array:
+    """A column in one piece."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks)
+    return column
+
+
+def folders(keys: pa.Array) -> pa.Array:
+    """The class of a picture that has no other: the folder in which it lies."""
+    found = pc.extract_regex(keys, r"(?:^|/)(?P<folder>[^/]+)/[^/]*$")
+    return pc.struct_field(found, "folder")

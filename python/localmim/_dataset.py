@@ -1,0 +1,161 @@
+"""Batches of views with finished targets."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import numpy as np
+
+from localmim._localmim import InputError, Reader
+
+try:
+    from torch.utils.data import IterableDataset, get_worker_info
+except ImportError:
+    IterableDataset, get_worker_info = object, lambda: None
+
+
+class Dataset(IterableDataset):
+    """The views of a shard set, in batches. An iteration is an epoch; the next is in another order.
+
+    A batch is a dictionary of arrays:
+
+    - `picture`: `[batch, 3, size, size]`, floats normalised by ImageNet's statistics; with
+      `normalised=False` `[batch, size, size, 3]`, bytes;
+    - `targets`: a dictionary by cell size of `[batch, grid**2, values]`, floats: with `target="hog"`
+      the 3 * bins values of a cell, ordered (channel, bin), with `"pixel"` the normalised pixels of
+      a patch, ordered (row, column, channel);
+    - `label`: `[batch]`, the class by its index in the manifest, -1 for none; `id`: `[batch]`, the
+      rows' numbers; `mirrored`: `[batch]`.
+
+    They are of numpy, or with `torch=True` tensors (of the same memory). The order follows from
+    `seed` and epoch. `rank` of `world` reads its part (read from `RANK` and `WORLD_SIZE` if they are
+    not given), and so does each worker of a `DataLoader(dataset, batch_size=None, num_workers=N)`.
+    With `even=True` each part has as many batches as the others, all whole.
+
+    `state_dict` tells where this iteration is, and `load_state_dict` goes on there, in a process
+    that reads the same part; torchdata's StatefulDataLoader does so for its workers.
+    """
+
+    def __init__(
+        self,
+        shards,
+        batch_size: int = 256,
+        *,
+        target: str = "hog",
+        cells=None,
+        normalised: bool = True,
+        shuffle: bool = True,
+        flip: bool = False,
+        seed: int = 0,
+        rank: int | None = None,
+        world: int | None = None,
+        even: bool = True,
+        threads: int = 0,
+        torch: bool = False,
+    ):
+        self.shards = str(shards)
+        self.batch_size = batch_size
+        self.torch = torch
+        self.rank = int(os.environ.get("RANK", 0)) if rank is None else rank
+        self.world = int(os.environ.get("WORLD_SIZE", 1)) if world is None else world
+        cells = None if cells is None else [int(cell) for cell in cells]
+        self._given = dict(
+            target=target,
+            cells=cells,
+            normalised=normalised,
+            batch=batch_size,
+            shuffle=shuffle,
+            flip=flip,
+            seed=seed,
+            even=even,
+            threads=threads,
+        )
+        self.epoch = 0
+        self._done = 0
+        self._reader = self._part = None
+        described = self._open(0, 1).describe()
+        self.rows, self.size, self.bins = described["rows"], described["size"], described["bins"]
+        self.cells, self.classes = described["cells"], described["classes"]
+        self._fingerprint = described["fingerprint"]
+
+    def _open(self, worker: int, workers: int) -> Reader:
+        part = (self.rank * workers + worker, self.world * workers)
+        if self._reader is None or self._part != part:
+            self._reader = Reader(self.shards, part=part[0], parts=part[1], **self._given)
+            self._part = part
+        return self._reader
+
+    def _here(self) -> Reader:
+        info = get_worker_info()
+        return self._open(0, 1) if info is None else self._open(info.id, info.num_workers)
+
+    def __len__(self) -> int:
+        """Batches of the epoch that is read next, or now, by this process alone."""
+        return self._open(0, 1).batches(self.epoch)
+
+    def __iter__(self):
+        reader = self._here()
+        reader.start(self.epoch, self._done)
+        while (batch := reader.next()) is not None:
+            self._done += 1
+            yield self._arrays(batch)
+        self.epoch, self._done = self.epoch + 1, 0
+
+    def _arrays(self, batch) -> dict:
+        def floats(name):
+            return batch[name].values.to_numpy(zero_copy_only=True)
+
+        rows, size = len(batch), self.size
+        if self._given["normalised"]:
+            picture = floats("picture").reshape(rows, 3, size, size)
+        else:
+            picture = np.frombuffer(batch["picture"].buffers()[1], np.uint8)
+            picture = picture.reshape(rows, size, size, 3)
+        targets = {}
+        if self._given["target"] != "none":
+            for cell in self.cells:
+                targets[cell] = floats(str(cell)).reshape(rows, (size // cell) ** 2, -1)
+        arrays = {
+            "picture": picture,
+            "targets": targets,
+            "label": batch["label"].to_numpy(),
+            "id": batch["id"].to_numpy(),
+            "mirrored": batch["mirrored"].to_numpy(zero_copy_only=False),
+        }
+        return _tensors(arrays) if self.torch else arrays
+
+    def state_dict(self) -> dict:
+        """Where the iteration is: behind so many batches of an epoch."""
+        return {
+            "epoch": self.epoch,
+            "batches": self._done,
+            "batch_size": self.batch_size,
+            "seed": self._given["seed"],
+            "fingerprint": self._fingerprint,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Goes on where a state was taken."""
+        now = self.state_dict()
+        for name in ("batch_size", "seed", "fingerprint"):
+            if state[name] != now[name]:
+                raise InputError(f"the state is of {name} {state[name]}, and this is {now[name]}")
+        self.epoch, self._done = state["epoch"], state["batches"]
+
+    def __getstate__(self) -> dict:
+        # A process of its own opens the set itself.
+        return {**self.__dict__, "_reader": None, "_part": None}
+
+
+def _tensors(value):
+    import torch
+
+    if isinstance(value, dict):
+        return {name: _tensors(each) for name, each in value.items()}
+    if value.dtype == np.uint64:
+        value = value.astype(np.int64)
+    with warnings.catch_warnings():
+        # Arrow's memory is nobody else's, but numpy calls it read-only.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(value)

@@ -1,0 +1,220 @@
+//! What the processes of an engine call: marks, rows, shards, and the commit.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{
+    ArrayRef, FixedSizeBinaryBuilder, Int64Array, RecordBatch, StringArray, UInt64Array,
+};
+use arrow_pyarrow::PyArrowType;
+use ingest::engine::{self, Output};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use schemas::{Manifest, Reject};
+
+use crate::error::{SetError, input, of_ingest};
+use crate::pictures::pictures;
+use crate::settings::settings;
+
+/// Makes shards of what an engine brings; one a process.
+#[pyclass(frozen, module = "localmim")]
+pub struct Engine(engine::Engine);
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (out, settings=None))]
+    fn new(out: &str, settings: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let settings = self::settings(out, settings)?;
+        Ok(Self(engine::Engine::new(settings).map_err(of_ingest)?))
+    }
+
+    /// Pictures of a shard.
+    #[getter]
+    fn shard_pictures(&self) -> u32 {
+        self.0.settings().ingest.pictures_per_shard
+    }
+
+    /// (key, bytes, label?) → (order, hash?): by what the engine shuffles.
+    fn mark(
+        &self,
+        py: Python<'_>,
+        batch: PyArrowType<RecordBatch>,
+    ) -> PyResult<PyArrowType<RecordBatch>> {
+        let given = pictures(&batch.0)?;
+        py.detach(|| {
+            let mut orders = Vec::with_capacity(given.len());
+            let mut hashes = FixedSizeBinaryBuilder::with_capacity(given.len(), 32);
+            for picture in &given {
+                let mark = self.0.mark(&picture.name, picture.label.as_deref(), &picture.body);
+                orders.push(place(&mark.order));
+                match mark.content_hash {
+                    Some(hash) => hashes.append_value(hash).map_err(input)?,
+                    None => hashes.append_null(),
+                }
+            }
+            let columns: [(&str, ArrayRef, bool); 2] = [
+                ("order", Arc::new(Int64Array::from(orders)), false),
+                ("hash", Arc::new(hashes.finish()), true),
+            ];
+            Ok(PyArrowType(RecordBatch::try_from_iter_with_nullable(columns).map_err(input)?))
+        })
+    }
+
+    /// Keys → their places in the order of the set.
+    fn order(
+        &self,
+        py: Python<'_>,
+        keys: PyArrowType<RecordBatch>,
+    ) -> PyResult<PyArrowType<RecordBatch>> {
+        let given = pictures(&keys.0)?;
+        py.detach(|| {
+            let orders = given.iter().map(|of| place(&self.0.mark(&of.name, None, &[]).order));
+            let orders: ArrayRef = Arc::new(Int64Array::from_iter_values(orders));
+            Ok(PyArrowType(RecordBatch::try_from_iter([("order", orders)]).map_err(input)?))
+        })
+    }
+
+    /// (key, bytes, label?) → the rows of a shard, of which the first picture has this number, and
+    /// the rejects.
+    #[pyo3(signature = (batch, first=0))]
+    fn rows(
+        &self,
+        py: Python<'_>,
+        batch: PyArrowType<RecordBatch>,
+        first: u64,
+    ) -> PyResult<(PyArrowType<RecordBatch>, PyArrowType<RecordBatch>)> {
+        let given = pictures(&batch.0)?;
+        py.detach(|| {
+            let (rows, rejects) = self.0.rows(first, given).map_err(of_ingest)?;
+            let layout = &self.0.settings().ingest.layout;
+            let rows = shards::write::batch(layout, &rows).map_err(input)?;
+            Ok((PyArrowType(rows), PyArrowType(of_rejects(&rejects)?)))
+        })
+    }
+
+    /// Writes a shard, whose `place` is (its number in the part, that of its first picture, how many
+    /// it has), of the pictures of these batches: (accepted, rejected, bytes).
+    fn shard(
+        &self,
+        py: Python<'_>,
+        place: (u64, u64, u64),
+        part: (u64, u64),
+        batches: Vec<PyArrowType<RecordBatch>>,
+    ) -> PyResult<(u64, u64, u64)> {
+        let mut given = vec![];
+        for batch in &batches {
+            given.extend(pictures(&batch.0)?);
+        }
+        let made = py.detach(|| self.0.shard(place, part, given));
+        let made = made.map_err(of_ingest)?;
+        Ok((made.accepted, made.rejected, made.bytes))
+    }
+
+    /// Takes hold of the output: the shards that are there already, or the finished set's summary.
+    fn begin(
+        &self,
+        py: Python<'_>,
+        sources: Vec<String>,
+        listing: String,
+        pictures: u64,
+        shards: u64,
+    ) -> PyResult<Begun> {
+        let begun = py.detach(|| self.0.begin(sources, listing, (pictures, shards)));
+        Ok(match begun.map_err(of_ingest)? {
+            Output::Finished(manifest) => Begun { done: Some(manifest), work: Mutex::new(None) },
+            Output::Begun(work) => Begun { done: None, work: Mutex::new(Some(work)) },
+        })
+    }
+}
+
+/// An output that is held until it is committed or forgotten.
+#[pyclass(frozen, module = "localmim")]
+pub struct Begun {
+    done: Option<Box<Manifest>>,
+    work: Mutex<Option<Box<engine::Begun>>>,
+}
+
+#[pymethods]
+impl Begun {
+    /// Where the part begins in the set, (shard, picture), and the shards that need not be made;
+    /// none if the set is finished.
+    fn state(&self, py: Python<'_>) -> PyResult<Option<((u64, u64), Vec<u64>)>> {
+        py.detach(|| {
+            let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(work) = work.as_ref() else { return Ok(None) };
+            Ok(Some((work.start(), work.finished().map_err(of_ingest)?)))
+        })
+    }
+
+    /// Makes a set of the shards.
+    fn commit<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        if let Some(manifest) = &self.done {
+            return summary(py, manifest);
+        }
+        let manifest = py.detach(|| {
+            let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let work = work.ok_or_else(|| SetError::new_err("it is committed already"))?;
+            work.commit().map_err(of_ingest)
+        })?;
+        summary(py, &manifest)
+    }
+
+    /// Lets go of the output; the same call goes on from there.
+    fn release(&self) {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// Makes a set of the shards that an engine made at `out`.
+#[pyfunction]
+#[pyo3(signature = (out, **settings))]
+pub fn commit<'py>(
+    py: Python<'py>,
+    out: &str,
+    settings: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let settings = self::settings(out, settings)?;
+    let manifest = py.detach(|| engine::commit(settings)).map_err(of_ingest)?;
+    summary(py, &manifest)
+}
+
+/// The first 64 bits of an order, as a number that Spark and Ray know.
+fn place(order: &[u8; 32]) -> i64 {
+    let (bytes, _) = order.split_at(8);
+    let number = bytes.iter().fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+    (number ^ 1 << 63) as i64
+}
+
+fn of_rejects(rejects: &[Reject]) -> PyResult<RecordBatch> {
+    let text = |of: fn(&Reject) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rejects.iter().map(of)))
+    };
+    let bytes = UInt64Array::from_iter_values(rejects.iter().map(|reject| reject.bytes));
+    let labels = StringArray::from_iter(rejects.iter().map(|reject| reject.label.as_deref()));
+    RecordBatch::try_from_iter_with_nullable([
+        ("source", text(|reject| &reject.source), false),
+        ("bytes", Arc::new(bytes), false),
+        ("reason", text(|reject| reject.reason.code()), false),
+        ("message", text(|reject| &reject.message), false),
+        ("label", Arc::new(labels), true),
+    ])
+    .map_err(input)
+}
+
+/// What a set came to.
+fn summary<'py>(py: Python<'py>, manifest: &Manifest) -> PyResult<Bound<'py, PyDict>> {
+    let mut reasons = BTreeMap::<&str, u64>::new();
+    for (reason, pictures) in manifest.parts.last().iter().flat_map(|part| &part.rejected) {
+        *reasons.entry(reason.code()).or_default() += pictures;
+    }
+    let summary = PyDict::new(py);
+    summary.set_item("accepted", manifest.accepted)?;
+    summary.set_item("rejected", manifest.rejected)?;
+    summary.set_item("rows", manifest.rows)?;
+    summary.set_item("bytes", manifest.bytes)?;
+    summary.set_item("shards", manifest.shards.len())?;
+    summary.set_item("version", manifest.version)?;
+    summary.set_item("rejects", reasons)?;
+    Ok(summary)
+}

@@ -1,0 +1,141 @@
+"""One record batch, settings, errors, and a commit."""
+
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import localmim
+from conftest import INGEST, SHARD_PICTURES, manifest, read_set, run
+from localmim import _shuffle
+from localmim._columns import Columns
+
+
+def table(pictures):
+    files = sorted(path for path in pictures.rglob("*") if path.is_file())
+    keys = [str(path) for path in files]
+    return pa.table({"path": keys, "content": [path.read_bytes() for path in files]})
+
+
+def test_rows_and_rejects_are_those_of_ingest(pictures, expected):
+    rows, rejects = localmim.rows(table(pictures).to_batches()[0].slice(0, 400), root=pictures)
+    found = pa.Table.from_batches([rows])
+    wanted = {row["source"]: row for row in read_set(expected).drop_columns(["id"]).to_pylist()}
+    for row in found.drop_columns(["id"]).to_pylist():
+        # Which of several copies is kept, only the whole set tells.
+        if row["source"] in wanted:
+            assert row == wanted[row["source"]]
+    names = set(found["source"].to_pylist()) | set(rejects["source"].to_pylist())
+    assert len(names) == min(400, len(table(pictures)))
+    if "broken.jpg" in names:
+        assert "broken.jpg" in rejects["source"].to_pylist()
+    assert found.schema.remove_metadata() == read_set(expected).schema.remove_metadata()
+
+
+def test_numbers_follow_from_the_first():
+    one, _ = localmim.rows(picture_table(2), first=7, views=3, size=32, cells=[8, 16])
+    assert one["id"].to_pylist() == list(range(21, 27))
+    assert one["view"].to_pylist() == [0, 1, 2] * 2
+
+
+def picture_table(count):
+    """Pictures that differ, as PNG made by the program itself."""
+    rng = np.random.default_rng(0)
+    bodies = [bmp(rng.integers(0, 256, (40, 40, 3), np.uint8)) for _ in range(count)]
+    return pa.table({"key": [f"a/{i}.bmp" for i in range(count)], "bytes": bodies})
+
+
+def bmp(pixels):
+    height, width, _ = pixels.shape
+    data = pixels[::-1, :, ::-1].tobytes()
+    header = b"BM" + (54 + len(data)).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little")
+    info = (40).to_bytes(4, "little") + width.to_bytes(4, "little") + height.to_bytes(4, "little")
+    return header + info + b"\x01\x00\x18\x00" + bytes(24) + data
+
+
+def test_settings_are_held_against_their_ranges():
+    for settings, told in [
+        ({"views": 0}, "--views"),
+        ({"sizes": 3}, "`sizes`"),
+        ({"cells": [5]}, "--cells"),
+        ({"near_duplicates": 3}, "near"),
+    ]:
+        with pytest.raises(localmim.InputError, match=told):
+            localmim.rows(picture_table(1), **settings)
+
+
+def test_errors_are_told_by_kind(tmp_path):
+    assert issubclass(localmim.InputError, localmim.Error)
+    with pytest.raises(localmim.SetError, match="ingest"):
+        localmim.commit(tmp_path.as_posix())
+    with pytest.raises(localmim.InputError, match="column"):
+        localmim.rows(pa.table({"a": [1]}))
+    with pytest.raises(localmim.InputError, match="below"):
+        localmim.rows(picture_table(1), root="b")
+
+
+def ingest_here(table, out, **settings):
+    """What the engines do, in this process."""
+    columns = Columns.of(table.schema.names, root=settings.pop("root", None))
+    job = _shuffle.Job.of(out, settings, columns)
+    marks = pa.Table.from_batches([job.mark(table)])
+    job, begun = job.begin(marks["order"].to_numpy(), "here")
+    placed = pa.Table.from_batches([job.place(table)])
+    twins = job.place_twins(job.twins(marks))
+    placed = pa.concat_tables([twins, placed]).sort_by("shard")
+    return job, begun, placed
+
+
+def test_a_set_is_committed_when_all_of_it_is_there(tmp_path):
+    out = tmp_path / "out"
+    pictures = picture_table(20)
+    same = pa.table({"key": ["b/same.bmp"], "bytes": [pictures["bytes"][3].as_py()]})
+    pictures = pa.concat_tables([pictures, same])
+    settings = {"size": 32, "cells": [8], "shard_pictures": 8}
+    job, begun, placed = ingest_here(pictures, out, **settings)
+    shards = sorted(set(placed["shard"].to_pylist()))
+    of = {shard: placed.filter(pa.compute.equal(placed["shard"], shard)) for shard in shards}
+    job.write(1, of[1])
+    with pytest.raises(localmim.SetError, match="writing"):
+        ingest_here(pictures, out, **settings)
+    with pytest.raises(localmim.SetError, match="1 of the 3"):
+        begun.commit()
+    begun.release()
+    # The next run makes what is left, and no more; a shard that is written twice is the same.
+    job, begun, placed = ingest_here(pictures, out, **settings)
+    assert sorted(set(placed["shard"].to_pylist())) == [0, 2]
+    for shard in (0, 2, 2):
+        job.write(shard, of[shard])
+    begun.release()
+    summary = localmim.commit(str(out))
+    assert (summary["accepted"], summary["rejects"]) == (20, {"duplicate": 1})
+    assert localmim.verify(str(out)) == []
+    assert localmim.commit(str(out)) == summary
+    run("verify", out)
+
+
+def test_other_pictures_than_were_counted_are_told(tmp_path):
+    job, begun, placed = ingest_here(picture_table(6), tmp_path / "out", size=32, cells=[8])
+    with pytest.raises(localmim.InputError, match="6 when they were counted"):
+        job.write(0, placed.slice(1))
+    begun.release()
+
+
+def test_versions_are_one():
+    told = subprocess.run([INGEST, "--version"], capture_output=True, text=True).stdout
+    assert told.split()[-1] == localmim.__version__
+
+
+def test_previews_and_hog(expected):
+    assert localmim.preview(expected, 2)._repr_png_().startswith(b"\x89PNG")
+    rows = read_set(expected).slice(0, 1).to_pylist()[0]
+    planes = np.frombuffer(rows["picture_filtered"], np.uint8).reshape(3, 224, 224)
+    green, red, blue = np.cumsum(planes, axis=1, dtype=np.uint8)
+    picture = np.stack([red + green, green, blue + green], axis=-1)
+    for cell, found in zip((4, 8, 16, 32), localmim.hog(picture)):
+        stored = np.frombuffer(rows[f"hog_{cell}"], np.uint8).reshape(found.shape)
+        # The nearest code.
+        assert np.abs(found * 255 - stored).max() < 0.5 + 1e-4
+    with pytest.raises(localmim.InputError, match="side"):
+        localmim.hog(picture[1:])

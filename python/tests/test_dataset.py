@@ -1,0 +1,121 @@
+"""Batches: which rows, in which order, and what they hold."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import localmim
+from conftest import read_set
+
+
+def ids(dataset):
+    return [batch["id"].tolist() for batch in dataset]
+
+
+def test_every_row_comes_once_and_epochs_differ(expected):
+    dataset = localmim.Dataset(expected, 10, target="none", normalised=False, even=False)
+    first, second = ids(dataset), ids(dataset)
+    everything = sorted(read_set(expected)["id"].to_pylist())
+    assert sorted(sum(first, [])) == everything == sorted(sum(second, []))
+    assert first != second and first[0] != everything[:10]
+    again = localmim.Dataset(expected, 10, target="none", normalised=False, even=False)
+    assert ids(again) == first
+
+
+def test_parts_share_no_row_and_are_of_one_length(expected):
+    given = dict(target="none", normalised=False, world=3)
+    parts = [localmim.Dataset(expected, 8, rank=rank, **given) for rank in range(3)]
+    lengths = {len(part) for part in parts}
+    read = [sum(ids(part), []) for part in parts]
+    assert lengths == {len(rows) // 8 for rows in read} and min(lengths) > 0
+    assert len(set(sum(read, []))) == len(sum(read, []))
+
+
+def test_a_state_goes_on_with_the_very_batches(expected):
+    given = dict(target="none", normalised=False, flip=True)
+    whole = localmim.Dataset(expected, 8, **given)
+    everything = [(b["id"].tolist(), b["mirrored"].tolist()) for b in whole]
+    for stop in (0, 1, len(everything) - 1):
+        first = localmim.Dataset(expected, 8, **given)
+        batches = iter(first)
+        for _ in range(stop):
+            next(batches)
+        state = pickle.loads(pickle.dumps(first)).state_dict()
+        second = localmim.Dataset(expected, 8, **given)
+        second.load_state_dict(state)
+        rest = [(b["id"].tolist(), b["mirrored"].tolist()) for b in second]
+        assert rest == everything[stop:]
+        assert second.epoch == 1
+    other = localmim.Dataset(expected, 9, **given)
+    with pytest.raises(localmim.InputError, match="batch_size"):
+        other.load_state_dict(state)
+
+
+def stored(expected):
+    return {row["id"]: row for row in read_set(expected).to_pylist()}
+
+
+def view(row):
+    planes = np.frombuffer(row["picture_filtered"], np.uint8).reshape(3, 224, 224)
+    green, red, blue = np.cumsum(planes, axis=1, dtype=np.uint8)
+    return np.stack([red + green, green, blue + green], axis=-1)
+
+
+def normalised(picture):
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    return (picture.astype(np.float32) / np.float32(255) - mean) / std
+
+
+def test_targets_are_those_of_the_published_code(expected):
+    rows = stored(expected)
+    hog = next(iter(localmim.Dataset(expected, 6, flip=True)))
+    pixel = next(iter(localmim.Dataset(expected, 6, target="pixel", cells=[16], flip=True)))
+    assert hog["id"].tolist() == pixel["id"].tolist()
+    assert hog["mirrored"].tolist() == pixel["mirrored"].tolist()
+    assert any(hog["mirrored"]) and not all(hog["mirrored"])
+    for at, number in enumerate(hog["id"].tolist()):
+        picture = view(rows[number])
+        if hog["mirrored"][at]:
+            picture = picture[:, ::-1]
+        x = normalised(picture)
+        assert np.abs(hog["picture"][at] - x.transpose(2, 0, 1)).max() < 1e-6
+        # The HOG of what the network sees, but for what a byte costs.
+        for cell, exact in zip((4, 8, 16, 32), localmim.hog(picture)):
+            found = hog["targets"][cell][at]
+            assert np.abs(found - exact.reshape(found.shape)).max() < 3 / 255
+        # MAE's patches, of which each is normalised.
+        patches = x.reshape(14, 16, 14, 16, 3).swapaxes(1, 2).reshape(196, -1)
+        mean, var = patches.mean(-1, keepdims=True), patches.var(-1, ddof=1, keepdims=True)
+        found = pixel["targets"][16][at]
+        assert np.abs(found - (patches - mean) / np.sqrt(var + 1e-6)).max() < 2e-2
+
+
+def test_labels_are_classes(expected):
+    rows = stored(expected)
+    dataset = localmim.Dataset(expected, 5, target="none")
+    batch = next(iter(dataset))
+    for number, label in zip(batch["id"].tolist(), batch["label"].tolist()):
+        assert rows[number]["label"] == (None if label < 0 else dataset.classes[label])
+
+
+def test_damage_is_told_by_name(expected, tmp_path):
+    import shutil
+
+    shutil.copytree(expected, tmp_path / "set")
+    shard = sorted((tmp_path / "set").glob("shard-*.parquet"))[0]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    dataset = localmim.Dataset(tmp_path / "set", 4, shuffle=False, even=False)
+    with pytest.raises(localmim.SetError, match=shard.name):
+        list(dataset)
+    assert localmim.verify(str(tmp_path / "set"))
+
+
+def test_workers_of_torch_part_the_rows(expected):
+    torch = pytest.importorskip("torch")
+    dataset = localmim.Dataset(expected, 4, target="none", torch=True, even=False)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2)
+    read = sum((batch["id"].tolist() for batch in loader), [])
+    assert sorted(read) == sorted(read_set(expected)["id"].to_pylist())

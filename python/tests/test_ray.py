@@ -1,0 +1,67 @@
+"""Ray as it is run: a cluster of two nodes, each with processes of its own, of which one is killed."""
+
+import threading
+import time
+
+import pytest
+
+import localmim.ray
+from conftest import SHARD_PICTURES, assert_same_set
+
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture
+def cluster():
+    from ray.cluster_utils import Cluster
+
+    memory = dict(object_store_memory=512 << 20)
+    cluster = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, **memory))
+    second = cluster.add_node(num_cpus=1, **memory)
+    ray.init(address=cluster.address, log_to_driver=False)
+    cluster.wait_for_nodes()
+    yield cluster, second
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_the_set_is_that_of_ingest_though_a_node_is_killed(cluster, pictures, expected, tmp_path):
+    cluster, second = cluster
+    out = tmp_path / "shards"
+    killed = []
+
+    def kill():
+        while not list(out.glob("shard-*.parquet")):
+            time.sleep(0.01)
+        cluster.remove_node(second, allow_graceful=False)
+        killed.append(second)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    ds = ray.data.read_binary_files(str(pictures), include_paths=True)
+    summary = localmim.ray.ingest(ds, out, root=pictures, shard_pictures=SHARD_PICTURES)
+    killer.join(30)
+    assert killed, "no node was killed"
+    assert summary["rejects"]["duplicate"] > 0
+    assert_same_set(out, expected)
+
+
+def test_parquet_and_webdataset_are_read(cluster, pictures, expected, tmp_path):
+    import tarfile
+
+    ds = ray.data.read_binary_files(str(pictures), include_paths=True)
+    ds.write_parquet(str(tmp_path / "table"))
+    table = ray.data.read_parquet(str(tmp_path / "table"))
+    localmim.ray.ingest(
+        table, tmp_path / "one", root=pictures, shard_pictures=SHARD_PICTURES
+    )
+    assert_same_set(tmp_path / "one", expected)
+
+    files = sorted(path for path in pictures.rglob("*.jpg") if path.stat().st_size)[:40]
+    with tarfile.open(tmp_path / "pictures.tar", "w") as tar:
+        for number, file in enumerate(files):
+            tar.add(file, f"{number:03}.jpg")
+    ds = ray.data.read_webdataset(str(tmp_path / "pictures.tar"), decoder=None)
+    summary = localmim.ray.ingest(ds, tmp_path / "two", shard_pictures=SHARD_PICTURES)
+    assert summary["accepted"] + summary["rejected"] == len(files)
+    assert localmim.verify(str(tmp_path / "two")) == []
