@@ -20,10 +20,10 @@ pictures that are there already, and with targets either in the loop, as publish
 trainer's is what it logs, reading, masks and mirroring included. Printed are medians over rounds, and
 medians of the rounds' ratios to PyTorch with targets given.
 
-PyTorch's threads wait for each other after every operation, busily: where the machine has other work
-that costs them far more than the trainer's, which meet once a step. Such a machine still tells
-something with `--threads 1 --processor-time`: how long one core works for a step, of the trainer all
-that it does for it, its reading too.
+PyTorch's threads wait for each other after every operation, busily: where the machine has other work,
+that costs them far more than the trainer's, which meet once a step. There OMP_WAIT_POLICY=PASSIVE in
+the environment is fairer to it, and `--threads 1 --processor-time` tells most: how long one core
+works for a step, of the trainer all that it does for it, its reading too.
 """
 
 import argparse
