@@ -3,6 +3,7 @@
 // Memory of the device is memory of the host, and what is copied up is really there; kernels are
 // loaded, so that NVRTC has compiled them, but none runs, and all that is read back is zero.
 //
+//   STANDIN_DEVICES     how many devices there are; 1 unless set
 //   STANDIN_CAPABILITY  compute capability, as in 80; 90 unless set
 //   STANDIN_COUNTS      file that gets the counts when the program ends, a name and a number a line
 //   STANDIN_LAUNCHES    file that gets the name of every kernel launched, in order
@@ -33,12 +34,14 @@ static uint64_t counts[KINDS];
 static FILE *launches;
 static const char *ptx;
 static int capability = 90;
+static int devices = 1;
 
 static void count(int kind, uint64_t by) { __atomic_fetch_add(&counts[kind], by, __ATOMIC_RELAXED); }
 
 __attribute__((constructor)) static void begin(void) {
     const char *value = getenv("STANDIN_CAPABILITY");
     if (value) capability = atoi(value);
+    if ((value = getenv("STANDIN_DEVICES"))) devices = atoi(value);
     if ((value = getenv("STANDIN_LAUNCHES"))) launches = fopen(value, "w");
     ptx = getenv("STANDIN_PTX");
 }
@@ -52,12 +55,12 @@ __attribute__((destructor)) static void end(void) {
     fclose(file);
 }
 
-// The device: one, with an H100's sizes.
+// The devices, each with an H100's sizes.
 
 Result cuInit(unsigned flags) { return OK; }
 Result cuDriverGetVersion(int *version) { *version = 13020; return OK; }
-Result cuDeviceGetCount(int *found) { *found = 1; return OK; }
-Result cuDeviceGet(int *device, int index) { *device = index; return index ? NO_SUCH_DEVICE : OK; }
+Result cuDeviceGetCount(int *found) { *found = devices; return OK; }
+Result cuDeviceGet(int *device, int index) { *device = index; return index < devices ? OK : NO_SUCH_DEVICE; }
 Result cuDeviceGetName(char *name, int room, int device) { snprintf(name, room, "stand-in sm_%d", capability); return OK; }
 Result cuDeviceGetUuid(void *uuid, int device) { memset(uuid, device, 16); return OK; }
 Result cuDeviceGetUuid_v2(void *uuid, int device) { return cuDeviceGetUuid(uuid, device); }
@@ -93,13 +96,13 @@ static Handle fresh(void) {
 }
 
 static __thread Handle current;
-Result cuDevicePrimaryCtxRetain(Handle *context, int device) { *context = (Handle)0x1000; return OK; }
+Result cuDevicePrimaryCtxRetain(Handle *context, int device) { *context = (Handle)(uintptr_t)(0x1000 + 16 * device); return OK; }
 Result cuDevicePrimaryCtxRelease_v2(int device) { return OK; }
 Result cuCtxSetCurrent(Handle context) { current = context; return OK; }
 Result cuCtxGetCurrent(Handle *context) { *context = current; return OK; }
 Result cuCtxPushCurrent_v2(Handle context) { return cuCtxSetCurrent(context); }
 Result cuCtxPopCurrent_v2(Handle *context) { return cuCtxGetCurrent(context); }
-Result cuCtxGetDevice(int *device) { *device = 0; return OK; }
+Result cuCtxGetDevice(int *device) { *device = current ? ((uintptr_t)current - 0x1000) / 16 : 0; return OK; }
 Result cuCtxSynchronize(void) { count(WAITS, 1); return OK; }
 Result cuCtxSetLimit(int limit, size_t value) { return OK; }
 Result cuCtxGetLimit(size_t *value, int limit) { *value = 0; return OK; }

@@ -18,8 +18,8 @@ use trainer::model::mask::MaskKind;
 use trainer::model::{ModelConfig, ModelName, TargetKind};
 use trainer::progress::Console;
 use trainer::settings::{Options, Recipe, Settings};
-use trainer::train;
 use trainer::train::run::{Resume, RunPaths, TrainError, Trained};
+use trainer::train::{self, Place};
 
 /// Views of this side, so that a step takes no time.
 pub const SIZE: u32 = 64;
@@ -100,11 +100,35 @@ impl Case {
         resume: bool,
         stop: &AtomicBool,
     ) -> Result<Trained, TrainError> {
+        self.train_at(Place::of(DeviceKind::Cpu), out, settings, resume, stop)
+    }
+
+    /// As [`Self::train`], on so many ranks of this process.
+    pub fn train_on_ranks(
+        &self,
+        ranks: usize,
+        out: &str,
+        settings: &Settings,
+        resume: bool,
+    ) -> Result<Trained, TrainError> {
+        let devices = vec![DeviceKind::Cpu; ranks];
+        let place = Place { devices, ..Place::of(DeviceKind::Cpu) };
+        self.train_at(place, out, settings, resume, &AtomicBool::new(false))
+    }
+
+    fn train_at(
+        &self,
+        place: Place,
+        out: &str,
+        settings: &Settings,
+        resume: bool,
+        stop: &AtomicBool,
+    ) -> Result<Trained, TrainError> {
         let out = self.path(out);
         let newest = if resume { CheckpointFolder::of_run(&out).newest().unwrap() } else { None };
         let resume = newest.map(|(path, checkpoint, _)| Resume { path, checkpoint });
         let paths = RunPaths { shards: ShardSource::local(self.shards()), out };
-        train::run_on(DeviceKind::Cpu, &paths, settings, resume, &Console::quiet(), stop)
+        train::run_at(place, &paths, settings, resume, &Console::quiet(), stop)
     }
 
     /// Trains anew into the folder `out`, on shards that lie elsewhere.

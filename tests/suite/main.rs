@@ -16,6 +16,7 @@ mod parity;
 mod parity_methods;
 mod parity_swin;
 mod parity_vit;
+mod ranks;
 mod recipes;
 mod remote;
 mod slices;

@@ -12,7 +12,7 @@ use trainer::settings::{Options, Recipe, Settings};
 use crate::case::{Case, settings_of};
 
 /// A recipe at a size that takes no time.
-fn small(recipe: Recipe, change: impl FnOnce(&mut Options)) -> Settings {
+pub fn small(recipe: Recipe, change: impl FnOnce(&mut Options)) -> Settings {
     settings_of(recipe, |options| {
         options.width = Some(24);
         if recipe.needs_swin() {

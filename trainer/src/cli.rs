@@ -7,6 +7,7 @@ mod eval;
 mod experiment;
 mod files;
 mod neighbours;
+mod ranks;
 mod stop;
 mod train;
 

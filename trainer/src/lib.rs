@@ -6,7 +6,8 @@
 //! [`eval`] (what it has learned), [`embed`] (its features as a file), [`neighbours`] (which
 //! pictures are alike to it), [`analyze`] (where it looks), [`compare`] (runs beside each other),
 //! [`experiment`] (the paper's comparison at a small size). [`settings`] and [`device`] are settled
-//! first; [`profile`] says what a run makes of its machine.
+//! first; [`ranks`] are the devices that train as one; [`profile`] says what a run makes of its
+//! machine.
 
 pub mod analyze;
 pub mod checkpoint;
@@ -27,6 +28,7 @@ pub mod profile;
 pub mod progress;
 pub mod quickstart;
 pub mod range;
+pub mod ranks;
 pub mod report;
 pub mod settings;
 pub mod train;

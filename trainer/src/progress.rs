@@ -66,14 +66,18 @@ impl Console {
     /// A line of metrics was written.
     pub fn record(&self, record: &Record) {
         let shares = &record.shares;
+        let slowest = record.slowest.map(|slowest| {
+            format!("  slowest data {:.0}% (rank {})", 100.0 * slowest.data, slowest.rank)
+        });
         let text = format!(
-            "loss {:.4}  {} views/s  data {:.0}% encoder {:.0}% decoders {:.0}% optimizer {:.0}%",
+            "loss {:.4}  {} views/s  data {:.0}% encoder {:.0}% decoders {:.0}% optimizer {:.0}%{}",
             record.loss,
             terminal::rate(record.views_per_s),
             100.0 * shares.data,
             100.0 * shares.encoder,
             100.0 * shares.decoders,
             100.0 * shares.optimizer,
+            slowest.unwrap_or_default(),
         );
         if self.terminal {
             self.bar.set_message(text);

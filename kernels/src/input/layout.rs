@@ -143,6 +143,12 @@ impl Layout {
     /// Writes what follows from all views together, once they are there.
     pub fn finish(&self, sizes: &Sizes, bytes: &mut [u8]) {
         let masked = self.mask.of(bytes, &(0..self.views)).iter().filter(|&&mask| mask > 0).count();
+        self.finish_part(sizes, masked, bytes);
+    }
+
+    /// As [`Self::finish`], where these views are a part of a batch in which so many units are
+    /// masked: losses of its parts add up to the batch's.
+    pub fn finish_part(&self, sizes: &Sizes, masked: usize, bytes: &mut [u8]) {
         let scales = &mut bytes[self.scales..][..4 * sizes.taps.len()];
         for (tap, scale) in cast_slice_mut::<_, f32>(scales).iter_mut().enumerate() {
             // Finer cells have their unit's mask, coarser ones the mean over theirs.

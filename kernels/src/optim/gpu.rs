@@ -6,7 +6,10 @@ use burn_cubecl::element::{BoolElement, FloatElement, IntElement};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime};
+use cubecl::device::Device;
+use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
+use cubecl::server::{ReduceOperation, ServerCommunication};
 
 use super::{Moments, Optimize, Places, Rate, Step};
 use crate::float;
@@ -168,6 +171,22 @@ where
                 limit,
             );
         }
+    }
+
+    /// By NCCL, where the runtime has it.
+    fn across(
+        values: Self::Values,
+        devices: &[Self::Device],
+    ) -> Result<Self::Values, Self::Values> {
+        if !R::CubeServer::SERVER_COMM_ENABLED {
+            return Err(values);
+        }
+        let ids = devices.iter().map(|device| device.to_id()).collect();
+        let (mut client, handle) = (values.client.clone(), values.handle.clone());
+        let float = ElemType::Float(FloatKind::F32);
+        client.all_reduce(handle.clone(), handle, float, ids, ReduceOperation::Sum);
+        client.sync_collective();
+        Ok(values)
     }
 
     fn read(places: &Places, values: &Self::Values) -> Vec<Vec<f32>> {

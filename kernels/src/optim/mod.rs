@@ -75,6 +75,15 @@ pub trait Optimize: Backend {
         moments: &mut Moments<Self>,
     );
 
+    /// The sum of what several devices of this process hold, on each of them; all ask for it at
+    /// once. Or the values as they are, where the backend has no way.
+    fn across(
+        values: Self::Values,
+        _devices: &[Self::Device],
+    ) -> Result<Self::Values, Self::Values> {
+        Err(values)
+    }
+
     /// The values of each parameter, on the host.
     fn read(places: &Places, values: &Self::Values) -> Vec<Vec<f32>>;
 
@@ -233,6 +242,33 @@ impl<B: Optimize> AdamW<B> {
         });
         let values = B::collect(&self.places, sum, parts, factor, &self.device);
         Gradient { values, present }
+    }
+
+    /// The sum of the gradients of all of `devices`, which ask for it at once, added there by the
+    /// backend.
+    ///
+    /// # Errors
+    /// The gradient as it is, where the backend has no way.
+    pub fn across(
+        &self,
+        gradient: Gradient<B>,
+        devices: &[B::Device],
+    ) -> Result<Gradient<B>, Gradient<B>> {
+        let Gradient { values, present } = gradient;
+        match B::across(values, devices) {
+            Ok(values) => Ok(Gradient { values, present }),
+            Err(values) => Err(Gradient { values, present }),
+        }
+    }
+
+    /// A gradient on the host, parameter by parameter: what processes that train together add.
+    pub fn read(&self, gradient: &Gradient<B>) -> Vec<Vec<f32>> {
+        B::read(&self.places, &gradient.values)
+    }
+
+    /// A gradient of the same parameters with other values, from the host.
+    pub fn write(&self, gradient: Gradient<B>, values: Vec<Vec<f32>>) -> Gradient<B> {
+        Gradient { values: B::write(&self.places, values, &self.device), ..gradient }
     }
 
     /// The parameters need not be passed to the next step.

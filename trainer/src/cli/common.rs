@@ -54,6 +54,11 @@ pub struct DeviceArgs {
 }
 
 impl DeviceArgs {
+    /// Which device is asked for.
+    pub fn choice(self) -> DeviceChoice {
+        self.device
+    }
+
     /// The device, which is told.
     pub fn choose(self) -> anyhow::Result<DeviceKind> {
         let Chosen { device, lines } = device::choose(self.device)?;

@@ -15,10 +15,12 @@ use trainer::progress::Console;
 use trainer::settings::table::Choices;
 use trainer::settings::{Options, Settings};
 use trainer::train::run::{Resume, RunPaths, Trained};
+use trainer::train::run_at;
 use voice::options::Given;
 use voice::terminal::{self, tell};
 
 use super::common::{DeviceArgs, StoreArgs};
+use super::ranks::RanksArgs;
 use super::stop::stop_flag;
 
 #[derive(Debug, Args)]
@@ -34,6 +36,8 @@ pub struct TrainArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    ranks: RanksArgs,
     /// Go on from the newest checkpoint of --out, or from this file
     #[arg(long, num_args = 0..=1, value_name = "CHECKPOINT")]
     resume: Option<Option<PathBuf>>,
@@ -55,22 +59,26 @@ pub fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let cache = args.cache_dir.as_ref().map(|folder| Cache::open(folder, args.cache_size));
     let cache = cache.transpose().context("--cache-dir")?;
     let shards = ShardSource::new(args.store.storage()?, shards, cache);
-    let device = args.device.choose()?;
+    let place = args.ranks.place(args.device)?;
+    let process = place.world.process;
+    let device = *place.devices.first().context("--devices names a device")?;
     let Begin { settings, out, resume } = begin(&args, device)?;
     let paths = RunPaths { shards, out };
-    let outcome =
-        trainer::train::run_on(device, &paths, &settings, resume, &Console::new(), stop_flag()?)?;
+    let console = if process == 0 { Console::new() } else { Console::quiet() };
+    let outcome = run_at(place, &paths, &settings, resume, &console, stop_flag()?)?;
     let Trained { step, checkpoint, interrupted } = outcome;
-    if interrupted {
+    if process > 0 {
+        tell(format_args!("process {process}: ended after step {step}, with all others"));
+    } else if interrupted {
         writeln!(
             stdout(),
             "stopped after step {step}; saved {}; --resume goes on",
             checkpoint.display()
         )?;
-        return Ok(ExitCode::from(terminal::INTERRUPTED));
+    } else {
+        writeln!(stdout(), "finished after step {step}; saved {}", checkpoint.display())?;
     }
-    writeln!(stdout(), "finished after step {step}; saved {}", checkpoint.display())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if interrupted { ExitCode::from(terminal::INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
 /// How a run begins.

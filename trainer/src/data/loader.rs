@@ -5,7 +5,11 @@
 //! In memory at once: two windows of decoded rows (`window_groups` · rows a group · bytes a row
 //! each), the rows left over from the window before, and `prefetch_batches` + 2 batches. The bytes of
 //! batches that are handed back are filled again, once no device reads them any more.
+//!
+//! Where several devices share each batch, one loader a device gives its part, and one coordinator
+//! makes the parts of all that are in this process, so that rows are read once.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,15 +22,15 @@ use kernels::input::{Layout, Memory, ViewMut, zeros};
 use rand::Rng;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use schemas::layout;
 use shards::columns::ColumnError;
 use shards::{Columns, GroupRef, ShardSet};
 
 use super::DataError;
 use super::batch::{Batch, Content, RowRef};
 use super::order::{EpochOrder, Position, batches_per_epoch, stream};
-use super::sample::{self, Draw, StoredTarget, StoredView};
+use super::sample::{self, Draw, StoredView};
 use super::spec::{SampleSpec, TapSpec};
+use super::stored;
 use crate::model::mask::{MaskKind, MaskSpec, Masking};
 use crate::model::windows::{WindowPlan, Windows};
 use crate::model::{MaskedInput, ModelConfig, TargetKind};
@@ -81,8 +85,23 @@ impl LoaderSettings {
 pub struct Loader {
     batches: Option<Receiver<Result<Batch, DataError>>>,
     spent: Sender<Bytes>,
-    coordinator: Option<JoinHandle<()>>,
+    // Dropped after the receiver above.
+    coordinator: Arc<Running>,
+}
+
+/// The coordinator's thread, waited for when the last loader of it goes.
+#[derive(Debug)]
+struct Running {
+    thread: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
+}
+
+/// The part of each batch that a device takes.
+pub struct Share {
+    /// Where its bytes lie.
+    pub memory: Memory,
+    /// Its views among the batch's.
+    pub views: Range<usize>,
 }
 
 impl Loader {
@@ -95,19 +114,22 @@ impl Loader {
         settings: LoaderSettings,
         from: Position,
     ) -> Result<Self, DataError> {
-        Self::start_in(Arc::new(zeros), dataset, settings, from)
+        let share = Share::on_host(0..settings.batch_size);
+        let mut loaders = Self::start_shares(vec![share], dataset, settings, from)?;
+        Ok(loaders.pop().expect("there is a loader for each share"))
     }
 
-    /// As [`start`](Self::start), with the bytes of batches in memory of a device's choice.
+    /// As [`start`](Self::start), a loader for each share of the batches. All are to be asked for
+    /// their batches in turn, and where one is dropped the others end.
     ///
     /// # Errors
     /// As there.
-    pub fn start_in(
-        memory: Memory,
+    pub fn start_shares(
+        shares: Vec<Share>,
         dataset: Arc<ShardSet>,
         settings: LoaderSettings,
         from: Position,
-    ) -> Result<Self, DataError> {
+    ) -> Result<Vec<Self>, DataError> {
         let layout = dataset.layout();
         let stored = match settings.sample.target {
             TargetKind::RawPixel => None,
@@ -145,27 +167,30 @@ impl Loader {
         } else {
             Arc::clone(&pool)
         };
-        let (sender, batches) = bounded(settings.prefetch_batches);
-        let (give_back, spent) = bounded(settings.prefetch_batches + 2);
         let stop = Arc::new(AtomicBool::new(false));
+        let (outlets, inlets): (Vec<_>, Vec<_>) =
+            shares.into_iter().map(|share| share.connect(settings.prefetch_batches)).unzip();
         let coordinator = Coordinator {
-            memory,
-            columns: columns(&settings, layout.picture_column()),
+            outlets,
+            columns: stored::columns(&settings.sample, layout.picture_column()),
             dataset,
             settings,
             whole,
             batches_per_epoch,
             pool,
             readers,
-            sender,
-            spent,
             stop: Arc::clone(&stop),
         };
-        let coordinator = std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("loader".into())
             .spawn(move || coordinator.run(from))
             .map_err(|error| DataError::Thread(error.to_string()))?;
-        Ok(Self { batches: Some(batches), spent: give_back, coordinator: Some(coordinator), stop })
+        let coordinator = Arc::new(Running { thread: Some(thread), stop });
+        let loader = |(batches, spent)| {
+            let coordinator = Arc::clone(&coordinator);
+            Self { batches: Some(batches), spent, coordinator }
+        };
+        Ok(inlets.into_iter().map(loader).collect())
     }
 
     /// The next batch; waits until it is ready.
@@ -190,58 +215,42 @@ impl Loader {
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.coordinator.stop.store(true, Ordering::Relaxed);
         // Without a receiver a blocked send ends at once.
         self.batches = None;
-        if let Some(coordinator) = self.coordinator.take() {
-            let _ = coordinator.join();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }
 
-/// The columns that batches are made of.
-fn columns(settings: &LoaderSettings, picture: &str) -> Vec<String> {
-    let mut columns = vec![layout::ID.to_owned(), picture.to_owned()];
-    for tap in &settings.sample.taps {
-        columns.extend(target_columns(settings.sample.target, tap.cell).into_iter().flatten());
-    }
-    columns.sort();
-    columns.dedup();
-    columns
+/// Where a loader's batches come from, and where their memory goes.
+type Inlet = (Receiver<Result<Batch, DataError>>, Sender<Bytes>);
+
+/// The coordinator's end of a loader.
+struct Outlet {
+    share: Share,
+    sender: Sender<Result<Batch, DataError>>,
+    spent: Receiver<Bytes>,
 }
 
-/// The two columns of a target that is stored.
-fn target_columns(target: TargetKind, cell: usize) -> Option<[String; 2]> {
-    let cell = cell as u32;
-    match target {
-        TargetKind::Hog => Some([layout::hog(cell), layout::hog_ties(cell)]),
-        TargetKind::Pixel => Some([layout::mean(cell), layout::inv_std(cell)]),
-        TargetKind::RawPixel => None,
-        TargetKind::Code => Some([layout::code(cell), layout::code_mirrored(cell)]),
+impl Share {
+    /// These views, with their bytes in the host's memory.
+    pub fn on_host(views: Range<usize>) -> Self {
+        Self { memory: Arc::new(zeros), views }
     }
-}
 
-/// What is stored of a target for a row.
-fn stored_target(
-    columns: Columns<'_>,
-    target: TargetKind,
-    cell: u32,
-    row: usize,
-) -> Result<StoredTarget<'_>, ColumnError> {
-    Ok(match target {
-        TargetKind::Hog => {
-            StoredTarget::Hog { codes: columns.hog(cell)?(row), ties: columns.hog_ties(cell)?(row) }
-        }
-        TargetKind::Pixel => StoredTarget::Pixel {
-            mean: columns.mean(cell)?(row),
-            inv_std: columns.inv_std(cell)?(row),
-        },
-        TargetKind::RawPixel => StoredTarget::RawPixel,
-        TargetKind::Code => StoredTarget::Code {
-            codes: columns.code(cell)?(row),
-            mirrored: columns.code_mirrored(cell)?(row),
-        },
-    })
+    /// Both ends of a loader that keeps so many batches ready.
+    fn connect(self, batches: usize) -> (Outlet, Inlet) {
+        let (sender, receiver) = bounded(batches);
+        let (give_back, spent) = bounded(batches + 2);
+        (Outlet { share: self, sender, spent }, (receiver, give_back))
+    }
 }
 
 /// The decoded rows of one window.
@@ -251,7 +260,7 @@ type Window = Vec<Arc<(GroupRef, RecordBatch)>>;
 type Waiting = (Arc<(GroupRef, RecordBatch)>, usize);
 
 struct Coordinator {
-    memory: Memory,
+    outlets: Vec<Outlet>,
     dataset: Arc<ShardSet>,
     settings: LoaderSettings,
     /// The windows over all units, where all are given.
@@ -262,8 +271,6 @@ struct Coordinator {
     pool: Arc<ThreadPool>,
     /// Reads and decodes row groups; the same where disks are local.
     readers: Arc<ThreadPool>,
-    sender: Sender<Result<Batch, DataError>>,
-    spent: Receiver<Bytes>,
     stop: Arc<AtomicBool>,
 }
 
@@ -275,8 +282,12 @@ impl Coordinator {
             Ok(Err(error)) => error,
             Err(panic) => DataError::Thread(panic_text(&*panic)),
         };
-        // If nobody listens any more, nobody needs to know.
-        let _ = self.sender.send(Err(error));
+        let text = error.to_string();
+        let others = self.outlets.iter().skip(1).map(|_| DataError::Thread(text.clone()));
+        for (outlet, error) in self.outlets.iter().zip([error].into_iter().chain(others)) {
+            // If nobody listens any more, nobody needs to know.
+            let _ = outlet.sender.send(Err(error));
+        }
     }
 
     /// Sends batches until nobody takes them.
@@ -302,12 +313,17 @@ impl Coordinator {
                 waiting.extend(rows.map(|(at, row)| (Arc::clone(&groups[at]), row)));
                 while waiting.len() >= batch_size {
                     let rest = waiting.split_off(batch_size);
-                    let batch = self.pool.install(|| self.assemble(position, &waiting))?;
+                    // All or none: whoever has a part of a batch waits for the others'.
+                    let make = |outlet| self.assemble(position, &waiting, outlet);
+                    let parts: Result<Vec<_>, _> =
+                        self.pool.install(|| self.outlets.iter().map(make).collect());
+                    for (outlet, part) in self.outlets.iter().zip(parts?) {
+                        if outlet.sender.send(Ok(part)).is_err() {
+                            return Ok(());
+                        }
+                    }
                     waiting = rest;
                     position = position.next(self.batches_per_epoch);
-                    if self.sender.send(Ok(batch)).is_err() {
-                        return Ok(());
-                    }
                 }
             }
         }
@@ -341,12 +357,20 @@ impl Coordinator {
         receiver
     }
 
-    fn assemble(&self, position: Position, rows: &[Waiting]) -> Result<Batch, DataError> {
+    /// The part of the batch of `all` rows that goes to an outlet.
+    fn assemble(
+        &self,
+        position: Position,
+        all: &[Waiting],
+        outlet: &Outlet,
+    ) -> Result<Batch, DataError> {
         let LoaderSettings { sample: spec, masks, seed, .. } = &self.settings;
+        let Share { memory, views } = &outlet.share;
+        let rows = &all[views.clone()];
         let sizes = spec.sizes(rows.len());
         let layout = Layout::new(&sizes);
-        let spent = self.spent.try_recv().ok().filter(|spent| spent.len() >= layout.bytes);
-        let mut bytes = spent.unwrap_or_else(|| (self.memory)(layout.bytes));
+        let spent = outlet.spent.try_recv().ok().filter(|spent| spent.len() >= layout.bytes);
+        let mut bytes = spent.unwrap_or_else(|| memory(layout.bytes));
         let shared = masks.shared.then(|| {
             let Position { epoch, batch } = position;
             masks.draw(&mut stream("localmim mask of a batch", *seed, epoch, batch))
@@ -359,7 +383,13 @@ impl Coordinator {
             })
             .collect();
         let of_rows = of_rows?;
-        layout.finish(&sizes, &mut bytes);
+        match rows.len() == all.len() {
+            true => layout.finish(&sizes, &mut bytes),
+            false => {
+                let masked = self.masked(position.epoch, shared.as_ref(), all)?;
+                layout.finish_part(&sizes, masked, &mut bytes);
+            }
+        }
         let windows = match (&shared, &self.settings.windows) {
             (Some(masking), Some(windows)) => Some(Arc::new(windows.plan(&masking.keep))),
             _ => self.whole.clone(),
@@ -388,24 +418,55 @@ impl Coordinator {
         let fault = |reason: String| DataError::from(self.dataset.fault(group, reason));
         let columns = Columns::of(batch);
         let lacks = |error: ColumnError| fault(error.to_string());
-        let stored = |tap: &TapSpec| stored_target(columns, spec.target, tap.cell as u32, row);
+        let stored =
+            |tap: &TapSpec| stored::stored_target(columns, spec.target, tap.cell as u32, row);
         let taps = spec.stored_taps().map(stored).collect::<Result<_, _>>().map_err(lacks)?;
         let picture = columns.picture(self.dataset.layout()).map_err(lacks)?(row);
         let stored = StoredView { picture: &picture, taps };
         let id = columns.id().map_err(lacks)?(row);
+        let draw = self.draw(epoch, shared, id);
+        sample::fill(spec, &stored, &draw, place).map_err(|error| fault(error.to_string()))?;
+        Ok(RowRef { shard: name, group: group.group, row, id, flipped: draw.flipped })
+    }
 
-        // A row's own stream: neither the batch around it nor the threads matter.
-        let mut rng = stream("localmim flip and mask", self.settings.seed, epoch, id);
+    /// What a row becomes, by a stream of its own: neither the batch around it nor the threads
+    /// matter.
+    fn draw(&self, epoch: u64, shared: Option<&Masking>, id: u64) -> Draw {
+        let LoaderSettings { sample: spec, masks, seed, .. } = &self.settings;
+        let mut rng = stream("localmim flip and mask", *seed, epoch, id);
         let flipped = rng.random::<bool>() && self.settings.flip;
         let masking = match shared {
             Some(masking) => masking.clone(),
-            None => self.settings.masks.draw(&mut rng),
+            None => masks.draw(&mut rng),
         };
         let room = spec.size.saturating_sub(spec.input);
         let corner = (rng.random_range(0..=room), rng.random_range(0..=room));
-        sample::fill(spec, &stored, &Draw { flipped, corner, masking }, place)
-            .map_err(|error| fault(error.to_string()))?;
-        Ok(RowRef { shard: name, group: group.group, row, id, flipped })
+        Draw { flipped, corner, masking }
+    }
+
+    /// How many units are masked in all of a batch, whoever makes which part of it.
+    fn masked(
+        &self,
+        epoch: u64,
+        shared: Option<&Masking>,
+        rows: &[Waiting],
+    ) -> Result<usize, DataError> {
+        let masks = &self.settings.masks;
+        let count = |masking: &Masking| masking.mask.iter().filter(|&&mask| mask > 0.0).count();
+        if let Some(shared) = shared {
+            return Ok(rows.len() * count(shared));
+        }
+        if masks.kind == MaskKind::Random {
+            return Ok(rows.len() * masks.count.min(masks.units()));
+        }
+        let of_row = |(group, row): &Waiting| {
+            let lacks = |error: ColumnError| {
+                DataError::from(self.dataset.fault(group.0, error.to_string()))
+            };
+            let id = Columns::of(&group.1).id().map_err(lacks)?(*row);
+            Ok(count(&self.draw(epoch, None, id).masking))
+        };
+        rows.par_iter().map(of_row).sum()
     }
 }
 

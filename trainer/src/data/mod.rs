@@ -12,9 +12,10 @@ pub mod loader;
 pub mod order;
 pub mod sample;
 pub mod spec;
+mod stored;
 
 pub use batch::{Batch, Content, RowRef};
 pub use error::DataError;
 pub use kernels::input::host::Values;
-pub use loader::{Loader, LoaderSettings};
+pub use loader::{Loader, LoaderSettings, Share};
 pub use order::Position;

@@ -4,6 +4,7 @@
 
 mod cuda;
 mod kept;
+mod nccl;
 mod vulkan;
 
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use kernels::cpu::bf16;
 
 use crate::model::Precision;
 pub use cuda::count as cuda_devices;
+pub use nccl::has_nccl;
 pub use vulkan::Adapter;
 
 /// What `--device` asks for.

@@ -41,6 +41,15 @@ pub struct Rates {
     pub peak_gflops: f64,
 }
 
+/// The rank whose batches came latest.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Slowest {
+    /// Its number.
+    pub rank: usize,
+    /// Its own [`Shares::data`].
+    pub data: f64,
+}
+
 /// What is known of a logged step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -60,6 +69,9 @@ pub struct Record {
     pub views_per_s: f64,
     /// Where that time went.
     pub shares: Shares,
+    /// The rank that waited longest for its batches, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowest: Option<Slowest>,
     /// Seconds of training behind it, over all the times that the run was taken up; the pauses
     /// between are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,6 +145,9 @@ impl MetricsWriter {
             ("time/share_decoders".to_owned(), record.shares.decoders),
             ("time/share_optimizer".to_owned(), record.shares.optimizer),
         ];
+        if let Some(slowest) = record.slowest {
+            scalars.push(("time/share_data_slowest_rank".to_owned(), slowest.data));
+        }
         if let Some(elapsed) = record.elapsed_s {
             scalars.push(("time/elapsed_s".to_owned(), elapsed));
         }
@@ -195,6 +210,7 @@ mod tests {
             grad_norm: 2.0,
             views_per_s: 99.5,
             shares: Shares { data: 0.1, encoder: 0.2, decoders: 0.3, optimizer: 0.05 },
+            slowest: (step > 2).then_some(Slowest { rank: 3, data: 0.5 }),
             elapsed_s: Some(10.0 * step as f64),
             profile: (step > 3).then_some(Rates {
                 encoder_gflops: 1.0,

@@ -10,7 +10,7 @@ mod recipe;
 pub mod table;
 mod taps;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -141,6 +141,13 @@ impl Settings {
             .filter(|flag| !is_free(flag) && now.get(*flag) != earlier.get(*flag))
             .map(|flag| (flag.clone(), spell(earlier.get(flag)), spell(now.get(flag))))
             .collect()
+    }
+
+    /// Each setting that processes which train together must share, as its flag and its value.
+    pub fn shared(&self) -> BTreeMap<String, String> {
+        let own = ["keep", "loader-threads", "prefetch", "profile"];
+        let shared = toml_of(self).into_iter().filter(|(flag, _)| !own.contains(&flag.as_str()));
+        shared.map(|(flag, value)| (format!("--{flag}"), value.to_string())).collect()
     }
 
     /// These settings as choices, all closed: the base of a resumed run.

@@ -9,9 +9,11 @@ use storage::{Address, Lock, Storage};
 use super::error::TrainError;
 use super::schedule::Schedule;
 use super::trainee::Resume;
+use crate::checkpoint::Checkpoint;
 use crate::data::{DataError, LoaderSettings};
 use crate::model::ModelConfig;
 use crate::progress::Console;
+use crate::ranks::Alike;
 use crate::settings::Settings;
 
 /// The file in a run's folder that is locked while a run is at work.
@@ -77,6 +79,25 @@ pub fn loader_settings(settings: &Settings, network: &ModelConfig, size: usize) 
         threads: settings.loader_threads,
         ..LoaderSettings::new(network, settings.mask_ratio, settings.mask, size)
     }
+}
+
+/// What processes that train together must have alike.
+pub fn alike(settings: &Settings, set: &ShardSet, resume: Option<&Resume>) -> Alike {
+    let begins = resume.map_or("at no checkpoint".to_owned(), |resume| {
+        let Checkpoint { header, model, .. } = &resume.checkpoint;
+        let mut hasher = blake3::Hasher::new();
+        for (name, tensor) in model {
+            hasher.update(name.as_bytes()).update(bytemuck::cast_slice(&tensor.data));
+        }
+        format!("at the checkpoint {} of step {}", hasher.finalize().to_hex(), header.step)
+    });
+    let mut alike = settings.shared();
+    alike.extend([
+        ("the release".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("the shard set".to_owned(), set.fingerprint()),
+        ("where it begins".to_owned(), begins),
+    ]);
+    alike
 }
 
 /// Saves the resolved settings with the run.

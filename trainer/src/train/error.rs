@@ -9,6 +9,7 @@ use crate::data::DataError;
 use crate::device::NoDevice;
 use crate::metrics::MetricsError;
 use crate::model::state::StateError;
+use crate::ranks::RanksError;
 use crate::settings::SettingsError;
 
 /// What stops a run.
@@ -113,6 +114,27 @@ pub enum TrainError {
         batch_size: usize,
         /// Batches a step.
         accum: usize,
+    },
+    /// Other ranks, or what keeps them from training with this one.
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
+    /// A batch has less than a view for each rank.
+    #[error(
+        "--batch-size {batch_size} has not a view for each of {ranks} ranks; it is that of all of them together"
+    )]
+    FewViews {
+        /// Views a batch.
+        batch_size: usize,
+        /// Ranks in all.
+        ranks: usize,
+    },
+    /// A rank's thread panicked.
+    #[error("rank {rank} panicked: {text}")]
+    Panicked {
+        /// Its number.
+        rank: usize,
+        /// What it said.
+        text: String,
     },
     /// The system gives no thread.
     #[error("can't start a thread: {0}")]

@@ -14,6 +14,7 @@ use super::error::TrainError;
 use super::step::Losses;
 use crate::checkpoint::CheckpointFolder;
 use crate::data::RowRef;
+use crate::ranks::Seat;
 
 /// Steps that are kept unseen: their rows lie on the host.
 const MOST: usize = 128;
@@ -43,12 +44,11 @@ impl<B: Backend> Made<B> {
         &self,
         losses: &[Vec<f64>],
         grad_norm: Option<f64>,
-        folder: &CheckpointFolder,
-        out: &Path,
+        told: Told<'_>,
     ) -> Result<Seen, TrainError> {
         let mut tap_losses = vec![0.0; losses.first().map_or(0, Vec::len)];
         for (losses, (_, rows)) in losses.iter().zip(&self.batches) {
-            let guard = Guard { step: self.step, rows, folder, out };
+            let guard = Guard { step: self.step, rows, told };
             for (tap, loss) in losses.iter().enumerate() {
                 guard.check(&format!("the loss of tap {}", tap + 1), *loss)?;
                 tap_losses[tap] += loss / self.batches.len() as f64;
@@ -56,7 +56,7 @@ impl<B: Backend> Made<B> {
         }
         if let Some(norm) = grad_norm {
             let rows: Vec<_> = self.batches.iter().flat_map(|(_, rows)| rows).cloned().collect();
-            let guard = Guard { step: self.step, rows: &rows, folder, out };
+            let guard = Guard { step: self.step, rows: &rows, told };
             guard.check("the gradient's norm", norm)?;
         }
         Ok(Seen { tap_losses, grad_norm })
@@ -86,8 +86,9 @@ impl<B: Backend> Unseen<B> {
         self.steps.len() >= MOST
     }
 
-    /// Reads all at once, and refuses the first number that is none.
-    pub fn look(&mut self, folder: &CheckpointFolder, out: &Path) -> Result<(), TrainError> {
+    /// Reads all at once, and refuses the first number that is none. Where several ranks share each
+    /// batch, the newest losses are the sums of all.
+    pub fn look(&mut self, told: Told<'_>) -> Result<(), TrainError> {
         let steps = std::mem::take(&mut self.steps);
         if steps.is_empty() {
             return Ok(());
@@ -101,10 +102,22 @@ impl<B: Backend> Unseen<B> {
             let (of_step, rest) = losses.split_at(made.batches.len());
             losses = rest;
             let norm = made.norm.as_ref().and_then(|_| norms.next());
-            self.last = made.check(of_step, norm, folder, out)?;
+            self.last = made.check(of_step, norm, told)?;
         }
+        self.last.tap_losses = told.seat.add(std::mem::take(&mut self.last.tap_losses))?;
         Ok(())
     }
+}
+
+/// Where it is told what is wrong.
+#[derive(Clone, Copy)]
+pub struct Told<'a> {
+    /// Where checkpoints lie.
+    pub folder: &'a CheckpointFolder,
+    /// The run's folder.
+    pub out: &'a Path,
+    /// The rank that looks.
+    pub seat: &'a Seat,
 }
 
 /// Refuses numbers that have left the finite.
@@ -112,9 +125,7 @@ struct Guard<'a> {
     step: u64,
     /// Of which the number was made.
     rows: &'a [RowRef],
-    folder: &'a CheckpointFolder,
-    /// The run's folder.
-    out: &'a Path,
+    told: Told<'a>,
 }
 
 impl Guard<'_> {
@@ -123,12 +134,15 @@ impl Guard<'_> {
         if value.is_finite() {
             return Ok(());
         }
-        let list = self.out.join(format!("failed-step-{}.txt", self.step));
+        let Told { folder, out, seat } = self.told;
+        // Others have rows of their own.
+        let rank = if seat.is_first() { String::new() } else { format!("-rank-{}", seat.rank()) };
+        let list = out.join(format!("failed-step-{}{rank}.txt", self.step));
         let lines: String = self.rows.iter().map(|row| format!("{row}\n")).collect();
         storage::write_file(&list, lines)
             .map_err(|source| TrainError::Io { path: list.clone(), source })?;
-        let checkpoint = match self.folder.steps()?.last() {
-            Some(&step) => self.folder.path(step).display().to_string(),
+        let checkpoint = match folder.steps()?.last() {
+            Some(&step) => folder.path(step).display().to_string(),
             None => "none was written yet".to_owned(),
         };
         let first: Vec<_> = self.rows.iter().take(3).map(ToString::to_string).collect();
@@ -167,24 +181,26 @@ mod tests {
     fn the_first_number_that_is_none_is_named_whenever_it_is_looked_for() {
         let out = tempfile::tempdir().unwrap();
         let folder = CheckpointFolder::of_run(out.path());
+        let seat = Seat::alone();
+        let told = Told { folder: &folder, out: out.path(), seat: &seat };
         let mut unseen = Unseen::none();
         unseen.keep(made(1, [2.0, 4.0], None));
         unseen.keep(made(2, [2.0, 3.0], Some(0.5)));
-        unseen.look(&folder, out.path()).unwrap();
+        unseen.look(told).unwrap();
         let seen = Seen { tap_losses: vec![2.5, 1.0], grad_norm: Some(0.5) };
         assert_eq!(unseen.last, seen);
 
         unseen.keep(made(3, [2.0, 3.0], None));
         unseen.keep(made(4, [2.0, f32::NAN], Some(0.5)));
         unseen.keep(made(5, [f32::INFINITY, 3.0], None));
-        let error = unseen.look(&folder, out.path()).unwrap_err();
+        let error = unseen.look(told).unwrap_err();
         assert!(matches!(error, TrainError::NotFinite { step: 4, .. }), "{error}");
         assert!(error.to_string().contains("the loss of tap 1"), "{error}");
         let listed = std::fs::read_to_string(out.path().join("failed-step-4.txt")).unwrap();
         assert_eq!(listed, format!("{}\n", row_of(4, 1)));
 
         unseen.keep(made(6, [2.0, 3.0], Some(f32::NAN)));
-        let error = unseen.look(&folder, out.path()).unwrap_err();
+        let error = unseen.look(told).unwrap_err();
         assert!(error.to_string().contains("the gradient's norm"), "{error}");
         let listed = std::fs::read_to_string(out.path().join("failed-step-6.txt")).unwrap();
         assert_eq!(listed.lines().count(), 2);

@@ -1,6 +1,7 @@
 //! From batches to a trained encoder: [`batch`] (onto the device), [`step`] (loss and gradients),
 //! [`slices`] (over the cores), [`optim`] (AdamW), [`schedule`] (the learning rate), `trainee` (the
-//! network that is trained), `begin` (what a run needs), [`run`] (the loop), `told` (what it says),
+//! network that is trained), `begin` (what a run needs), [`run`] (the loop of a rank), `together` (all
+//! ranks of a run), `told` (what it says),
 //! `guard` (what stops it), `clock` (its time), [`error`].
 
 pub mod batch;
@@ -13,24 +14,22 @@ pub mod run;
 pub mod schedule;
 pub mod slices;
 pub mod step;
+mod together;
 mod told;
 mod trainee;
 
 use std::sync::atomic::AtomicBool;
 
-use burn::backend::cuda::CudaDevice;
-use burn::backend::{Autodiff, Cuda, Flex, Wgpu};
-
 use crate::device::DeviceKind;
 use crate::progress::Console;
 use crate::settings::Settings;
 use run::{Resume, RunPaths, TrainError, Trained};
-use slices::Slices;
+pub use together::{Place, run_at};
 
-/// [`run::run`] on a device.
+/// [`run_at`] on one device.
 ///
 /// # Errors
-/// [`TrainError`] as there, and if the device can't multiply in the precision of `settings`.
+/// As there.
 pub fn run_on(
     device: DeviceKind,
     paths: &RunPaths,
@@ -39,24 +38,5 @@ pub fn run_on(
     console: &Console,
     stop: &AtomicBool,
 ) -> Result<Trained, TrainError> {
-    device.holds(settings.precision)?;
-    if let Some(warning) = device.slow(settings.precision) {
-        console.message(&warning);
-    }
-    match device {
-        DeviceKind::Cuda(index) => {
-            let device = CudaDevice::new(index);
-            let slices = Slices::whole();
-            run::run::<Autodiff<Cuda>>(paths, settings, resume, &device, &slices, console, stop)
-        }
-        DeviceKind::Vulkan(adapter) => {
-            let (device, slices) = (adapter.device(), Slices::whole());
-            run::run::<Autodiff<Wgpu>>(paths, settings, resume, &device, &slices, console, stop)
-        }
-        DeviceKind::Cpu => {
-            let device = Default::default();
-            let slices = Slices::over_threads(rayon::current_num_threads())?;
-            run::run::<Autodiff<Flex>>(paths, settings, resume, &device, &slices, console, stop)
-        }
-    }
+    run_at(Place::of(device), paths, settings, resume, console, stop)
 }

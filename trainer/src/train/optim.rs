@@ -152,6 +152,40 @@ impl<B: Trainable> Optimizer<B> {
         self.adamw.collect(sum, gradients.0, factor)
     }
 
+    /// The sum over devices of this process, added by them; or the gradient as it is.
+    ///
+    /// # Errors
+    /// The gradient, where the backend has no way.
+    pub fn across(
+        &self,
+        gradient: Gradient<B>,
+        devices: &[B::Device],
+    ) -> Result<Gradient<B>, Gradient<B>> {
+        self.adamw.across(gradient, devices)
+    }
+
+    /// The gradient that `sum` makes of this one's values, `[values]` on the host.
+    ///
+    /// # Errors
+    /// Those of `sum`.
+    pub fn summed<E>(
+        &self,
+        gradient: Gradient<B>,
+        sum: impl FnOnce(Vec<f32>) -> Result<Vec<f32>, E>,
+    ) -> Result<Gradient<B>, E> {
+        let own = self.adamw.read(&gradient);
+        let counts: Vec<_> = own.iter().map(Vec::len).collect();
+        let all = sum(own.concat())?;
+        let mut rest = all.as_slice();
+        let take = |count: usize| {
+            let (first, others) = rest.split_at(count);
+            rest = others;
+            first.to_vec()
+        };
+        let all = counts.into_iter().map(take).collect();
+        Ok(self.adamw.write(gradient, all))
+    }
+
     /// Makes one step. On a GPU the network's tensors are from then on views of what the optimizer
     /// writes to, and so are those of its copies.
     pub fn step<M: Module<B>>(

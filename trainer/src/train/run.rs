@@ -12,7 +12,7 @@ use shards::{ShardSet, ShardSource};
 
 use super::clock::Clock;
 pub use super::error::TrainError;
-use super::guard::{Made, Unseen};
+use super::guard::{Made, Told, Unseen};
 use super::optim::Gradient;
 use super::schedule::Schedule;
 use super::slices::Slices;
@@ -27,6 +27,7 @@ use crate::metrics::{MetricsWriter, Record};
 use crate::model::ModelConfig;
 use crate::profile::Profile;
 use crate::progress::Console;
+use crate::ranks::Seat;
 use crate::settings::Settings;
 
 /// Where a run reads and writes.
@@ -49,25 +50,49 @@ pub struct Trained {
     pub interrupted: bool,
 }
 
-/// Trains until the schedule, `max_steps` or `stop` ends it, and leaves a checkpoint.
+/// What all ranks of a run have in common.
+pub struct Job<'a> {
+    /// Where it reads and writes.
+    pub paths: &'a RunPaths,
+    /// What decides it.
+    pub settings: &'a Settings,
+    /// The checkpoint that it goes on from.
+    pub resume: Option<&'a Resume>,
+    /// The set.
+    pub dataset: Arc<ShardSet>,
+    /// The network's sizes.
+    pub network: ModelConfig,
+    /// Raised when it is to end.
+    pub stop: &'a AtomicBool,
+}
+
+/// What a rank has of its own.
+pub struct Part<'a, B: Trainable> {
+    /// Its place among the others.
+    pub seat: Seat,
+    /// What computes.
+    pub device: B::Device,
+    /// How its views are spread over that.
+    pub slices: Slices,
+    /// The devices of this process, where they add gradients by themselves.
+    pub adds: Vec<B::Device>,
+    /// Its views of each batch.
+    pub loader: Loader,
+    /// What is told by it.
+    pub console: &'a Console,
+}
+
+/// Trains until the schedule, `max_steps` or the stop ends it, and leaves a checkpoint: the first
+/// rank does.
 ///
 /// # Errors
 /// [`TrainError`]; what was published before it stays whole.
-pub fn run<B: Trainable>(
-    paths: &RunPaths,
-    settings: &Settings,
-    resume: Option<Resume>,
-    device: &B::Device,
-    slices: &Slices,
-    console: &Console,
-    stop: &AtomicBool,
-) -> Result<Trained, TrainError> {
-    // Held until the run ends, or its program does.
-    let _lock = begin::lock(&paths.out)?;
-    let mut run = Run::<B>::open(paths, settings, resume, device, slices, console)?;
+pub fn run<B: Trainable>(job: &Job<'_>, part: Part<'_, B>) -> Result<Trained, TrainError> {
+    let (settings, console) = (job.settings, part.console);
+    let mut run = Run::<B>::open(job, part)?;
     run.tell();
     run.begin_profile();
-    while run.trainee.step < run.last_step && !stop.load(Ordering::Relaxed) {
+    while run.trainee.step < run.last_step && !run.is_stopped()? {
         let step = run.trainee.step + 1;
         let lr = run.schedule.at(run.trainee.step);
         let due = Due {
@@ -77,6 +102,7 @@ pub fn run<B: Trainable>(
 
         let timing = run.clock.step(due.log);
         let Accumulated { gradient, mut made, position } = run.accumulate(step, timing)?;
+        let gradient = run.add(gradient)?;
         // What is saved has been looked at.
         if due.log || due.save || settings.clip_grad.is_some() {
             made.norm = Some(gradient.norm());
@@ -98,6 +124,7 @@ pub fn run<B: Trainable>(
             run.save()?;
             console.saved(step, &run.folder.path(step));
         }
+        run.seat.reached(step);
     }
     run.end()
 }
@@ -121,14 +148,13 @@ struct Accumulated<B: Trainable> {
 
 /// A run at work.
 struct Run<'a, B: Trainable> {
-    paths: &'a RunPaths,
-    settings: &'a Settings,
-    device: &'a B::Device,
-    slices: &'a Slices,
+    job: &'a Job<'a>,
+    seat: Seat,
+    device: B::Device,
+    adds: Vec<B::Device>,
+    slices: Slices,
     console: &'a Console,
-    dataset: Arc<ShardSet>,
     batches_per_epoch: u64,
-    network: ModelConfig,
     schedule: Schedule,
     last_step: u64,
     trainee: Trainee<B>,
@@ -136,7 +162,8 @@ struct Run<'a, B: Trainable> {
     folder: CheckpointFolder,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
-    metrics: MetricsWriter,
+    /// The first rank has them.
+    metrics: Option<MetricsWriter>,
     /// What steps gave that was not looked at yet.
     unseen: Unseen<B::InnerBackend>,
     /// The shards' trouble has been told.
@@ -151,49 +178,45 @@ impl<'a, B: Trainable> Run<'a, B> {
     /// The device works off a queue, while the host is ahead of it.
     const QUEUED: bool = <B::InnerBackend as Optimize>::QUEUED;
 
-    /// Opens the set, begins the network or takes it up again, and starts the loader.
-    fn open(
-        paths: &'a RunPaths,
-        settings: &'a Settings,
-        resume: Option<Resume>,
-        device: &'a B::Device,
-        slices: &'a Slices,
-        console: &'a Console,
-    ) -> Result<Self, TrainError> {
-        let dataset = Arc::new(begin::dataset(&paths.shards, resume.as_ref(), console)?);
-        let network = settings.network(dataset.layout())?;
+    /// Begins the network or takes it up again.
+    fn open(job: &'a Job<'a>, part: Part<'a, B>) -> Result<Self, TrainError> {
+        let Part { seat, device, slices, adds, loader, console } = part;
+        let Job { paths, settings, resume, dataset, network, .. } = job;
         let folder = CheckpointFolder::of_run(&paths.out);
-        let batches_per_epoch = batches_per_epoch(&dataset, settings.batch_size)?;
+        let batches_per_epoch = batches_per_epoch(dataset, settings.batch_size)?;
         let schedule = begin::schedule(settings, batches_per_epoch)?;
-        let earlier = resume.as_ref().map(|resume| &resume.checkpoint.header);
+        let earlier = resume.map(|resume| &resume.checkpoint.header);
         let saved = earlier.map(|header| header.step);
         if let Some(line) = earlier.and_then(|at| told::other_numbers(settings, &at.settings)) {
             console.message(&line);
         }
         let trainee = match resume {
-            Some(resume) => Trainee::resume(resume, settings, &network, device)?,
+            Some(resume) => Trainee::resume(resume, settings, network, &device)?,
             None => {
-                if let Some(&step) = folder.steps()?.last() {
+                if seat.is_first()
+                    && let Some(&step) = folder.steps()?.last()
+                {
                     return Err(TrainError::Occupied { out: paths.out.clone(), step });
                 }
-                Trainee::start(settings, &network, device)
+                Trainee::start(settings, network, &device)
             }
         };
-        begin::write_settings(&paths.out, settings)?;
-        let metrics = MetricsWriter::open(&paths.out, trainee.step)?;
-        let loader_settings =
-            begin::loader_settings(settings, &network, dataset.layout().size as usize);
-        let (memory, set) = (B::memory(device), Arc::clone(&dataset));
-        let loader = Loader::start_in(memory, set, loader_settings, trainee.position)?;
+        let metrics = match seat.is_first() {
+            true => {
+                begin::write_settings(&paths.out, settings)?;
+                Some(MetricsWriter::open(&paths.out, trainee.step)?)
+            }
+            false => None,
+        };
+        seat.reached(trainee.step);
         Ok(Self {
-            paths,
-            settings,
+            job,
+            seat,
             device,
+            adds,
             slices,
             console,
-            dataset,
             batches_per_epoch,
-            network,
             last_step: settings.max_steps.unwrap_or(u64::MAX).min(schedule.total_steps),
             schedule,
             trainee,
@@ -209,41 +232,64 @@ impl<'a, B: Trainable> Run<'a, B> {
         })
     }
 
+    /// Whether it is to end before its last step: all ranks do after the same one.
+    fn is_stopped(&self) -> Result<bool, TrainError> {
+        let own = f64::from(u8::from(self.job.stop.load(Ordering::Relaxed)));
+        Ok(self.seat.add(vec![own])?.iter().any(|&asked| asked > 0.0))
+    }
+
+    /// The gradient of the whole batch, given that of this rank's part.
+    fn add(&self, gradient: Gradient<B>) -> Result<Gradient<B>, TrainError> {
+        if self.seat.ranks() == 1 {
+            return Ok(gradient);
+        }
+        let (seat, optimizer) = (&self.seat, &self.trainee.optimizer);
+        let (gradient, of_here) = match self.adds.as_slice() {
+            [] => (gradient, false),
+            devices => match optimizer.across(gradient, devices) {
+                Ok(sum) => (sum, true),
+                Err(own) => (own, false),
+            },
+        };
+        if of_here && seat.in_one_process() {
+            return Ok(gradient);
+        }
+        // What all here have is told once.
+        let told = |values| if of_here && !seat.is_first_here() { vec![] } else { values };
+        Ok(optimizer.summed(gradient, |values| seat.sum(told(values)))?)
+    }
+
     /// Says what is going to be done.
     fn tell(&self) {
-        let Self { settings, console, trainee, last_step, .. } = self;
+        let Self { job: Job { settings, dataset, network, .. }, console, trainee, .. } = self;
+        let (last_step, ranks) = (self.last_step, self.seat.ranks());
         let parameters = trainee.optimizer.count();
-        let steps = told::steps_left(trainee.step, *last_step, settings);
+        let steps = told::steps_left(trainee.step, last_step, settings);
         let batches = (self.batches_per_epoch, steps.as_str());
-        console.message(&told::beginning(
-            settings,
-            &self.dataset,
-            &self.network,
-            parameters,
-            batches,
-        ));
+        console.message(&told::beginning(settings, dataset, network, parameters, batches, ranks));
         if let Some(warning) = told::all_warm_up(settings, &self.schedule) {
             console.message(&warning);
         }
-        console.begin(trainee.step, *last_step);
+        console.begin(trainee.step, last_step);
     }
 
     /// Measures the machine, if it is asked for.
     fn begin_profile(&mut self) {
-        if self.settings.profile {
+        let Job { settings, network, .. } = self.job;
+        if settings.profile && self.seat.is_first() {
             self.console.message("measuring what the machine does at best");
-            let (settings, device) = (self.settings, self.device);
             let parameters = self.trainee.optimizer.count();
             let profile =
-                Profile::begin::<B::InnerBackend>(&self.network, settings, parameters, device);
+                Profile::begin::<B::InnerBackend>(network, settings, parameters, &self.device);
             self.profile = Some(profile);
             (self.begun, self.clock) = (Instant::now(), Clock::start(Self::QUEUED));
         }
     }
 
-    /// Forward and backward over the batches of step `step`; the gradient is that of their mean.
+    /// Forward and backward over this rank's part of the batches of step `step`; the gradient is that
+    /// of their mean.
     fn accumulate(&mut self, step: u64, timing: Timing) -> Result<Accumulated<B>, TrainError> {
-        let accum = self.settings.accum;
+        let accum = self.job.settings.accum;
         let mut position = self.trainee.position;
         let mut gradient: Option<Gradient<B>> = None;
         let mut made = Made { step, batches: vec![], norm: None };
@@ -254,11 +300,11 @@ impl<'a, B: Trainable> Run<'a, B> {
                 Err(error) => return Err(self.unread(error)),
             };
             self.clock.data += waiting.elapsed();
-            self.clock.views += batch.views as u64;
+            self.clock.views += self.job.settings.batch_size as u64;
             position = batch.position.next(self.batches_per_epoch);
 
-            let (model, loss) = (&self.trainee.model, self.network.loss);
-            let output = self.slices.run(model, loss, &batch, self.device, timing);
+            let (model, loss) = (&self.trainee.model, self.job.network.loss);
+            let output = self.slices.run(model, loss, &batch, &self.device, timing);
             self.clock.batch(output.times);
             let optimizer = &self.trainee.optimizer;
             gradient = Some(optimizer.collect(gradient, output.gradients, (accum as f64).recip()));
@@ -271,7 +317,8 @@ impl<'a, B: Trainable> Run<'a, B> {
 
     /// Looks at what steps gave since it was last looked.
     fn look(&mut self) -> Result<(), TrainError> {
-        self.unseen.look(&self.folder, &self.paths.out)
+        let Self { folder, seat, .. } = self;
+        self.unseen.look(Told { folder, out: &self.job.paths.out, seat })
     }
 
     /// The loss of the newest step that was looked at.
@@ -290,11 +337,11 @@ impl<'a, B: Trainable> Run<'a, B> {
         timing: Timing,
     ) {
         let optimizing = Instant::now();
-        let clip = self.settings.clip_grad.zip(norm);
+        let clip = self.job.settings.clip_grad.zip(norm);
         let clip = clip.map(|(limit, norm)| Clip { limit, norm });
         self.trainee.apply(gradient, lr, clip, position);
         if timing == Timing::Device {
-            let _ = B::sync(self.device);
+            let _ = B::sync(&self.device);
         }
         self.clock.optimizer(optimizing.elapsed());
     }
@@ -304,24 +351,27 @@ impl<'a, B: Trainable> Run<'a, B> {
         let Position { epoch, batch } = self.trainee.position;
         let (views, views_per_s) = (self.clock.views as f64, self.clock.views_per_s());
         let shares = self.clock.shares();
+        let waits = self.seat.gather(vec![shares.data])?;
+        let Some(metrics) = &mut self.metrics else { return Ok(()) };
         let record = Record {
             step: self.trainee.step,
             epoch: epoch as f64 + batch as f64 / self.batches_per_epoch as f64,
-            loss: self.loss().unwrap_or_default(),
+            loss: self.unseen.last.tap_losses.iter().sum(),
             tap_losses: self.unseen.last.tap_losses.clone(),
             lr,
             grad_norm: self.unseen.last.grad_norm.unwrap_or_default(),
             views_per_s,
             shares,
-            elapsed_s: Some(self.metrics.elapsed_s() + self.begun.elapsed().as_secs_f64()),
+            slowest: told::slowest(&waits),
+            elapsed_s: Some(metrics.elapsed_s() + self.begun.elapsed().as_secs_f64()),
             profile: self
                 .profile
                 .as_mut()
                 .map(|profile| profile.add(views, views / views_per_s, &shares)),
         };
-        self.metrics.write(&record)?;
+        metrics.write(&record)?;
         self.console.record(&record);
-        if let Some(trouble) = self.paths.shards.trouble()
+        if let Some(trouble) = self.job.paths.shards.trouble()
             && !self.told
         {
             self.console.message(trouble);
@@ -333,7 +383,10 @@ impl<'a, B: Trainable> Run<'a, B> {
     /// Saves the network, once nothing that it was made of is no number.
     fn save(&mut self) -> Result<(), TrainError> {
         self.look()?;
-        self.trainee.save(&self.folder, self.settings, &self.network, &self.dataset)?;
+        let Job { settings, network, dataset, .. } = self.job;
+        if self.seat.is_first() {
+            self.trainee.save(&self.folder, settings, network, dataset)?;
+        }
         self.saved = Some(self.trainee.step);
         Ok(())
     }
@@ -344,6 +397,8 @@ impl<'a, B: Trainable> Run<'a, B> {
         if self.saved != Some(step) {
             self.save()?;
         }
+        // Nobody goes before it is saved.
+        self.seat.gather(vec![])?;
         self.console.end();
         if let Some(profile) = &self.profile {
             self.console.message(&profile.table());
@@ -356,12 +411,20 @@ impl<'a, B: Trainable> Run<'a, B> {
     /// steps before it are kept.
     fn unread(&mut self, error: DataError) -> TrainError {
         let step = self.trainee.step;
+        // Ranks of other processes have their batches, and know nothing of it.
+        if !self.seat.in_one_process() {
+            return error.into();
+        }
         if step > 0
             && self.saved != Some(step)
             && let Err(unsaved) = self.save()
         {
             self.console.message(&format!("step {step} is lost: {unsaved}"));
             return error.into();
+        }
+        // Nobody goes before it is saved.
+        if let Err(other) = self.seat.gather(vec![]) {
+            return other.into();
         }
         match self.saved.map(|saved| self.folder.path(saved)) {
             Some(checkpoint) => TrainError::Unread { source: error, step, checkpoint },

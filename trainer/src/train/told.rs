@@ -4,6 +4,7 @@ use shards::ShardSet;
 use voice::terminal::counted;
 
 use super::schedule::Schedule;
+use crate::metrics::Slowest;
 use crate::model::ModelConfig;
 use crate::settings::Settings;
 
@@ -14,9 +15,11 @@ pub fn beginning(
     network: &ModelConfig,
     parameters: usize,
     (batches_per_epoch, steps): (u64, &str),
+    ranks: usize,
 ) -> String {
+    let on = if ranks > 1 { format!("; {ranks} ranks") } else { String::new() };
     format!(
-        "{}: {} of {} pixels, {} of {} an epoch; {} with {:.1} M parameters, {}; {steps}",
+        "{}: {} of {} pixels, {} of {} an epoch; {} with {:.1} M parameters, {}{on}; {steps}",
         settings.recipe.name(),
         counted(dataset.rows(), "row"),
         dataset.layout().size,
@@ -48,6 +51,16 @@ pub fn all_warm_up(settings: &Settings, schedule: &Schedule) -> Option<String> {
         counted(total_steps, "step"),
         settings.warmup_epochs,
     ))
+}
+
+/// The rank that waits longest, where there are several, given the share of its time that each waits for its batches.
+pub fn slowest(waits: &[Vec<f64>]) -> Option<Slowest> {
+    if waits.len() < 2 {
+        return None;
+    }
+    let waits = waits.iter().map(|wait| wait.iter().sum()).enumerate();
+    let longest = waits.max_by(|(_, a): &(usize, f64), (_, b)| a.total_cmp(b));
+    longest.map(|(rank, data)| Slowest { rank, data })
 }
 
 /// Which steps a run is going to make.

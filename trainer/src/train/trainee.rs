@@ -54,7 +54,7 @@ impl<B: Trainable> Trainee<B> {
     }
 
     pub fn resume(
-        resume: Resume,
+        resume: &Resume,
         settings: &Settings,
         network: &ModelConfig,
         device: &B::Device,
@@ -67,10 +67,11 @@ impl<B: Trainable> Trainee<B> {
             .map(|(flag, before, now)| format!("--{flag} was {before}, is {now} now"))
             .collect();
         if !differences.is_empty() {
-            return Err(TrainError::Conflict { path, differences: differences.join(", ") });
+            let (path, differences) = (path.clone(), differences.join(", "));
+            return Err(TrainError::Conflict { path, differences });
         }
         if header.network != *network {
-            return Err(TrainError::OtherNetwork(path));
+            return Err(TrainError::OtherNetwork(path.clone()));
         }
         let state = |source| TrainError::State { path: path.clone(), source };
         let model = LocalMim::from_state(network, settings.precision, &checkpoint.model, device)
