@@ -1,8 +1,7 @@
 //! From batches to a trained encoder: [`batch`] (onto the device), [`step`] (loss and gradients),
 //! [`slices`] (over the cores), [`optim`] (AdamW), [`schedule`] (the learning rate), `trainee` (the
 //! network that is trained), `begin` (what a run needs), [`run`] (the loop of a rank), `together` (all
-//! ranks of a run), `told` (what it says),
-//! `guard` (what stops it), `clock` (its time), [`error`].
+//! ranks of a run), `told` (what it says), `guard` (what stops it), `clock` (its time), [`error`].
 
 pub mod batch;
 mod begin;
