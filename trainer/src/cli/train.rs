@@ -36,8 +36,6 @@ pub struct TrainArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
-    #[command(flatten)]
-    ranks: RanksArgs,
     /// Go on from the newest checkpoint of --out, or from this file
     #[arg(long, num_args = 0..=1, value_name = "CHECKPOINT")]
     resume: Option<Option<PathBuf>>,
@@ -49,6 +47,8 @@ pub struct TrainArgs {
     /// Most bytes that --cache-dir may hold, as in 500GB; the longest unused go first
     #[arg(long, help_heading = "Data", default_value = "100GB", value_parser = voice::terminal::bytes)]
     cache_size: u64,
+    #[command(flatten)]
+    ranks: RanksArgs,
     #[command(flatten)]
     given: Given<Choices>,
 }
