@@ -9,7 +9,7 @@ use std::fmt::Write;
 use kernels::Kernels;
 
 use crate::metrics::{Rates, Shares};
-use crate::model::{ModelConfig, Precision};
+use crate::model::ModelConfig;
 use crate::settings::Settings;
 use work::{StepWork, Work};
 
@@ -155,6 +155,7 @@ mod tests {
 
     use super::*;
     use crate::device::DeviceKind;
+    use crate::model::Precision;
     use crate::model::TargetKind;
     use crate::settings::Options;
 
