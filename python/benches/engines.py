@@ -72,19 +72,19 @@ def main():
         runs["ray"] = with_ray
 
     times = {name: [] for name in runs}
-    for round in range(given.rounds + 1):
+    for turn in range(given.rounds + 1):
         for name, run in runs.items():
-            out = work / f"{name}-{round}"
+            out = work / f"{name}-{turn}"
             begin = time.perf_counter()
             run(out)
             taken = time.perf_counter() - begin
             # The first round warms engines and the page cache.
-            if round:
+            if turn:
                 times[name].append(taken)
             if name != "ingest":
-                same(out, work / f"ingest-{round}")
+                same(out, work / f"ingest-{turn}")
         for name in runs:
-            shutil.rmtree(work / f"{name}-{round}")
+            shutil.rmtree(work / f"{name}-{turn}")
     for name, taken in times.items():
         ratios = [one / base for one, base in zip(taken, times["ingest"])]
         print(

@@ -12,6 +12,15 @@ use storage::Address;
 
 use super::fetch::{Fetched, Fetcher};
 use crate::IngestError;
+use crate::classes::Classes;
+
+/// Why there can be no picture of this class.
+pub(super) fn class_fault(classes: Option<&Classes>, label: Option<&str>) -> Option<Fault> {
+    let classes = classes?;
+    let label = label.filter(|label| !classes.has(label))?;
+    let message = format!("class `{label}` is none of --classes");
+    Some(Fault { reason: Reason::UnknownClass, message })
+}
 
 /// The class of a picture, or where it stands.
 #[derive(Debug)]

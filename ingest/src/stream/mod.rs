@@ -25,7 +25,7 @@ use crate::IngestError;
 use crate::classes::Classes;
 use crate::source::{self, List, Listed, Listing, Row, Stored};
 use fetch::{Coming, Fetcher};
-use label::Label;
+use label::{Label, class_fault};
 
 /// Pictures that the stream is ahead at most.
 const AHEAD: u64 = 256;
@@ -101,14 +101,6 @@ impl Item {
         };
         Ok((name, label, body))
     }
-}
-
-/// Why there can be no picture of this class.
-fn class_fault(classes: Option<&Classes>, label: Option<&str>) -> Option<Fault> {
-    let classes = classes?;
-    let label = label.filter(|label| !classes.has(label))?;
-    let message = format!("class `{label}` is none of --classes");
-    Some(Fault { reason: Reason::UnknownClass, message })
 }
 
 /// How the bytes of a picture are had.
