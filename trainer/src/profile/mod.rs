@@ -155,8 +155,7 @@ mod tests {
 
     use super::*;
     use crate::device::DeviceKind;
-    use crate::model::Precision;
-    use crate::model::TargetKind;
+    use crate::model::{Precision, TargetKind};
     use crate::settings::Options;
 
     #[test]
