@@ -7,9 +7,11 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients as Graph;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
+use burn::tensor::{FloatDType, Shape};
 
-use crate::{Gradients, Kernels, Op, Saved};
+use crate::{Gradients, Kernels, Onward, Op, Saved};
 
 impl<B: Gradients, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn run(op: &Op<Self>, inputs: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {
@@ -79,10 +81,50 @@ fn node<B: Gradients, C: CheckpointStrategy, const N: usize>(
     output
 }
 
+/// Gives one parent the gradient that it keeps, and the other, from which the next are reached, its own.
+#[derive(Debug)]
+struct Given;
+
+impl<B: Gradients> Backward<B, 2> for Given {
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<FloatTensor<B>, 2>, graph: &mut Graph, _: &mut Checkpointer) {
+        let own = graph.consume::<B>(&ops.node);
+        for (parent, gradient) in ops.parents.into_iter().zip([own, ops.state]) {
+            if let Some(parent) = parent {
+                graph.register::<B>(parent.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: Gradients, C: CheckpointStrategy> Onward for Autodiff<B, C> {
+    fn onward(
+        outputs: Vec<(FloatTensor<Self>, FloatTensor<B>)>,
+        device: &Self::Device,
+    ) -> <Self as AutodiffBackend>::Gradients {
+        // Nothing is made of the root's value.
+        let nothing = B::float_zeros(Shape::new([1]), device, FloatDType::F32);
+        let root = Self::from_inner(nothing);
+        let root = outputs.into_iter().fold(root, |root, (output, gradient)| {
+            let held = [root.rc.clone(), output.rc.clone()];
+            let nodes = [root.node, output.node];
+            let kind = Backward::<B, 2>::prepare::<C>(Given, nodes).compute_bound().stateful();
+            let root = match kind {
+                OpsKind::Tracked(prep) => prep.finish(gradient, root.primitive),
+                OpsKind::UnTracked(prep) => prep.finish(root.primitive),
+            };
+            drop(held);
+            root
+        });
+        Self::backward(root)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use burn::backend::Flex;
-    use burn::tensor::{Distribution, Tensor};
+    use burn::tensor::{Distribution, Tensor, Tolerance};
 
     use super::*;
     use crate::op::{LayerNorm, Linear, Precision};
@@ -128,6 +170,34 @@ mod tests {
             let grads = cat(means, 0).sum().backward();
             let leaves = [&self.input].into_iter().chain(&self.weights).chain(&self.norms);
             leaves.filter(|leaf| leaf.grad(&grads).is_none()).count()
+        }
+    }
+
+    #[test]
+    fn gradients_go_on_from_where_a_graph_was_cut() {
+        let leaves = Leaves::random();
+        let layer = |x: Tensor<B, 3>, at: usize| -> Tensor<B, 3> {
+            let op = Op::Linear(Linear { precision: Precision::F32 });
+            op.of(vec![float(x), float(leaves.weights[at].clone())])
+        };
+        // One output is made of another; a graph can be gone through once.
+        let outputs = || {
+            let first = layer(leaves.input.clone().unsqueeze(), 0);
+            let second = layer(first.clone(), 1);
+            [first, second]
+        };
+        let [first, second] = outputs();
+        let whole = (first.sum() + second.square().sum()).backward();
+
+        let outputs = outputs();
+        let cut = outputs.each_ref().map(|output| output.clone().detach().require_grad());
+        let mut grads = (cut[0].clone().sum() + cut[1].clone().square().sum()).backward();
+        let gradients = cut.map(|leaf| float(leaf.grad_remove(&mut grads).unwrap()));
+        let outputs = outputs.map(float).into_iter().zip(gradients).collect();
+        let onward = B::onward(outputs, &Default::default());
+        for leaf in [&leaves.input, &leaves.weights[0], &leaves.weights[1]] {
+            let [onward, whole] = [&onward, &whole].map(|grads| leaf.grad(grads).unwrap());
+            onward.into_data().assert_approx_eq::<f32>(&whole.into_data(), Tolerance::default());
         }
     }
 

@@ -8,8 +8,8 @@ use burn::tensor::{FloatDType, Int, Tensor, TensorPrimitive};
 
 use crate::float;
 use crate::op::{
-    AttentionBranch, Deconv, LayerNorm, LossKind, MlpBranch, Op, Place, Pool, Precision, TapLoss,
-    Windows,
+    AttentionBranch, Deconv, LayerNorm, LossKind, Merge, MlpBranch, Op, Place, Pool, Precision,
+    TapLoss, Windows,
 };
 
 /// What is added to the score of two tokens that don't share a window. Its exponential is 0.
@@ -29,6 +29,7 @@ pub fn forward<B: Backend>(op: &Op<B>, inputs: Vec<FloatTensor<B>>) -> FloatTens
         Op::Place(op) => float(place(op, inputs.next(), inputs.next(), inputs.maybe())),
         Op::Deconv(op) => float(deconv(op, inputs.next(), inputs.next(), inputs.next())),
         Op::Pool(op) => float(pool(op, inputs.next())),
+        Op::Merge(op) => float(merge(*op, inputs.next())),
         Op::TapLoss(op) => float(tap_loss(op, inputs.next())),
     }
 }
@@ -265,4 +266,12 @@ fn tap_loss<B: Backend>(op: &TapLoss<B>, prediction: Tensor<B, 3>) -> Tensor<B, 
     };
     let error = error.mean_dim(2).reshape([views, cells]);
     (error * op.weights.clone()).sum()
+}
+
+fn merge<B: Backend>(op: Merge, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    let [views, tokens, width] = x.dims();
+    let half = op.side / 2;
+    // (grid and row, row within, column, column within, channel)
+    let x: Tensor<B, 5> = x.reshape([views * tokens / (2 * op.side), 2, half, 2, width]);
+    x.permute([0, 2, 1, 3, 4]).reshape([views, tokens / 4, 4 * width])
 }

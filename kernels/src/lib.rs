@@ -24,8 +24,8 @@ use burn::tensor::{Tensor, TensorPrimitive};
 
 pub use input::Inputs;
 pub use op::{
-    AttentionBranch, Deconv, LayerNorm, Linear, LossKind, MlpBranch, Op, Place, Pool, Precision,
-    TapLoss, Windows,
+    AttentionBranch, Deconv, LayerNorm, Linear, LossKind, Merge, MlpBranch, Op, Place, Pool,
+    Precision, TapLoss, Windows,
 };
 pub use optim::Optimize;
 
@@ -57,10 +57,19 @@ pub trait Gradients: Kernels {
     ) -> Vec<Option<FloatTensor<Self>>>;
 }
 
-/// A backend that differentiates, over one that has the operations and an optimizer.
-pub trait Trainable: Kernels + AutodiffBackend<InnerBackend: Gradients + Optimize> {}
+/// A backend that goes on where a graph was cut.
+pub trait Onward: AutodiffBackend {
+    /// The gradients of all that `outputs` are made of, from those of the outputs.
+    fn onward(
+        outputs: Vec<(FloatTensor<Self>, FloatTensor<Self::InnerBackend>)>,
+        device: &Self::Device,
+    ) -> Self::Gradients;
+}
 
-impl<B: Kernels + AutodiffBackend<InnerBackend: Gradients + Optimize>> Trainable for B {}
+/// A backend that differentiates, over one that has the operations and an optimizer.
+pub trait Trainable: Kernels + Onward<InnerBackend: Gradients + Optimize> {}
+
+impl<B: Kernels + Onward<InnerBackend: Gradients + Optimize>> Trainable for B {}
 
 impl<B: Kernels> Op<B> {
     /// What it gives of tensors of any rank.

@@ -33,6 +33,8 @@ pub enum Op<B: Backend> {
     Deconv(Deconv),
     /// x `[views, side², width]` → `[views, (side/by)², width]`.
     Pool(Pool),
+    /// x `[views, tokens, width]` → `[views, tokens/4, 4·width]`.
+    Merge(Merge),
     /// Predictions `[views, cells, channels]` → `[1]`.
     TapLoss(TapLoss<B>),
 }
@@ -122,6 +124,25 @@ pub struct Pool {
     pub side: usize,
     /// Divides it.
     pub by: usize,
+}
+
+/// Each 2×2 tokens side by side: those of grids that stand one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Merge {
+    /// Side of each grid, an even number.
+    pub side: usize,
+}
+
+impl Merge {
+    /// For each token of the output's, four in rows, where it stands among the tokens.
+    pub(crate) fn order(self, tokens: usize) -> impl Iterator<Item = usize> {
+        let (side, half) = (self.side, self.side / 2);
+        (0..tokens / 4).flat_map(move |of| {
+            let (row, column) = (of / half, of % half);
+            [[0, 0], [0, 1], [1, 0], [1, 1]]
+                .map(|[down, right]| (2 * row + down) * side + 2 * column + right)
+        })
+    }
 }
 
 /// How a prediction's error is taken.
@@ -217,6 +238,7 @@ impl<B: Backend> Op<B> {
             }),
             Self::Deconv(op) => Op::Deconv(*op),
             Self::Pool(op) => Op::Pool(*op),
+            Self::Merge(op) => Op::Merge(*op),
             Self::TapLoss(op) => Op::TapLoss(TapLoss {
                 kind: op.kind,
                 values: C::floats(&op.values),

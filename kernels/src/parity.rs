@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::op::{
-    AttentionBranch, Deconv, LayerNorm, Linear, LossKind, MlpBranch, Op, Place, Pool, Precision,
-    TapLoss, Windows,
+    AttentionBranch, Deconv, LayerNorm, Linear, LossKind, Merge, MlpBranch, Op, Place, Pool,
+    Precision, TapLoss, Windows,
 };
 use crate::{Gradients, composed};
 
@@ -252,6 +252,10 @@ pub fn cases<B: Backend>(precision: Precision, device: &B::Device) -> Vec<Case<B
     for width in [20, 7] {
         let inputs = vec![draw.floats(&[2, 36, width], 1.0)];
         case(&format!("pool {width}"), Op::Pool(Pool { side: 6, by: 3 }), inputs);
+    }
+    for (side, width) in [(6, 20), (2, 7)] {
+        let inputs = vec![draw.floats(&[2, 72, width], 1.0)];
+        case(&format!("merge {side}"), Op::Merge(Merge { side }), inputs);
     }
     for (kind, channels, codes) in [
         (LossKind::L2, 4, 7),

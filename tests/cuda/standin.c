@@ -1,13 +1,14 @@
 // A CUDA driver for machines without a GPU, for counting what a program asks of one.
 //
 // Memory of the device is memory of the host, and what is copied up is really there; kernels are
-// loaded, so that NVRTC has compiled them, but none runs, and all that is read back is zero.
+// loaded, but none runs, and all that is read back is zero.
 //
 //   STANDIN_DEVICES     how many devices there are; 1 unless set
 //   STANDIN_CAPABILITY  compute capability, as in 80; 90 unless set
-//   STANDIN_COUNTS      file that gets the counts when the program ends, a name and a number a line
+//   STANDIN_COUNTS      file that gets the counts when the program ends, a line each: a name, and the
+//                       number at each launch of the kernel whose name begins with STANDIN_MARK
+//   STANDIN_MARK        such as the one that ends a step
 //   STANDIN_LAUNCHES    file that gets the name of every kernel launched, in order
-//   STANDIN_PTX         folder that gets the PTX of every kernel loaded
 //
 //   cc -O2 -shared -fPIC -o libcuda.so standin.c -lpthread
 #include <pthread.h>
@@ -26,13 +27,16 @@ typedef uintptr_t Pointer;
 typedef void *Handle;
 
 // What is counted.
-enum { LAUNCHES, UPLOADS, UPLOADED, PAGEABLE, READS, WAITS, LOADED, ALLOCATED, KINDS };
+enum { LAUNCHES, UPLOADS, UPLOADED, UNPINNED, READS, WAITS, LOADED, ALLOCATED, KINDS };
 static const char *const NAMES[KINDS] = {
-    "launches", "uploads", "uploaded-bytes", "pageable-bytes", "reads", "waits", "kernels", "allocations",
+    "launches", "uploads", "uploaded-bytes", "unpinned-bytes", "reads", "waits", "kernels", "allocations",
 };
 static uint64_t counts[KINDS];
+#define MARKS 256
+static uint64_t marks[MARKS][KINDS];
+static int marked;
+static const char *mark;
 static FILE *launches;
-static const char *ptx;
 static int capability = 90;
 static int devices = 1;
 
@@ -42,8 +46,8 @@ __attribute__((constructor)) static void begin(void) {
     const char *value = getenv("STANDIN_CAPABILITY");
     if (value) capability = atoi(value);
     if ((value = getenv("STANDIN_DEVICES"))) devices = atoi(value);
+    mark = getenv("STANDIN_MARK");
     if ((value = getenv("STANDIN_LAUNCHES"))) launches = fopen(value, "w");
-    ptx = getenv("STANDIN_PTX");
 }
 
 __attribute__((destructor)) static void end(void) {
@@ -51,7 +55,11 @@ __attribute__((destructor)) static void end(void) {
     const char *value = getenv("STANDIN_COUNTS");
     FILE *file = value ? fopen(value, "w") : NULL;
     if (!file) return;
-    for (int kind = 0; kind < KINDS; kind++) fprintf(file, "%s %llu\n", NAMES[kind], (unsigned long long)counts[kind]);
+    for (int kind = 0; kind < KINDS; kind++) {
+        fputs(NAMES[kind], file);
+        for (int at = 0; at < marked; at++) fprintf(file, " %llu", (unsigned long long)marks[at][kind]);
+        fputs("\n", file);
+    }
     fclose(file);
 }
 
@@ -189,7 +197,8 @@ Result cuMemHostUnregister(void *at) { unpin(at); return OK; }
 static void up(const void *from, size_t bytes) {
     count(UPLOADS, 1);
     count(UPLOADED, bytes);
-    if (!pinned(from)) count(PAGEABLE, bytes);
+    // Smaller ones are taken from any memory at once.
+    if (bytes > 1 << 16 && !pinned(from)) count(UNPINNED, bytes);
 }
 Result cuMemcpyHtoDAsync_v2(Pointer to, const void *from, size_t bytes, Handle stream) {
     up(from, bytes);
@@ -227,15 +236,7 @@ Result cuMemcpy2D_v2(const struct Copy *copy) { return cuMemcpy2DAsync_v2(copy, 
 
 // Kernels: a module is what was loaded, a function its name.
 
-Result cuModuleLoadData(Handle *module, const void *image) {
-    uint64_t number = __atomic_add_fetch(&counts[LOADED], 1, __ATOMIC_RELAXED);
-    *module = fresh();
-    char name[4096];
-    if (!ptx || snprintf(name, sizeof name, "%s/%05llu.ptx", ptx, (unsigned long long)number) >= (int)sizeof name) return OK;
-    FILE *file = fopen(name, "w");
-    if (file) { fputs(image, file); fclose(file); }
-    return OK;
-}
+Result cuModuleLoadData(Handle *module, const void *image) { count(LOADED, 1); *module = fresh(); return OK; }
 Result cuModuleLoadDataEx(Handle *module, const void *image, unsigned options, void *keys, void *values) { return cuModuleLoadData(module, image); }
 Result cuModuleUnload(Handle module) { return OK; }
 Result cuModuleGetFunction(Handle *function, Handle module, const char *name) { *function = strdup(name); return OK; }
@@ -246,6 +247,8 @@ Result cuFuncSetCacheConfig(Handle function, int config) { return OK; }
 static Result launched(const char *name) {
     count(LAUNCHES, 1);
     if (launches) fprintf(launches, "%s\n", name);
+    // One thread launches.
+    if (mark && marked < MARKS && !strncmp(name, mark, strlen(mark))) memcpy(marks[marked++], counts, sizeof counts);
     return OK;
 }
 Result cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,

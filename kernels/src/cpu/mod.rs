@@ -7,6 +7,7 @@ mod heads;
 mod linear;
 mod loss;
 mod math;
+mod merge;
 mod mlp;
 mod norm;
 mod place;
@@ -34,6 +35,7 @@ impl Kernels for Flex {
             Op::Place(op) => place::forward(op, &inputs),
             Op::Deconv(op) => deconv::forward(op, &inputs),
             Op::Pool(op) => pool::forward(op, &inputs),
+            Op::Merge(op) => merge::forward(*op, &inputs),
             Op::TapLoss(op) => loss::forward(op, &inputs),
         }
     }
@@ -67,6 +69,7 @@ impl Gradients for Flex {
             Op::Place(op) => place::backward(op, &inputs, &gradient, needs),
             Op::Deconv(op) => deconv::backward(op, &inputs, &gradient, needs),
             Op::Pool(op) => vec![Some(pool::backward(op, &inputs, &gradient))],
+            Op::Merge(op) => vec![Some(merge::backward(*op, &inputs, &gradient))],
             Op::TapLoss(op) => vec![Some(loss::backward(op, &inputs, &gradient))],
         }
     }

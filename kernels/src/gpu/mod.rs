@@ -7,6 +7,7 @@ mod gelu;
 pub mod gemm;
 mod linear;
 mod loss;
+mod merge;
 mod mlp;
 mod norm;
 mod place;
@@ -60,6 +61,7 @@ where
             Op::Place(op) => place::gradients(op, &inputs, &upward, needs),
             Op::Deconv(op) => linear::deconv_gradients(op, &inputs, &upward, needs),
             Op::Pool(op) => pool::gradients(op, &upward),
+            Op::Merge(op) => merge::gradients(*op, &upward),
             Op::TapLoss(op) => loss::gradients(op, &inputs, &saved, &upward),
             Op::AttentionBranch(op) => attention::gradients(op, &inputs, &saved, &upward),
         }
@@ -86,6 +88,7 @@ where
         Op::Place(op) => place::run(op, &inputs),
         Op::Deconv(op) => linear::deconv(op, &inputs),
         Op::Pool(op) => pool::run(op, &inputs),
+        Op::Merge(op) => merge::run(*op, &inputs),
         Op::TapLoss(op) => loss::run(op, &inputs),
         Op::AttentionBranch(op) => attention::run(op, &inputs),
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Bytes, DType, Tensor, TensorPrimitive};
+use burn::tensor::{Bytes, DType, Int, Tensor, TensorPrimitive};
 use burn_cubecl::element::{BoolElement, FloatElement, IntElement};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime};
@@ -17,6 +17,9 @@ use super::cube::{
 };
 use super::{Input, Inputs, Layout, Memory, Sizes, Tap, Target, zeros};
 use crate::gpu::frame::{array, empty, empty_on, flat, view};
+
+/// Bytes up to which a device takes an upload from any memory without its host waiting.
+const PINNED: usize = 1 << 16;
 
 impl<R, F, I, T> Inputs for CubeBackend<R, F, I, T>
 where
@@ -47,6 +50,30 @@ where
             false => part(&input, &views),
         }
     }
+
+    fn tables(tables: &[&[i32]], device: &Self::Device) -> Vec<Tensor<Self, 1, Int>> {
+        let alignment = R::client(device).properties().memory.alignment as usize;
+        let room = |table: &[i32]| size_of_val(table).next_multiple_of(alignment);
+        let len = tables.iter().map(|table| room(table)).sum();
+        let mut bytes = if len > PINNED {
+            Self::memory(device)(len)
+        } else {
+            Bytes::from_bytes_vec(vec![0; len])
+        };
+        let mut at = 0;
+        let place = |table: &&[i32]| {
+            let begin = at;
+            bytes[begin..][..size_of_val(*table)].copy_from_slice(bytemuck::cast_slice(table));
+            at += room(table);
+            begin
+        };
+        let places: Vec<_> = tables.iter().map(place).collect();
+        let all = sent::<R>(bytes, DType::I32, device);
+        let of = |(table, begin): (&&[i32], usize)| {
+            Tensor::from_primitive(view(&all, begin, [table.len()], DType::I32))
+        };
+        tables.iter().zip(places).map(of).collect()
+    }
 }
 
 /// What a device's clients talk to.
@@ -54,6 +81,17 @@ fn server<R: CubeRuntime>(device: &R::Device) -> DeviceHandle<R::Server> {
     // A client begins it.
     R::client(device);
     DeviceHandle::new(device.to_id())
+}
+
+/// A tensor of `bytes`, which go up from where they lie.
+fn sent<R: CubeRuntime>(bytes: Bytes, dtype: DType, device: &R::Device) -> CubeTensor<R> {
+    let tensor = empty_on(R::client(device), device, [bytes.len() / dtype.size()], dtype);
+    let handle = tensor.handle.clone();
+    let descriptor = handle.copy_descriptor([bytes.len()].into(), [1].into(), size_of::<u8>());
+    let stream = StreamId::current();
+    // A client's own ways copy what they are given to memory that is not pinned.
+    server::<R>(device).submit(move |server| server.write(vec![(descriptor, bytes)], stream));
+    tensor
 }
 
 /// Some of an input's views.
@@ -92,15 +130,9 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
     /// Sends them up from where they lie, on the stream of those who read them, so that nobody waits.
     fn upload(sizes: &'a Sizes, bytes: &Arc<Bytes>, device: &R::Device) -> Self {
         let layout = Layout::new(sizes);
-        let words = empty_on(R::client(device), device, [layout.bytes / 4], DType::U32);
-        let handle = words.handle.clone();
-        let descriptor = handle.copy_descriptor([layout.bytes].into(), [1].into(), size_of::<u8>());
         let shared = bytes::Bytes::from_owner(Shared(Arc::clone(bytes)));
         let shared = Bytes::from_shared(shared.slice(..layout.bytes), bytes.property());
-        let stream = StreamId::current();
-        // A client's own ways copy what they are given to memory that is not pinned.
-        server::<R>(device).submit(move |server| server.write(vec![(descriptor, shared)], stream));
-        Self { sizes, layout, words }
+        Self { sizes, layout, words: sent(shared, DType::U32, device) }
     }
 
     /// All that is made of them.
@@ -383,6 +415,21 @@ mod tests {
         let sizes = sizes(Target::Hog(9), 4, &[[4, 1, 4], [8, 2, 2], [8, 1, 1]]);
         hold(&sizes, 0..7);
         hold(&Sizes { kept: 9, prefix: 0, tokens: true, ..sizes }, 2..5);
+    }
+
+    #[test]
+    fn tables_go_up_side_by_side() {
+        let Some(device) = device() else {
+            eprintln!("left out: LOCALMIM_VULKAN is not set");
+            return;
+        };
+        for long in [9, PINNED / 4] {
+            let tables: Vec<Vec<i32>> = vec![vec![-3], (0..long as i32).collect(), vec![4, 5]];
+            let slices: Vec<_> = tables.iter().map(Vec::as_slice).collect();
+            let found = Vulkan::tables(&slices, &device);
+            let found = found.into_iter().map(|table| table.into_data().to_vec().unwrap());
+            assert_eq!(found.collect::<Vec<Vec<i32>>>(), tables);
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Bytes, Int, Tensor};
+use burn::tensor::{Bytes, Int, Tensor, TensorData};
 
 pub use layout::{Layout, Part, ViewMut, at_scale};
 
@@ -198,6 +198,9 @@ pub trait Inputs: Backend {
         views: Range<usize>,
         device: &Self::Device,
     ) -> Input<Self>;
+
+    /// Tables of whole numbers, taken to the device at once.
+    fn tables(tables: &[&[i32]], device: &Self::Device) -> Vec<Tensor<Self, 1, Int>>;
 }
 
 /// Memory of so many bytes, all of them 0.
@@ -217,6 +220,10 @@ impl Inputs for Flex {
         device: &Self::Device,
     ) -> Input<Self> {
         host::Values::of(sizes, bytes, views).to_device(sizes, device)
+    }
+
+    fn tables(tables: &[&[i32]], device: &Self::Device) -> Vec<Tensor<Self, 1, Int>> {
+        tables.iter().map(|&table| Tensor::from_data(TensorData::from(table), device)).collect()
     }
 }
 
@@ -240,5 +247,9 @@ impl<B: Inputs, C: CheckpointStrategy> Inputs for Autodiff<B, C> {
             targets: input.targets.into_iter().map(Tensor::from_inner).collect(),
             weights: input.weights.into_iter().map(Tensor::from_inner).collect(),
         }
+    }
+
+    fn tables(tables: &[&[i32]], device: &Self::Device) -> Vec<Tensor<Self, 1, Int>> {
+        B::tables(tables, device).into_iter().map(Tensor::from_inner).collect()
     }
 }

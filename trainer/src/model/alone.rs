@@ -81,15 +81,15 @@ impl<B: Backend> EncoderAlone<B> {
         let given = parameters(network, state);
         state::load(Self::zeros(network, precision, device), &config(network), &given, device)
     }
+}
 
+impl<B: Kernels> EncoderAlone<B> {
     /// The plan of a Swin's windows on whole views.
     pub fn windows(network: &ModelConfig, device: &B::Device) -> Option<DevicePlan<B>> {
         Windows::of(&network.encoder, network.size)
             .map(|windows| DevicePlan::new(&windows.whole(), device))
     }
-}
 
-impl<B: Kernels> EncoderAlone<B> {
     /// The mean over all tokens of the topmost tap's normed latents, without a class token:
     /// `[views, 1, width]`.
     pub fn features(&self, input: EncoderInput<B>) -> Tensor<B, 3> {

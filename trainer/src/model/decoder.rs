@@ -3,7 +3,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor};
 use kernels::{Kernels, Op, Place, Pool, float};
 
 use super::config::Scale;
@@ -172,9 +172,7 @@ impl<B: Backend> Decoder<B> {
         let epsilon = config.norm_epsilon;
         let (rescale, rescaled) = Rescale::zeros(scale, width, epsilon, precision, device);
         let (grid, prefix) = (config.tap_grid(tap), config.encoder.prefix());
-        let places = 1 + grid * grid;
-        let positions = TensorData::new(positions::sin_cos(width, grid), [places, width]);
-        let positions = Tensor::from_data(positions, device);
+        let positions = positions::on_device(width, grid, device);
         Self {
             embed: Linear::zeros(config.encoder.latent(tap.layer).dim, width, precision, device),
             mask_token: Param::from_tensor(Tensor::zeros([1, 1, width], device)),
@@ -185,7 +183,7 @@ impl<B: Backend> Decoder<B> {
             rescale,
             pred: Linear::zeros(rescaled, config.channels(tap), precision, device),
             // The first position is the class token's.
-            positions: positions.narrow(0, 1 - prefix, places - 1 + prefix),
+            positions: positions.narrow(0, 1 - prefix, grid * grid + prefix),
             prefix,
             grid,
         }

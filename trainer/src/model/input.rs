@@ -3,10 +3,10 @@
 use burn::module::Param;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
-use kernels::{Kernels, Op, float};
+use kernels::{Inputs, Kernels, Op, float};
 
 use super::ModelConfig;
-use super::windows::{Tiling, WindowPlan};
+use super::windows::{StagePlan, Tiling, WindowPlan};
 
 /// Some views of a batch: all that their losses are a function of, but for the parameters.
 #[derive(Debug, Clone)]
@@ -81,25 +81,25 @@ pub struct DevicePlan<B: Backend> {
 }
 
 impl<B: Backend> DevicePlan<B> {
-    /// Takes a plan to the device.
-    pub fn new(plan: &WindowPlan, device: &B::Device) -> Self {
-        let windows = |tiling: &Tiling| {
-            let Tiling { side, tokens, first } = tiling;
-            let (count, windows) = (tokens.len() / 4, first.len());
-            kernels::Windows {
-                side: *side,
-                // In one line on its way, for a device may part the rows of a table.
-                tokens: Tensor::<B, 1, Int>::from_data(TensorData::from(&tokens[..]), device)
-                    .reshape([4, count]),
-                first: Tensor::from_data(TensorData::new(first.clone(), [windows]), device),
-            }
-        };
+    /// Takes a plan to the device, all its tables at once.
+    pub fn new(plan: &WindowPlan, device: &B::Device) -> Self
+    where
+        B: Inputs,
+    {
         let stages = plan.stages.iter();
-        Self {
-            stages: stages
-                .map(|stage| (windows(&stage.plain), stage.shifted.as_ref().map(windows)))
-                .collect(),
-        }
+        let tilings = stages.flat_map(|stage| [&stage.plain].into_iter().chain(&stage.shifted));
+        let tables: Vec<_> =
+            tilings.flat_map(|tiling| [&tiling.tokens[..], &tiling.first[..]]).collect();
+        let mut tables = B::tables(&tables, device).into_iter();
+        let mut table = || tables.next().expect("a tiling has two tables");
+        let mut windows = |tiling: &Tiling| kernels::Windows {
+            side: tiling.side,
+            tokens: table().reshape([4, tiling.tokens.len() / 4]),
+            first: table(),
+        };
+        let of_stage =
+            |stage: &StagePlan| (windows(&stage.plain), stage.shifted.as_ref().map(&mut windows));
+        Self { stages: plan.stages.iter().map(of_stage).collect() }
     }
 }
 

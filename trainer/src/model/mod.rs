@@ -86,7 +86,7 @@ impl<B: Kernels> LocalMim<B> {
     pub fn loss(&self, kind: LossKind, batch: DeviceBatch<B>) -> Tensor<B, 1> {
         let latents = self.encode(batch.input);
         let predictions = self.decode(latents, batch.restore);
-        Self::losses(kind, predictions, batch.targets).sum()
+        Self::total(Self::losses(kind, predictions, batch.targets))
     }
 
     /// What is predicted at each tap, ŷₜ: `[views, cells, channels]`, visible cells among them.
@@ -117,15 +117,20 @@ impl<B: Kernels> LocalMim<B> {
         taps.map(|((decoder, latent), restore)| decoder.forward(latent, restore)).collect()
     }
 
-    /// The loss of each tap, L(ŷₜ, yₜ), `[taps]`: the mean error over masked cells.
+    /// The sum of the losses of all taps, `[1]`.
+    pub fn total(losses: Vec<Tensor<B, 1>>) -> Tensor<B, 1> {
+        // One by one: to put them side by side would send shapes to a GPU.
+        losses.into_iter().reduce(|sum, loss| sum + loss).expect("a network has taps")
+    }
+
+    /// The loss of each tap, L(ŷₜ, yₜ), `[1]` each: the mean error over masked cells.
     pub fn losses(
         kind: LossKind,
         predictions: Vec<Tensor<B, 3>>,
         targets: Vec<DeviceTarget<B>>,
-    ) -> Tensor<B, 1> {
+    ) -> Vec<Tensor<B, 1>> {
         let taps = predictions.into_iter().zip(targets);
-        let losses = taps.map(|(prediction, target)| loss::tap_loss(kind, prediction, target));
-        kernels::cat(losses.collect(), 0)
+        taps.map(|(prediction, target)| loss::tap_loss(kind, prediction, target)).collect()
     }
 }
 

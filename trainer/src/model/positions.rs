@@ -1,5 +1,15 @@
 //! Fixed 2-D sine-cosine positions (as in MAE, which LocalMIM follows).
 
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+/// [`sin_cos`] on a device.
+pub fn on_device<B: Backend>(dim: usize, grid: usize, device: &B::Device) -> Tensor<B, 2> {
+    // In one line on its way, for a device may part the rows of a table.
+    let values = Tensor::<B, 1>::from_floats(sin_cos(dim, grid).as_slice(), device);
+    values.reshape([1 + grid * grid, dim])
+}
+
 /// Positions of a class token (zeros) and a `grid`×`grid` of patches: `[1 + grid², dim]`.
 ///
 /// The first half of a patch's vector encodes its column, the second its row; each half is sines,

@@ -7,7 +7,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use kernels::{Kernels, Windows};
+use kernels::{Kernels, Merge, Op, Windows, float};
 
 use super::input::{EncoderInput, replace_masked};
 use super::layers::{Branches, LayerNorm, Linear, Mlp, attention_branch};
@@ -71,12 +71,7 @@ pub struct Merging<B: Backend> {
 impl<B: Kernels> Merging<B> {
     /// `[views, tokens, width]` → `[views, tokens/4, 2·width]`.
     fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [views, tokens, width] = x.dims();
-        let half = self.inner / 2;
-        let rows = views * tokens / (self.inner * self.inner) * half;
-        // (unit and row, row within, column, column within, channel)
-        let x: Tensor<B, 5> = x.reshape([rows, 2, half, 2, width]);
-        let x = x.permute([0, 2, 1, 3, 4]).reshape([views, tokens / 4, 4 * width]);
+        let x = Op::Merge(Merge { side: self.inner }).of(vec![float(x)]);
         self.reduction.forward(self.norm.forward(x))
     }
 }

@@ -1,8 +1,8 @@
 //! The columnar encoder: patches → latents at the taps.
 
 use burn::module::{Module, Param};
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
 use kernels::{Kernels, Op, Place, float};
 
 use super::input::{EncoderInput, replace_masked};
@@ -42,10 +42,6 @@ impl<B: Backend> Vit<B> {
         let (epsilon, places) = (config.norm_epsilon, 1 + config.units());
         let tokens = |count| Param::from_tensor(Tensor::zeros([1, count, dim], device));
         let learned = config.positions == Positions::Learned;
-        let fixed = || {
-            let values = positions::sin_cos(dim, config.grid());
-            Tensor::from_data(TensorData::new(values, [places, dim]), device)
-        };
         Self {
             patch_embed: Linear::zeros(3 * patch * patch, dim, precision, device),
             mask_token: (config.masked == MaskedInput::Token).then(|| tokens(1)),
@@ -55,7 +51,7 @@ impl<B: Backend> Vit<B> {
                 .map(|_| Block::zeros(dim, heads, epsilon, precision, device))
                 .collect(),
             norm: config.taps.iter().map(|_| LayerNorm::zeros(dim, epsilon, device)).collect(),
-            positions: (!learned).then(fixed),
+            positions: (!learned).then(|| positions::on_device(dim, config.grid(), device)),
             taps: config.taps.iter().map(|tap| tap.layer).collect(),
             local_gradients: config.local_gradients,
         }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use burn::tensor::backend::Backend;
 use kernels::Inputs;
 
 use crate::data::{Batch, Content};
@@ -10,7 +9,7 @@ use crate::model::input::DevicePlan;
 use crate::model::{DeviceBatch, DeviceTarget, EncoderInput};
 
 /// The windows of a batch, which all its views share, on the device.
-pub fn windows_to_device<B: Backend>(batch: &Batch, device: &B::Device) -> Option<DevicePlan<B>> {
+pub fn windows_to_device<B: Inputs>(batch: &Batch, device: &B::Device) -> Option<DevicePlan<B>> {
     batch.windows.as_ref().map(|plan| DevicePlan::new(plan, device))
 }
 

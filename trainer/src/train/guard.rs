@@ -171,8 +171,9 @@ mod tests {
 
     fn made(step: u64, losses: [f32; 2], norm: Option<f32>) -> Made<Flex> {
         let tensor = |values: &[f32]| Tensor::<Flex, 1>::from_floats(values, &Default::default());
-        let batch =
-            |row: usize, loss| (Losses::whole(tensor(&[loss, 1.0])), vec![row_of(step, row)]);
+        let batch = |row: usize, loss| {
+            (Losses::whole(vec![tensor(&[loss]), tensor(&[1.0])]), vec![row_of(step, row)])
+        };
         let batches = losses.into_iter().enumerate().map(|(at, loss)| batch(at, loss)).collect();
         Made { step, batches, norm: norm.map(|norm| tensor(&[norm])) }
     }

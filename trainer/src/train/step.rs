@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, Transaction};
-use kernels::Trainable;
+use kernels::{Trainable, float};
 
 use super::optim::Gradients;
 use crate::model::{DeviceBatch, LocalMim, LossKind};
@@ -42,13 +42,13 @@ impl DivAssign<u32> for PartTimes {
     }
 }
 
-/// The loss of each tap, `[taps]`, of each part of a batch, on the device.
+/// The loss `[1]` of each tap, of each part of a batch, on the device.
 #[derive(Debug, Clone)]
-pub struct Losses<B: Backend>(Vec<Tensor<B, 1>>);
+pub struct Losses<B: Backend>(Vec<Vec<Tensor<B, 1>>>);
 
 impl<B: Backend> Losses<B> {
-    /// Of a batch whole, `[taps]`.
-    pub fn whole(losses: Tensor<B, 1>) -> Self {
+    /// Of a batch whole, one a tap.
+    pub fn whole(losses: Vec<Tensor<B, 1>>) -> Self {
         Self(vec![losses])
     }
 
@@ -65,20 +65,20 @@ impl<B: Backend> Losses<B> {
 
     /// Those of several batches, and some numbers, at once: the host waits but once.
     pub fn read_all(batches: &[&Self], numbers: &[&Tensor<B, 1>]) -> (Vec<Vec<f64>>, Vec<f64>) {
-        let parts = batches.iter().flat_map(|losses| &losses.0);
+        let parts = batches.iter().flat_map(|losses| losses.0.iter().flatten());
         let all = parts.chain(numbers.iter().copied()).cloned();
         let all = all.fold(Transaction::default(), Transaction::register);
         let read = all.execute().into_iter();
-        let mut read = read.map(|data| data.iter::<f64>().collect::<Vec<_>>());
+        let mut read = read.flat_map(|data| data.iter::<f64>().collect::<Vec<_>>());
         let sum = |losses: &&Self| {
-            let parts = read.by_ref().take(losses.0.len());
-            let add = |a: Vec<f64>, b: Vec<f64>| {
-                a.iter().zip(b).map(|(a, b)| a + b).collect::<Vec<f64>>()
+            let taps = losses.0.first().map_or(0, Vec::len);
+            let add = |sums: Vec<f64>, part: &Vec<_>| {
+                sums.into_iter().zip(read.by_ref().take(part.len())).map(|(a, b)| a + b).collect()
             };
-            parts.reduce(add).unwrap_or_default()
+            losses.0.iter().fold(vec![0.0; taps], add)
         };
         let sums = batches.iter().map(sum).collect();
-        (sums, read.flatten().collect())
+        (sums, read.collect())
     }
 }
 
@@ -137,24 +137,20 @@ pub fn forward_backward<B: Trainable>(
         latents.iter().map(|latent| latent.clone().detach().require_grad()).collect();
     let predictions = model.decode(leaves.clone(), batch.restore);
     let losses = LocalMim::losses(loss, predictions, batch.targets);
-    let mut grads = losses.clone().sum().backward();
+    let mut grads = LocalMim::total(losses.clone()).backward();
     let decoders = Gradients::take(&model.decoder, &mut grads);
     let decoded = now();
 
-    // Σₜ zₜ · ∂L/∂zₜ, the latter a constant: its gradient is that of L.
-    let surrogate = latents
+    let reached = latents
         .into_iter()
         .zip(&leaves)
-        .filter_map(|(latent, leaf)| {
-            Some((latent * Tensor::from_inner(leaf.grad_remove(&mut grads)?)).sum())
-        })
-        .reduce(|a, b| a + b);
-    let mut grads = surrogate.expect("a network has taps").backward();
+        .filter_map(|(latent, leaf)| Some((float(latent), float(leaf.grad_remove(&mut grads)?))));
+    let mut grads = B::onward(reached.collect(), &device);
     let encoder = Gradients::take(&model.encoder, &mut grads);
     let finished = now();
 
     StepOutput {
-        losses: Losses::whole(losses.inner()),
+        losses: Losses::whole(losses.into_iter().map(Tensor::inner).collect()),
         gradients: encoder.chain(decoders),
         times: PartTimes {
             upload: Duration::ZERO,

@@ -237,7 +237,7 @@ pub fn predict<B: Trainable>(
                 let mut gradients = loss.backward();
                 StepOutput {
                     gradients: Gradients::take(model, &mut gradients),
-                    losses: Losses::whole(loss.inner()),
+                    losses: Losses::whole(vec![loss.inner()]),
                     times: PartTimes::default(),
                 }
             });
