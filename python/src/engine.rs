@@ -128,6 +128,9 @@ impl Engine {
     }
 }
 
+/// A shard and a picture, by their numbers.
+type Place = (u64, u64);
+
 /// An output that is held until it is committed or forgotten.
 #[pyclass(frozen, module = "localmim")]
 pub struct Begun {
@@ -139,7 +142,7 @@ pub struct Begun {
 impl Begun {
     /// Where the part begins in the set, (shard, picture), and the shards that need not be made;
     /// none if the set is finished.
-    fn state(&self, py: Python<'_>) -> PyResult<Option<((u64, u64), Vec<u64>)>> {
+    fn state(&self, py: Python<'_>) -> PyResult<Option<(Place, Vec<u64>)>> {
         py.detach(|| {
             let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(work) = work.as_ref() else { return Ok(None) };
