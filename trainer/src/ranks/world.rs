@@ -56,6 +56,9 @@ pub enum WorldError {
         /// What it is good for.
         hint: &'static str,
     },
+    /// It is not known how many processes there are.
+    #[error("--rank and --rendezvous need --nodes, the number of processes")]
+    Count,
     /// There is no such process.
     #[error("--rank {rank}: processes of --nodes {nodes} are numbered 0 to {}", nodes - 1)]
     Rank {
@@ -122,7 +125,7 @@ impl Asked {
             _ => {}
         }
         if named && self.nodes.is_none() && launcher.is_none() {
-            return Err(open("to be given", ", the number of processes"));
+            return Err(WorldError::Count);
         }
         let rank = self.rank.or(rank);
         let rank = rank.ok_or_else(|| open("--rank", ", this process's number, from 0"))?;
