@@ -5,6 +5,7 @@
 //! [`composed`] is each operation in Burn's own, which those of the backends, [`cpu`] and [`gpu`],
 //! are held against.
 
+pub mod asked;
 pub mod autodiff;
 pub mod composed;
 pub mod cpu;

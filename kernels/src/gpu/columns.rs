@@ -7,7 +7,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::frame::{Maybe, UNITS, array, empty, maybe, vector, view};
+use super::frame::{Maybe, UNITS, array, client, empty, maybe, vector, view};
 use super::rows::{Rows, down};
 
 /// The most chunks: enough to keep a large device busy.
@@ -91,7 +91,7 @@ impl<R: CubeRuntime> Sums<R> {
         // columns beyond the last.
         unsafe {
             finish_kernel::launch_unchecked::<R>(
-                &all.client,
+                client(&all),
                 CubeCount::new_1d(blocks),
                 CubeDim::new_2d(LANES as u32, (UNITS / LANES) as u32),
                 array(&self.partials),
@@ -149,7 +149,7 @@ pub fn first<R: CubeRuntime>(
     // columns of the partial sums that are this matrix's.
     unsafe {
         first_kernel::launch_unchecked::<R>(
-            &x.client,
+            client(x),
             CubeCount::new_2d(blocks, sums.chunks() as u32),
             form.rows.dim(),
             by,

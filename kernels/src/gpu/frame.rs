@@ -7,7 +7,7 @@ use burn_cubecl::{CubeRuntime, kernel};
 use cubecl::prelude::*;
 use cubecl::server::CubeCountSelection;
 
-use crate::{Precision, float};
+use crate::{Precision, asked, float};
 
 /// Units of a cube: what WebGPU allows at least.
 pub const UNITS: usize = 256;
@@ -93,6 +93,7 @@ pub fn table<R: CubeRuntime, E: CubeElement + Element>(
     device: &R::Device,
 ) -> CubeTensor<R> {
     let client = R::client(device);
+    asked::upload(size_of_val(values));
     let handle = client.create_from_slice(E::as_bytes(values));
     CubeTensor::new_contiguous(client, device.clone(), [values.len()].into(), handle, E::dtype())
 }
@@ -141,6 +142,12 @@ pub fn maybe<R: CubeRuntime, E: CubePrimitive>(
     tensor: Option<&CubeTensor<R>>,
 ) -> MaybeLaunch<Array<E>, R> {
     tensor.map(array).into()
+}
+
+/// The client of a tensor, to launch a kernel by; the launch is counted.
+pub fn client<R: CubeRuntime>(tensor: &CubeTensor<R>) -> &ComputeClient<R> {
+    asked::launch();
+    &tensor.client
 }
 
 /// How many values are read at once where each row is of `width` values.
@@ -193,25 +200,44 @@ mod tests {
         kernels.chain(structs).flatten()
     }
 
+    /// The crate's code, file by file, without tests.
+    fn sources() -> Vec<(String, String)> {
+        let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut found = vec![];
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let code = fs::read_to_string(&path).unwrap();
+            let code = code.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            found.push((path.display().to_string(), code));
+        }
+        found
+    }
+
     #[test]
     fn no_kernel_takes_an_option_by_itself() {
-        let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
         let mut seen = 0;
-        while let Some(folder) = open.pop() {
-            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-                if path.is_dir() {
-                    open.push(path);
-                    continue;
-                }
-                let code = fs::read_to_string(&path).unwrap();
-                let bare = |item: &&str| {
-                    item.contains("ComptimeOption<") && !item.contains("struct Maybe<")
-                };
-                seen += launched(&code).count();
-                let found: Vec<_> = launched(&code).filter(bare).collect();
-                assert!(found.is_empty(), "{}: {found:?}", path.display());
-            }
+        for (path, code) in sources() {
+            let bare =
+                |item: &&str| item.contains("ComptimeOption<") && !item.contains("struct Maybe<");
+            seen += launched(&code).count();
+            let found: Vec<_> = launched(&code).filter(bare).collect();
+            assert!(found.is_empty(), "{path}: {found:?}");
         }
         assert!(seen > 20, "{seen} kernels and structs");
+    }
+
+    #[test]
+    fn every_launch_is_counted() {
+        let mut seen = 0;
+        for (path, code) in sources() {
+            for call in code.split("launch_unchecked::<R>(").skip(1) {
+                assert!(call.trim_start().starts_with("client"), "{path}: {}", &call[..60]);
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen} launches");
     }
 }

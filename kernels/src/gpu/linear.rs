@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::columns::{Matrix, Sums, first, squared};
-use super::frame::{array, dims, empty, flat, reshape, stored, vector};
+use super::frame::{array, client, dims, empty, flat, reshape, stored, vector};
 use super::gemm::{Element, Gemm, Order};
 use crate::{Deconv, Linear, Precision};
 
@@ -93,7 +93,7 @@ pub fn deconv<R: CubeRuntime>(
     // of.
     unsafe {
         pixels_kernel::launch_unchecked::<R>(
-            &x.client,
+            client(x),
             cubes,
             dim,
             by,

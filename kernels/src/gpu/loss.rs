@@ -7,7 +7,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::columns::Sums;
-use super::frame::{array, dims, empty, flat, own, vector};
+use super::frame::{array, client, dims, empty, flat, own, vector};
 use super::rows::{Rows, across, along, highest};
 use crate::{LossKind, TapLoss};
 
@@ -47,7 +47,7 @@ where
         if codes {
             let logsums = empty(prediction, [rows], DType::F32);
             entropy_kernel::launch_unchecked::<R>(
-                &prediction.client,
+                client(prediction),
                 chunks,
                 by.dim(),
                 vector(width),
@@ -63,7 +63,7 @@ where
             saved.push(logsums);
         } else {
             difference_kernel::launch_unchecked::<R>(
-                &prediction.client,
+                client(prediction),
                 chunks,
                 by.dim(),
                 vector(width),
@@ -103,7 +103,7 @@ where
     let (cubes, dim) = flat(prediction, count);
     let (predicted, targets) = (array(prediction), array(&values));
     let (weights, upward, output) = (array(&weights), array(upward), array(&change));
-    let client = &prediction.client;
+    let client = client(prediction);
     // SAFETY: the kernels leave out what is beyond the given number of vectors, which the output is of.
     unsafe {
         match saved {

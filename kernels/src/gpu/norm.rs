@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::columns::Sums;
-use super::frame::{Maybe, array, cubes, dims, empty, maybe, vector};
+use super::frame::{Maybe, array, client, cubes, dims, empty, maybe, vector};
 use super::gelu::{gelu, slope};
 use super::rows::{Rows, across, along, down};
 use crate::LayerNorm;
@@ -79,7 +79,7 @@ pub fn forward<R: CubeRuntime>(
     // SAFETY: the kernel reads and writes the given numbers of rows, which the arrays are of.
     unsafe {
         forward_kernel::launch_unchecked::<R>(
-            &x.client,
+            client(x),
             cubes(x, rows.div_ceil(form.rows.rows)),
             form.rows.dim(),
             vector(width),
@@ -129,7 +129,7 @@ pub fn backward<R: CubeRuntime>(
     // columns of the partial sums that are theirs.
     unsafe {
         backward_kernel::launch_unchecked::<R>(
-            &of.x.client,
+            client(of.x),
             cubes(of.x, sums.chunks()),
             form.rows.dim(),
             by,

@@ -7,7 +7,9 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::columns::Sums;
-use super::frame::{Maybe, UNITS, array, cubes, dims, empty, flat, maybe, reshape, vector, whole};
+use super::frame::{
+    Maybe, UNITS, array, client, cubes, dims, empty, flat, maybe, reshape, vector, whole,
+};
 use super::rows::{Rows, down};
 use crate::Place;
 
@@ -57,7 +59,7 @@ impl<R: CubeRuntime> Placed<R> {
         // that there are.
         unsafe {
             rows_kernel::launch_unchecked::<R>(
-                &upward.client,
+                client(upward),
                 cubes(upward, count.div_ceil(by.rows)),
                 by.dim(),
                 vector(self.width),
@@ -90,7 +92,7 @@ impl<R: CubeRuntime> Placed<R> {
         // for each of the cubes in its second axis.
         unsafe {
             token_kernel::launch_unchecked::<R>(
-                &upward.client,
+                client(upward),
                 CubeCount::new_2d(by.slots as u32, chunks as u32),
                 by.dim(),
                 vector(width),
@@ -124,7 +126,7 @@ impl<R: CubeRuntime> Placed<R> {
         // for each of the cubes in its second axis.
         unsafe {
             positions_kernel::launch_unchecked::<R>(
-                &upward.client,
+                client(upward),
                 CubeCount::new_2d(count.div_ceil(by.rows) as u32, chunks as u32),
                 by.dim(),
                 vector(width),
@@ -160,7 +162,7 @@ where
     // and reads rows that there are, as the operation asks of its tables.
     unsafe {
         place_kernel::launch_unchecked::<R>(
-            &x.client,
+            client(x),
             cubes,
             dim,
             by,

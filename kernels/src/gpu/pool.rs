@@ -5,7 +5,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::frame::{array, dims, empty, flat, vector};
+use super::frame::{array, client, dims, empty, flat, vector};
 use crate::Pool;
 
 /// A grid and its squares.
@@ -34,7 +34,7 @@ pub fn run<R: CubeRuntime>(
     // SAFETY: the kernel leaves out what is beyond the given number of vectors, which the output is of.
     unsafe {
         pool_kernel::launch_unchecked::<R>(
-            &x.client,
+            client(x),
             cubes,
             dim,
             by,
@@ -58,7 +58,7 @@ pub fn gradients<R: CubeRuntime>(op: &Pool, upward: &CubeTensor<R>) -> Vec<Optio
     // SAFETY: the kernel leaves out what is beyond the given number of vectors, which the output is of.
     unsafe {
         spread_kernel::launch_unchecked::<R>(
-            &upward.client,
+            client(upward),
             cubes,
             dim,
             by,

@@ -16,7 +16,8 @@ use super::cube::{
     Kind, OfTap, Patches, Rows, Weights, patches_kernel, rows_kernel, seen_kernel, tap_kernel,
 };
 use super::{Input, Inputs, Layout, Memory, Sizes, Tap, Target, zeros};
-use crate::gpu::frame::{array, empty, empty_on, flat, view};
+use crate::asked;
+use crate::gpu::frame::{array, client, empty, empty_on, flat, view};
 
 /// Bytes up to which a device takes an upload from any memory without its host waiting.
 const PINNED: usize = 1 << 16;
@@ -89,6 +90,7 @@ fn sent<R: CubeRuntime>(bytes: Bytes, dtype: DType, device: &R::Device) -> CubeT
     let handle = tensor.handle.clone();
     let descriptor = handle.copy_descriptor([bytes.len()].into(), [1].into(), size_of::<u8>());
     let stream = StreamId::current();
+    asked::upload(bytes.len());
     // A client's own ways copy what they are given to memory that is not pinned.
     server::<R>(device).submit(move |server| server.write(vec![(descriptor, bytes)], stream));
     tensor
@@ -181,7 +183,7 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
         // SAFETY: a unit writes a value of as many as `out` has, and reads within the layout.
         unsafe {
             patches_kernel::launch_unchecked::<R>(
-                &self.words.client,
+                client(&self.words),
                 cubes,
                 dim,
                 array(&self.words),
@@ -200,7 +202,7 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
         // SAFETY: as in `patches`.
         unsafe {
             seen_kernel::launch_unchecked::<R>(
-                &self.words.client,
+                client(&self.words),
                 cubes,
                 dim,
                 array(&self.words),
@@ -226,7 +228,7 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
         // SAFETY: as in `patches`.
         unsafe {
             rows_kernel::launch_unchecked::<R>(
-                &self.words.client,
+                client(&self.words),
                 cubes,
                 dim,
                 array(&self.words),
@@ -280,7 +282,7 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
         // SAFETY: as in `patches`; a unit of HOG writes the bins of a colour.
         unsafe {
             tap_kernel::launch_unchecked::<R>(
-                &self.words.client,
+                client(&self.words),
                 cubes,
                 dim,
                 array(&self.words),

@@ -13,7 +13,7 @@ use cubecl::server::{ReduceOperation, ServerCommunication};
 
 use super::{Moments, Optimize, Places, Rate, Step};
 use crate::float;
-use crate::gpu::frame::{Maybe, UNITS, array, cubes, empty, empty_on, maybe, table, view};
+use crate::gpu::frame::{Maybe, UNITS, array, client, cubes, empty, empty_on, maybe, table, view};
 
 /// Values that a cube takes.
 const CHUNK: usize = 8192;
@@ -151,7 +151,7 @@ where
         // SAFETY: the lengths are those of the buffers, and spans lie within them.
         unsafe {
             adamw_kernel::launch_unchecked::<R>(
-                &parameters.client,
+                client(parameters),
                 cubes(parameters, table.count),
                 CubeDim::new_1d(UNITS as u32),
                 array(parameters),
@@ -235,7 +235,7 @@ fn launch_collect<R: CubeRuntime>(sum: &CubeTensor<R>, parts: &[Part<R>], factor
     // SAFETY: the lengths are those of the buffers; a part's places lie within the sum.
     unsafe {
         collect_kernel::launch_unchecked::<R>(
-            &sum.client,
+            client(sum),
             cubes(sum, count),
             CubeDim::new_1d(UNITS as u32),
             tensors,
@@ -254,7 +254,7 @@ fn launch_sum<R: CubeRuntime>(from: &CubeTensor<R>, to: &CubeTensor<R>, sums: us
     // SAFETY: the lengths are those of the buffers; there are so many cubes as sums.
     unsafe {
         sum_kernel::launch_unchecked::<R>(
-            &from.client,
+            client(from),
             CubeCount::new_1d(sums as u32),
             CubeDim::new_1d(UNITS as u32),
             array(from),

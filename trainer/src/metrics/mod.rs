@@ -39,6 +39,22 @@ pub struct Rates {
     pub all_gflops: f64,
     /// The machine's best, measured as the run began.
     pub peak_gflops: f64,
+    /// What a step asked of the device, where it works off a queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asking>,
+}
+
+/// What a step asks of a device, on average.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Asking {
+    /// Launches of this program's own kernels.
+    pub launches: f64,
+    /// Uploads.
+    pub uploads: f64,
+    /// Their 10⁶ bytes.
+    pub uploaded_mb: f64,
+    /// Waits of the host.
+    pub waits: f64,
 }
 
 /// The rank whose batches came latest.
@@ -158,6 +174,14 @@ impl MetricsWriter {
                 ("profile/all_gflops".to_owned(), rates.all_gflops),
                 ("profile/peak_gflops".to_owned(), rates.peak_gflops),
             ]);
+            if let Some(asked) = rates.asked {
+                scalars.extend([
+                    ("profile/launches".to_owned(), asked.launches),
+                    ("profile/uploads".to_owned(), asked.uploads),
+                    ("profile/uploaded_mb".to_owned(), asked.uploaded_mb),
+                    ("profile/waits".to_owned(), asked.waits),
+                ]);
+            }
         }
         for (tap, loss) in record.tap_losses.iter().enumerate() {
             scalars.push((format!("loss/tap_{}", tap + 1), *loss));
@@ -217,6 +241,12 @@ mod tests {
                 decoders_gflops: 2.0,
                 all_gflops: 1.5,
                 peak_gflops: 4.0,
+                asked: (step > 4).then_some(Asking {
+                    launches: 500.0,
+                    uploads: 2.5,
+                    uploaded_mb: 10.0,
+                    waits: 0.1,
+                }),
             }),
         }
     }

@@ -6,9 +6,10 @@ pub mod work;
 
 use std::fmt::Write;
 
-use kernels::Kernels;
+use kernels::asked::Asked;
+use kernels::{Kernels, Optimize};
 
-use crate::metrics::{Rates, Shares};
+use crate::metrics::{Asking, Rates, Shares};
 use crate::model::ModelConfig;
 use crate::settings::Settings;
 use work::{StepWork, Work};
@@ -25,6 +26,15 @@ pub struct Profile {
     seconds: Parts,
     seen: f64,
     lines: usize,
+    /// What the device was asked for, where it works off a queue.
+    asked: Option<Counts>,
+}
+
+/// What a device was asked for before the last line of metrics, and before those that count.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    line: Asked,
+    all: Asked,
 }
 
 /// Seconds of each part.
@@ -39,7 +49,7 @@ struct Parts {
 
 impl Profile {
     /// Measures what the device does at best, which takes some seconds.
-    pub fn begin<B: Kernels>(
+    pub fn begin<B: Kernels + Optimize>(
         network: &ModelConfig,
         settings: &Settings,
         parameters: usize,
@@ -59,6 +69,21 @@ impl Profile {
             seconds: Parts::default(),
             seen: 0.0,
             lines: 0,
+            asked: B::QUEUED.then(|| {
+                let now = Asked::so_far();
+                Counts { line: now, all: now }
+            }),
+        }
+    }
+
+    /// What `asked` is of each of so many steps.
+    fn each(asked: Asked, steps: f64) -> Asking {
+        let each = |count: u64| count as f64 / steps.max(f64::EPSILON);
+        Asking {
+            launches: each(asked.launches),
+            uploads: each(asked.uploads),
+            uploaded_mb: each(asked.bytes) / 1e6,
+            waits: each(asked.waits),
         }
     }
 
@@ -76,6 +101,9 @@ impl Profile {
         // Kernels are compiled and tuned under the first.
         if self.lines == 1 {
             (self.seconds, self.seen) = (Parts::default(), 0.0);
+            if let Some(asked) = &mut self.asked {
+                asked.all = asked.line;
+            }
         }
         self.lines += 1;
         self.seen += views;
@@ -87,6 +115,10 @@ impl Profile {
         sum.optimizer += now.optimizer;
 
         let steps = views / self.views;
+        let asked = self.asked.as_mut().map(|asked| {
+            let before = std::mem::replace(&mut asked.line, Asked::so_far());
+            Self::each(asked.line - before, steps)
+        });
         let rate = |work: Work, seconds: f64| giga(work.flop * steps, seconds);
         let (encoder, decoders) = self.both_ways();
         Rates {
@@ -94,6 +126,7 @@ impl Profile {
             decoders_gflops: rate(decoders, now.decoders),
             all_gflops: rate(encoder + decoders + self.work.optimizer, now.all),
             peak_gflops: self.peak.flop / 1e9,
+            asked,
         }
     }
 
@@ -140,6 +173,15 @@ impl Profile {
         }
         let (flops, bytes) = (self.peak.flop / 1e9, self.peak.bytes / 1e9);
         let _ = write!(text, "\n{:<52}{flops:>10.1}{:>8}{bytes:>10.1}", "the machine's best", "");
+        if let Some(asked) = self.asked {
+            let Asking { launches, uploads, uploaded_mb, waits } =
+                Self::each(asked.line - asked.all, steps);
+            let _ = write!(
+                text,
+                "\na step asks for {launches:.1} launches of kernels of our own, {uploads:.1} uploads \
+                 ({uploaded_mb:.2} MB), {waits:.2} waits of the host"
+            );
+        }
         text
     }
 }
@@ -171,6 +213,7 @@ mod tests {
             seconds: Parts::default(),
             seen: 0.0,
             lines: 0,
+            asked: Some(Counts { line: Asked::default(), all: Asked::default() }),
         };
         let shares = Shares { data: 0.1, encoder: 0.5, decoders: 0.25, optimizer: 0.05 };
         profile.add(20.0, 100.0, &shares);
@@ -185,6 +228,9 @@ mod tests {
         assert!(line("data").ends_with("100.00") && line("rest").ends_with("100.00"), "{table}");
         assert!(line("encoder").contains(&format!("{encoder:.1}")), "{table}");
         assert!(line("the machine's best").contains("100.0"), "{table}");
+        assert!(rates.asked.is_some() && table.contains("a step asks for "), "{table}");
+        profile.asked = None;
+        assert!(!profile.table().contains("a step asks for "), "a processor is asked for nothing");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use burn::module::Param;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor};
-use kernels::Kernels;
+use kernels::{Kernels, asked};
 
 use super::work::Work;
 use crate::model::Precision;
@@ -47,10 +47,7 @@ pub fn measure<B: Kernels>(precision: Precision, device: &B::Device) -> Work {
 /// The shortest time that `work` took of some tries. The first, which compiles and tunes, is left
 /// out.
 fn best<B: Backend>(device: &B::Device, work: impl Fn()) -> Duration {
-    // A device that fails says so in the run itself.
-    let wait = || {
-        let _ = B::sync(device);
-    };
+    let wait = || asked::sync::<B>(device);
     work();
     let once = || {
         wait();

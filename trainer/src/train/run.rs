@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use kernels::optim::Clip;
-use kernels::{Optimize, Trainable};
+use kernels::{Optimize, Trainable, asked};
 use shards::{ShardSet, ShardSource};
 
 use super::clock::Clock;
@@ -341,7 +341,7 @@ impl<'a, B: Trainable> Run<'a, B> {
         let clip = clip.map(|(limit, norm)| Clip { limit, norm });
         self.trainee.apply(gradient, lr, clip, position);
         if timing == Timing::Device {
-            let _ = B::sync(&self.device);
+            asked::sync::<B>(&self.device);
         }
         self.clock.optimizer(optimizing.elapsed());
     }

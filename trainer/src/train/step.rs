@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, Transaction};
-use kernels::{Trainable, float};
+use kernels::{Trainable, asked, float};
 
 use super::optim::Gradients;
 use crate::model::{DeviceBatch, LocalMim, LossKind};
@@ -68,6 +68,7 @@ impl<B: Backend> Losses<B> {
         let parts = batches.iter().flat_map(|losses| losses.0.iter().flatten());
         let all = parts.chain(numbers.iter().copied()).cloned();
         let all = all.fold(Transaction::default(), Transaction::register);
+        asked::wait();
         let read = all.execute().into_iter();
         let mut read = read.flat_map(|data| data.iter::<f64>().collect::<Vec<_>>());
         let sum = |losses: &&Self| {
@@ -123,8 +124,7 @@ pub fn forward_backward<B: Trainable>(
     let device = batch.input.patches.device();
     let now = || {
         if timing == Timing::Device {
-            // A failed wait says no more than the read of the losses will say itself.
-            let _ = B::sync(&device);
+            asked::sync::<B>(&device);
         }
         Instant::now()
     };

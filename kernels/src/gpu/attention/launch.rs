@@ -11,7 +11,7 @@ use super::columns::Columns;
 use super::forward::attend;
 use super::tiles::{Tables, TablesLaunch, Tile, UNITS};
 use crate::gpu::columns::Sums;
-use crate::gpu::frame::{MaybeLaunch, array, dims, empty, reshape, vector};
+use crate::gpu::frame::{MaybeLaunch, array, client, dims, empty, reshape, vector};
 
 /// The most shared memory that a cube takes: what every CUDA device has without being asked.
 const SHARED: usize = 48 << 10;
@@ -137,7 +137,7 @@ impl Attention {
         // below their number.
         unsafe {
             attend::launch_unchecked::<R>(
-                &qkv.client,
+                client(qkv),
                 self.count(&tile, windows),
                 CubeDim::new_2d(UNITS as u32, UNITS as u32),
                 vector(head),
@@ -177,7 +177,7 @@ impl Attention {
         // SAFETY: as for `forward`.
         unsafe {
             query_gradient::launch_unchecked::<R>(
-                &qkv.client,
+                client(&qkv),
                 self.count(&query_tile, windows),
                 dim,
                 vector(head),
@@ -197,7 +197,7 @@ impl Attention {
                 dtypes,
             );
             key_gradient::launch_unchecked::<R>(
-                &qkv.client,
+                client(&qkv),
                 self.count(&key_tile, windows),
                 dim,
                 vector(head),

@@ -34,7 +34,7 @@ use super::kernel::{
     Arguments, ExtrasLaunch, Finish, InputsLaunch, OutputsLaunch, SourceLaunch, TargetLaunch,
 };
 use super::{Gemm, Order};
-use crate::Precision;
+use crate::{Precision, asked};
 
 /// Products of fewer multiplications aren't worth trying several kernels for.
 const SMALL: usize = 1 << 22;
@@ -280,6 +280,7 @@ fn try_launch<R: CubeRuntime, A: Routine<()>>(
         _ => TargetLaunch::new(None.into(), Some(plain(tensor)).into()),
     };
     let outputs = OutputsLaunch::new(target(call.first), call.second.map(target).into());
+    asked::launch();
     launch_kernel::<Arguments, R, A>(&client, inputs, outputs, (), info)
 }
 
