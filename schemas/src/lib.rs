@@ -15,6 +15,7 @@ pub mod checksums;
 pub mod code;
 pub mod crop;
 pub mod filter;
+mod group_hash;
 pub mod layout;
 pub mod manifest;
 pub mod reject;
@@ -23,8 +24,9 @@ pub mod settings;
 pub use checksums::ColumnChecksums;
 pub use crop::Crop;
 pub use filter::PictureFilter;
+pub use group_hash::GroupHash;
 pub use layout::{CodebookLayout, LayoutError, ShardLayout};
-pub use manifest::{FileEntry, GroupHash, Manifest, ManifestError, Part, Place, ShardEntry};
+pub use manifest::{FileEntry, Manifest, ManifestError, Part, Place, ShardEntry};
 pub use reject::{Fault, Reason, Reject};
 pub use settings::{IngestSettings, code_of_classes};
 

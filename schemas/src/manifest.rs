@@ -1,12 +1,10 @@
 //! `manifest.json`: which files belong to a shard set, and how they were made.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::{IngestSettings, LayoutError, Reason, SCHEMA_VERSION, code_of_classes};
+use crate::{GroupHash, IngestSettings, LayoutError, Reason, SCHEMA_VERSION, code_of_classes};
 
 /// Where in the stream of a part's pictures something begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,51 +43,6 @@ pub struct ShardEntry {
     pub pictures: u64,
     /// Where in its part's stream the first of them lies.
     pub start: Place,
-}
-
-/// The first eight bytes of the BLAKE3 of a row group's bytes; 16 hexadecimal digits in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GroupHash([u8; 8]);
-
-impl From<&blake3::Hash> for GroupHash {
-    fn from(hash: &blake3::Hash) -> Self {
-        Self(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
-    }
-}
-
-impl Serialize for GroupHash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:016x}", u64::from_be_bytes(self.0)))
-    }
-}
-
-impl<'de> Deserialize<'de> for GroupHash {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Digits;
-
-        // A set has millions of them: none becomes a string of its own.
-        impl Visitor<'_> for Digits {
-            type Value = GroupHash;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("16 hexadecimal digits")
-            }
-
-            fn visit_str<E: de::Error>(self, digits: &str) -> Result<GroupHash, E> {
-                let add = |value: u64, digit: u8| {
-                    Some(value << 4 | u64::from(char::from(digit).to_digit(16)?))
-                };
-                let value = match digits.len() {
-                    16 => digits.bytes().try_fold(0, add),
-                    _ => None,
-                };
-                let wrong = || E::invalid_value(de::Unexpected::Str(digits), &self);
-                value.map(|value| GroupHash(value.to_be_bytes())).ok_or_else(wrong)
-            }
-        }
-
-        deserializer.deserialize_str(Digits)
-    }
 }
 
 /// What one run of `ingest` added to a set: the first made it, each later one appended.
