@@ -5,7 +5,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::frame::{array, dims, empty, flat, vector};
+use super::frame::{array, client, dims, empty, flat, vector};
 use crate::Merge;
 
 /// The grids of tokens.
@@ -49,7 +49,7 @@ fn moved<R: CubeRuntime>(
     // SAFETY: the kernel leaves out what is beyond the given number of vectors, which both are of.
     unsafe {
         merge_kernel::launch_unchecked::<R>(
-            &from.client,
+            client(from),
             cubes,
             dim,
             by,
