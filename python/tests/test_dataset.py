@@ -119,3 +119,44 @@ def test_workers_of_torch_part_the_rows(expected):
     loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2)
     read = sum((batch["id"].tolist() for batch in loader), [])
     assert sorted(read) == sorted(read_set(expected)["id"].to_pylist())
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        ({"batch_size": 0}, "batch_size must be 1 or more, not 0"),
+        ({"batch_size": "x"}, "batch_size must be a whole number"),
+        ({"rank": 5, "world": 2}, "rank is 5, and of world 2 there are ranks 0 to 1"),
+        ({"world": 0}, "world must be 1 or more"),
+        ({"seed": -1}, "seed must be 0 to"),
+        ({"threads": 10**6}, "threads must be 0 to 1024"),
+    ],
+)
+def test_what_can_not_be_is_told_by_name(expected, given, told):
+    with pytest.raises(localmim.InputError, match=told):
+        localmim.Dataset(expected, **{"batch_size": 4, **given})
+
+
+def test_a_launchers_variable_is_told_by_name(expected, monkeypatch):
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(localmim.InputError, match="RANK=first"):
+        localmim.Dataset(expected, 4)
+
+
+def test_parts_without_a_batch_are_told(expected):
+    rows = localmim.Dataset(expected, 1).rows
+    for given in ({"batch_size": rows + 1}, {"batch_size": 1, "rank": 0, "world": rows + 1}):
+        with pytest.raises(localmim.InputError, match=f"its {rows} rows make no whole batch"):
+            list(localmim.Dataset(expected, **given))
+    # Who takes what is left over may get nothing.
+    assert sum(len(b["id"]) for b in localmim.Dataset(expected, rows + 1, even=False)) == rows
+
+
+def test_a_state_that_is_none_changes_nothing(expected):
+    dataset = localmim.Dataset(expected, 4, target="none")
+    state = dataset.state_dict()
+    wrong = [None, {}, {**state, "epoch": -1}, {**state, "batches": "x"}, {**state, "seed": 7}]
+    for each in wrong:
+        with pytest.raises(localmim.InputError, match="state"):
+            dataset.load_state_dict(each)
+    assert dataset.state_dict() == state and next(iter(dataset))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 
@@ -55,10 +56,17 @@ class Dataset(IterableDataset):
         torch: bool = False,
     ):
         self.shards = str(shards)
-        self.batch_size = batch_size
+        self.batch_size = _whole("batch_size", batch_size, 1)
         self.torch = torch
-        self.rank = int(os.environ.get("RANK", 0)) if rank is None else rank
-        self.world = int(os.environ.get("WORLD_SIZE", 1)) if world is None else world
+        self.world = _of_launcher("world", world, "WORLD_SIZE", 1, least=1)
+        self.rank = _of_launcher("rank", rank, "RANK", 0, least=0)
+        if self.rank >= self.world:
+            raise InputError(
+                f"rank is {self.rank}, and of world {self.world} there are ranks 0 to {self.world - 1} "
+                "(RANK and WORLD_SIZE, where they are not given)"
+            )
+        _whole("seed", seed, 0, 2**64 - 1)
+        _whole("threads", threads, 0, 1024)
         cells = None if cells is None else [int(cell) for cell in cells]
         self._given = dict(
             target=target,
@@ -96,6 +104,13 @@ class Dataset(IterableDataset):
 
     def __iter__(self):
         reader = self._here()
+        if self.rows and self._given["even"] and reader.batches(self.epoch) == 0:
+            parts = self._part[1]
+            raise InputError(
+                f"{self.shards}: its {self.rows} rows make no whole batch of {self.batch_size} for each of "
+                f"{parts} part{'s' * (parts > 1)}, which are of whole row groups; give a smaller "
+                "batch_size, fewer ranks or workers, or even=False"
+            )
         reader.start(self.epoch, self._done)
         while (batch := reader.next()) is not None:
             self._done += 1
@@ -138,14 +153,40 @@ class Dataset(IterableDataset):
     def load_state_dict(self, state: dict) -> None:
         """Goes on where a state was taken."""
         now = self.state_dict()
+        if not isinstance(state, dict) or (missing := now.keys() - state.keys()):
+            what = "a dictionary" if not isinstance(state, dict) else ", ".join(sorted(missing))
+            raise InputError(f"the state lacks {what}; give what state_dict() returned")
         for name in ("batch_size", "seed", "fingerprint"):
             if state[name] != now[name]:
                 raise InputError(f"the state is of {name} {state[name]}, and this is {now[name]}")
-        self.epoch, self._done = state["epoch"], state["batches"]
+        epoch = _whole("the state's epoch", state["epoch"], 0, 2**63 - 1)
+        self.epoch, self._done = epoch, _whole("the state's batches", state["batches"], 0, 2**63 - 1)
 
     def __getstate__(self) -> dict:
         # A process of its own opens the set itself.
         return {**self.__dict__, "_reader": None, "_part": None}
+
+
+def _whole(name: str, value, least: int, most: int | None = None) -> int:
+    """A whole number within bounds; else an error that names it."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} must be a whole number, not {value!r}") from None
+    if number < least or (most is not None and number > most):
+        bounds = f"{least} or more" if most is None else f"{least} to {most}"
+        raise InputError(f"{name} must be {bounds}, not {number}")
+    return number
+
+
+def _of_launcher(name: str, value, variable: str, default: int, *, least: int) -> int:
+    """What is given, or else what the launcher's variable says."""
+    if value is not None:
+        return _whole(name, value, least)
+    text = os.environ.get(variable, "").strip() or str(default)
+    if not text.lstrip("-").isdecimal():
+        raise InputError(f"{variable}={text}: expected a whole number; {name}= is taken instead of it")
+    return _whole(variable, int(text), least)
 
 
 def _tensors(value):

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use trainer::device::{self, Chosen, DeviceChoice, DeviceKind, cuda_devices};
-use trainer::ranks::world::{Asked, Devices, Found};
+use trainer::ranks::world::{Asked, Devices, Found, World};
 use trainer::train::Place;
 use voice::terminal::tell;
 
@@ -43,6 +43,13 @@ impl RanksArgs {
             Asked { nodes: self.nodes, rank: self.rank, rendezvous: self.rendezvous.clone() };
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let Found { world, local } = asked.find(variable, Duration::from_secs(self.wait))?;
+        if world.processes > 1 {
+            let World { process, processes, rendezvous, .. } = &world;
+            tell(format_args!(
+                "process {process} of {processes}: meets the others at {rendezvous}, for which it waits {} s at most (--wait); --nodes 1 trains alone",
+                self.wait
+            ));
+        }
         let choices = match &self.devices {
             Some(Devices(choices)) => choices.clone(),
             None => vec![own_device(device.choice(), local.unwrap_or(0), cuda_devices)],

@@ -12,9 +12,10 @@ use trainer::checkpoint::CheckpointFolder;
 use trainer::device::DeviceKind;
 use trainer::export;
 use trainer::progress::Console;
+use trainer::ranks::RanksError;
 use trainer::settings::table::Choices;
 use trainer::settings::{Options, Settings};
-use trainer::train::run::{Resume, RunPaths, Trained};
+use trainer::train::run::{Resume, RunPaths, TrainError, Trained};
 use trainer::train::run_at;
 use voice::options::Given;
 use voice::terminal::{self, tell};
@@ -65,7 +66,13 @@ pub fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let Begin { settings, out, resume } = begin(&args, device)?;
     let paths = RunPaths { shards, out };
     let console = if process == 0 { Console::new() } else { Console::quiet() };
-    let outcome = run_at(place, &paths, &settings, resume, &console, stop_flag()?)?;
+    let outcome = match run_at(place, &paths, &settings, resume, &console, stop_flag()?) {
+        Err(stopped @ TrainError::Ranks(RanksError::Stopped)) => {
+            tell(stopped);
+            return Ok(ExitCode::from(terminal::INTERRUPTED));
+        }
+        outcome => outcome?,
+    };
     let Trained { step, checkpoint, interrupted } = outcome;
     if process > 0 {
         tell(format_args!("process {process}: ended after step {step}, with all others"));

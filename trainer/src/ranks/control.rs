@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,11 +32,16 @@ pub struct Lobby {
 }
 
 impl Lobby {
-    /// Waits until all are there.
+    /// Waits until all are there, or until `stop`.
     ///
     /// # Errors
     /// [`RanksError`]: who is missing, what differs, or what is wrong with the address.
-    pub fn join(world: &World, ranks: usize, alike: &Alike) -> Result<Self, RanksError> {
+    pub fn join(
+        world: &World,
+        ranks: usize,
+        alike: &Alike,
+        stop: &AtomicBool,
+    ) -> Result<Self, RanksError> {
         let card = Card {
             process: world.process,
             ranks,
@@ -43,13 +49,39 @@ impl Lobby {
             pid: std::process::id(),
             address: String::new(),
         };
-        let until = Instant::now() + world.wait;
+        let patience = Patience { until: Instant::now() + world.wait, stop };
         match world.process {
-            0 => Door::open(world)?.gather(card, alike, until),
-            _ => knock(world, card, alike, until),
+            0 => Door::open(world)?.gather(card, alike, &patience),
+            _ => knock(world, card, alike, &patience),
         }
     }
 }
+
+/// How long to wait for others.
+struct Patience<'a> {
+    until: Instant,
+    stop: &'a AtomicBool,
+}
+
+impl Patience<'_> {
+    /// Waits a little; whether that is all.
+    ///
+    /// # Errors
+    /// [`RanksError::Stopped`] if nobody wants to wait any longer.
+    fn ends(&self, nap: Duration) -> Result<bool, RanksError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(RanksError::Stopped);
+        }
+        let ends = Instant::now() >= self.until;
+        if !ends {
+            thread::sleep(nap);
+        }
+        Ok(ends)
+    }
+}
+
+/// The first process tells within so long that it has given up, or has all.
+const LATE: Duration = Duration::from_secs(10);
 
 /// This machine's name.
 fn host_name() -> String {
@@ -73,12 +105,26 @@ impl<'a> Door<'a> {
         let address = resolve(world)?;
         let listen = |port| {
             let ip = listening_ip(address.ip());
-            TcpListener::bind((ip, port)).map_err(|error| world.fault(format!("{ip}: {error}")))
+            TcpListener::bind((ip, port)).map_err(|error| {
+                let way_out = match error.kind() {
+                    ErrorKind::AddrInUse => {
+                        "; another process 0 may be there: give another port, or this one another --rank"
+                    }
+                    ErrorKind::AddrNotAvailable => "; process 0 listens on its own machine",
+                    _ => "",
+                };
+                world.fault(format!("{ip}: {error}{way_out}"))
+            })
         };
         Ok(Self { world, listener: listen(address.port())?, numbers: listen(0)? })
     }
 
-    fn gather(self, mut own: Card, alike: &Alike, until: Instant) -> Result<Lobby, RanksError> {
+    fn gather(
+        self,
+        mut own: Card,
+        alike: &Alike,
+        patience: &Patience<'_>,
+    ) -> Result<Lobby, RanksError> {
         let world = self.world;
         let port = port_of(&self.numbers)?;
         own.address = format!("{}:{port}", world.host());
@@ -93,12 +139,18 @@ impl<'a> Door<'a> {
                         self.admit(greeting, stream, from.ip(), alike, &mut guests)?;
                     }
                 }
-                Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(20)),
-                Err(_) => {
-                    let why = missing(&guests, world);
-                    refuse(&guests, &why);
-                    return Err(RanksError::Missing(why));
-                }
+                Err(_) => match patience.ends(Duration::from_millis(20)) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        let why = missing(&guests, world);
+                        refuse(&guests, &why);
+                        return Err(RanksError::Missing(why));
+                    }
+                    Err(stopped) => {
+                        refuse(&guests, &format!("process 0 was {stopped}"));
+                        return Err(stopped);
+                    }
+                },
             }
         }
 
@@ -189,11 +241,25 @@ fn is_gone(stream: &TcpStream) -> bool {
 /// Who has not come.
 fn missing(guests: &[Option<(Card, TcpStream)>], world: &World) -> String {
     let absent = guests.iter().enumerate().filter(|(_, guest)| guest.is_none());
-    let numbers: Vec<_> = absent.map(|(at, _)| (at + 1).to_string()).collect();
-    let which = if numbers.len() == 1 { "process" } else { "processes" };
+    let mut ranges: Vec<(usize, usize)> = vec![];
+    for (at, _) in absent {
+        match ranges.last_mut() {
+            Some((_, last)) if *last == at => *last = at + 1,
+            _ => ranges.push((at + 1, at + 1)),
+        }
+    }
+    let which = match ranges[..] {
+        [(first, last)] if first == last => "process",
+        _ => "processes",
+    };
+    let of = |(first, last): &(usize, usize)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first}, {last}"),
+        _ => format!("{first} to {last}"),
+    };
     format!(
         "{which} {} of {} did not come to {} within {} (--wait)",
-        numbers.join(", "),
+        ranges.iter().map(of).collect::<Vec<_>>().join(", "),
         world.processes,
         world.rendezvous,
         counted(world.wait.as_secs(), "second"),
@@ -217,7 +283,7 @@ fn knock(
     world: &World,
     mut card: Card,
     alike: &Alike,
-    until: Instant,
+    patience: &Patience<'_>,
 ) -> Result<Lobby, RanksError> {
     let process = card.process;
     let stream = loop {
@@ -228,8 +294,10 @@ fn knock(
         });
         match tried {
             Ok(stream) => break stream,
-            Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(200)),
             Err(error) => {
+                if !patience.ends(Duration::from_millis(200))? {
+                    continue;
+                }
                 return Err(RanksError::Missing(format!(
                     "{error}; process 0 was not there within {} (--wait)",
                     counted(world.wait.as_secs(), "second")
@@ -246,8 +314,19 @@ fn knock(
     send(&stream, &hello).map_err(fault)?;
 
     // The first one knows when to give up.
-    let rest = until.saturating_duration_since(Instant::now()) + Duration::from_secs(10);
-    stream.set_read_timeout(Some(rest)).map_err(fault)?;
+    let late = Patience { until: patience.until + LATE, stop: patience.stop };
+    stream.set_nonblocking(true).map_err(fault)?;
+    while stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+        if late.ends(Duration::from_millis(20))? {
+            let address = &world.rendezvous;
+            let why = format!(
+                "what answers at {address} says nothing: process 0 hangs, or it is no trainer"
+            );
+            return Err(RanksError::Missing(why));
+        }
+    }
+    stream.set_nonblocking(false).map_err(fault)?;
+    stream.set_read_timeout(Some(LATE)).map_err(fault)?;
     match receive(&stream) {
         Ok(Message::Welcome { cards, token }) => {
             let mesh = Mesh::connect(process, &cards, &token, &numbers);
@@ -317,7 +396,8 @@ mod tests {
         let come = |process: usize| {
             let alike = Alike::from([("--lr".to_owned(), wants[process].to_owned())]);
             let world = world(process, wants.len(), port, Duration::from_secs(60));
-            thread::spawn(move || Lobby::join(&world, 1 + process, &alike))
+            let stop = AtomicBool::new(false);
+            thread::spawn(move || Lobby::join(&world, 1 + process, &alike, &stop))
         };
         let threads: Vec<_> = (0..wants.len()).map(come).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -361,7 +441,37 @@ mod tests {
     #[test]
     fn who_does_not_come_is_named() {
         let world = world(0, 3, free_port(), Duration::from_secs(1));
-        let error = Lobby::join(&world, 1, &Alike::new()).err().unwrap().to_string();
+        let stop = AtomicBool::new(false);
+        let error = Lobby::join(&world, 1, &Alike::new(), &stop).err().unwrap().to_string();
         assert!(error.contains("processes 1, 2 of 3 did not come"), "{error}");
+        let world = World { processes: 1000, ..world };
+        let error = Lobby::join(&world, 1, &Alike::new(), &stop).err().unwrap().to_string();
+        assert!(error.contains("processes 1 to 999 of 1000 did not come"), "{error}");
+        let _taken = TcpListener::bind(world.rendezvous.as_str()).unwrap();
+        let error = Lobby::join(&world, 1, &Alike::new(), &stop).err().unwrap().to_string();
+        assert!(error.contains("give another port"), "{error}");
+    }
+
+    #[test]
+    fn who_is_stopped_while_it_waits_ends_and_tells_those_who_are_there() {
+        let port = free_port();
+        let (alike, wait) = (Alike::new(), Duration::from_secs(60));
+        let (stop, go_on) = (AtomicBool::new(false), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let wait_as = |process, stop| {
+                let (world, alike) = (world(process, 3, port, wait), &alike);
+                scope.spawn(move || Lobby::join(&world, 1, alike, stop).err().unwrap())
+            };
+            let [first, second] = [wait_as(0, &stop), wait_as(1, &go_on)];
+            thread::sleep(Duration::from_secs(1));
+            stop.store(true, Ordering::Relaxed);
+            assert!(matches!(first.join().unwrap(), RanksError::Stopped));
+            let told = second.join().unwrap().to_string();
+            assert!(told.contains("process 0 was stopped"), "{told}");
+            // Nobody is there, or nobody answers.
+            assert!(matches!(wait_as(2, &stop).join().unwrap(), RanksError::Stopped));
+            let _mute = TcpListener::bind(("127.0.0.1", port)).unwrap();
+            assert!(matches!(wait_as(2, &stop).join().unwrap(), RanksError::Stopped));
+        });
     }
 }

@@ -66,6 +66,9 @@ pub enum RanksError {
     /// Not all came.
     #[error("{0}")]
     Missing(String),
+    /// This process was asked to stop while it waited for others.
+    #[error("stopped before all processes were there")]
+    Stopped,
     /// An address can't be used.
     #[error("--rendezvous {address}: {reason}")]
     Address {

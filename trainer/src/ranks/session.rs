@@ -37,7 +37,7 @@ impl Session {
         Self { group: Group::of_threads(ranks), watch: None, ends }
     }
 
-    /// Waits for all processes of `world`; this one has so many ranks.
+    /// Waits for all processes of `world`, or until `stop`; this one has so many ranks.
     ///
     /// # Errors
     /// As [`Lobby::join`].
@@ -46,8 +46,9 @@ impl Session {
         ranks: usize,
         alike: &Alike,
         ends: Ends,
+        stop: &AtomicBool,
     ) -> Result<Self, RanksError> {
-        let Lobby { cards, peers, mesh } = Lobby::join(world, ranks, alike)?;
+        let Lobby { cards, peers, mesh } = Lobby::join(world, ranks, alike, stop)?;
         let first = |process: usize| cards[..process].iter().map(|card| card.ranks).sum();
         let verdict = Arc::new(Verdict::default());
         let shut = Box::new(mesh.shutter());

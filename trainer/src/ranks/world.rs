@@ -59,6 +59,18 @@ pub enum WorldError {
     /// It is not known how many processes there are.
     #[error("--rank and --rendezvous need --nodes, the number of processes")]
     Count,
+    /// A launcher's variables are there in part.
+    #[error(
+        "{set}={value} is set and {missing} is not: a launcher sets both; --nodes 1 trains alone"
+    )]
+    Half {
+        /// The variable that is there.
+        set: &'static str,
+        /// What it holds.
+        value: String,
+        /// The one that is not.
+        missing: &'static str,
+    },
     /// There is no such process.
     #[error("--rank {rank}: processes of --nodes {nodes} are numbered 0 to {}", nodes - 1)]
     Rank {
@@ -117,6 +129,17 @@ impl Asked {
             None => [None; 3],
         };
         let named = self.rank.is_some() || self.rendezvous.is_some();
+        if launcher.is_none() && !named && self.nodes.is_none() {
+            // Slurm's stand alone in a shell of `salloc`; what is as without a launcher says nothing.
+            for (set, missing, usual) in [("WORLD_SIZE", "RANK", "1"), ("RANK", "WORLD_SIZE", "0")]
+            {
+                if let Some(value) = variable(set).filter(|value| value.trim() != usual)
+                    && variable(missing).is_none()
+                {
+                    return Err(WorldError::Half { set, value, missing });
+                }
+            }
+        }
         let nodes = self.nodes.or(nodes).unwrap_or(if named { 2 } else { 1 });
         let open = |flag, hint| WorldError::Open { nodes, flag, hint };
         match nodes {
@@ -295,6 +318,13 @@ mod tests {
         let broken = [("RANK", "x"), ("WORLD_SIZE", "2")];
         let error = find(Asked::default(), &broken).unwrap_err().to_string();
         assert!(error.contains("RANK=x"), "{error}");
+        for half in [("RANK", "1"), ("WORLD_SIZE", "2")] {
+            let error = find(Asked::default(), &[half]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{}={} is set", half.0, half.1)), "{error}");
+        }
+        for one in [("RANK", "0"), ("WORLD_SIZE", "1"), ("SLURM_NTASKS", "4")] {
+            assert_eq!(find(Asked::default(), &[one]).unwrap().world.processes, 1);
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub fn run_at(
         1 => Session::alone(devices.len(), ends),
         _ => {
             let alike = begin::alike(settings, &job.dataset, job.resume);
-            Session::join(&world, devices.len(), &alike, ends)?
+            Session::join(&world, devices.len(), &alike, ends, stop)?
         }
     };
     let trained = on_devices(&devices, &job, &session, console);
