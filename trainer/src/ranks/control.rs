@@ -64,19 +64,15 @@ struct Patience<'a> {
 }
 
 impl Patience<'_> {
-    /// Waits a little; whether that is all.
+    /// Whether it has been long enough.
     ///
     /// # Errors
     /// [`RanksError::Stopped`] if nobody wants to wait any longer.
-    fn ends(&self, nap: Duration) -> Result<bool, RanksError> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(RanksError::Stopped);
+    fn is_over(&self) -> Result<bool, RanksError> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(RanksError::Stopped),
+            false => Ok(Instant::now() >= self.until),
         }
-        let ends = Instant::now() >= self.until;
-        if !ends {
-            thread::sleep(nap);
-        }
-        Ok(ends)
     }
 }
 
@@ -132,6 +128,8 @@ impl<'a> Door<'a> {
             (1..world.processes).map(|_| None).collect();
         self.listener.set_nonblocking(true).map_err(|error| world.fault(error.to_string()))?;
         while guests.iter().any(Option::is_none) {
+            // Asked before, so that whoever has come by then is taken in.
+            let over = patience.is_over();
             match self.listener.accept() {
                 // Whoever says nothing that is understood is a stranger.
                 Ok((stream, from)) => {
@@ -139,8 +137,8 @@ impl<'a> Door<'a> {
                         self.admit(greeting, stream, from.ip(), alike, &mut guests)?;
                     }
                 }
-                Err(_) => match patience.ends(Duration::from_millis(20)) {
-                    Ok(false) => {}
+                Err(_) => match over {
+                    Ok(false) => thread::sleep(Duration::from_millis(20)),
                     Ok(true) => {
                         let why = missing(&guests, world);
                         refuse(&guests, &why);
@@ -294,10 +292,8 @@ fn knock(
         });
         match tried {
             Ok(stream) => break stream,
+            Err(_) if !patience.is_over()? => thread::sleep(Duration::from_millis(200)),
             Err(error) => {
-                if !patience.ends(Duration::from_millis(200))? {
-                    continue;
-                }
                 return Err(RanksError::Missing(format!(
                     "{error}; process 0 was not there within {} (--wait)",
                     counted(world.wait.as_secs(), "second")
@@ -317,13 +313,14 @@ fn knock(
     let late = Patience { until: patience.until + LATE, stop: patience.stop };
     stream.set_nonblocking(true).map_err(fault)?;
     while stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
-        if late.ends(Duration::from_millis(20))? {
+        if late.is_over()? {
             let address = &world.rendezvous;
             let why = format!(
                 "what answers at {address} says nothing: process 0 hangs, or it is no trainer"
             );
             return Err(RanksError::Missing(why));
         }
+        thread::sleep(Duration::from_millis(20));
     }
     stream.set_nonblocking(false).map_err(fault)?;
     stream.set_read_timeout(Some(LATE)).map_err(fault)?;
@@ -456,17 +453,26 @@ mod tests {
     fn who_is_stopped_while_it_waits_ends_and_tells_those_who_are_there() {
         let port = free_port();
         let (alike, wait) = (Alike::new(), Duration::from_secs(60));
-        let (stop, go_on) = (AtomicBool::new(false), AtomicBool::new(false));
+        let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let wait_as = |process, stop| {
                 let (world, alike) = (world(process, 3, port, wait), &alike);
                 scope.spawn(move || Lobby::join(&world, 1, alike, stop).err().unwrap())
             };
-            let [first, second] = [wait_as(0, &stop), wait_as(1, &go_on)];
-            thread::sleep(Duration::from_secs(1));
+            let first = wait_as(0, &stop);
+            let guest = loop {
+                match TcpStream::connect(("127.0.0.1", port)) {
+                    Ok(stream) => break stream,
+                    Err(_) => thread::yield_now(),
+                }
+            };
+            let (host, address) = ("here".to_owned(), "1".to_owned());
+            let card = Card { process: 1, ranks: 1, host, pid: 1, address };
+            send(&guest, &Message::Hello { card, processes: 3, alike: alike.clone() }).unwrap();
+            // Whoever has spoken by now is taken in before.
             stop.store(true, Ordering::Relaxed);
             assert!(matches!(first.join().unwrap(), RanksError::Stopped));
-            let told = second.join().unwrap().to_string();
+            let Message::Refused(told) = receive(&guest).unwrap() else { panic!("not refused") };
             assert!(told.contains("process 0 was stopped"), "{told}");
             // Nobody is there, or nobody answers.
             assert!(matches!(wait_as(2, &stop).join().unwrap(), RanksError::Stopped));
