@@ -18,9 +18,8 @@ use archives::Passed;
 use bytes::Bytes;
 use pictures::MemoryBudget;
 use rayon::prelude::*;
-use schemas::{IngestSettings, Manifest, Part, Place, Reject};
+use schemas::{IngestSettings, Manifest, Place, Reject};
 use shards::set::manifest;
-use shards::set::names::next_shard;
 use shards::write::{ClosedShard, Row};
 use storage::Storage;
 
@@ -290,7 +289,8 @@ impl Engine {
 impl Begun {
     /// The number of the part's first shard, and that of its first picture, in the set.
     pub fn start(&self) -> (u64, u64) {
-        (next_shard(self.work.base.as_ref()), first_picture(self.work.base.as_ref()))
+        let Tally { first_shard, first, .. } = Tally::new(self.work.base.as_ref());
+        (first_shard, first)
     }
 
     /// The shards that an earlier run made, counted from the part's first.
@@ -323,12 +323,6 @@ impl Begun {
         }
         finish(*work, tally, settings.classes.as_ref())
     }
-}
-
-/// The number of the first picture that a set with this manifest does not have yet.
-fn first_picture(base: Option<&Manifest>) -> u64 {
-    let last = base.and_then(|base| base.parts.last());
-    last.map_or(0, |Part { first, pictures, .. }| first + pictures)
 }
 
 /// Makes a set of the shards in the output of the settings that an engine made, whoever began it;
