@@ -1,7 +1,10 @@
 //! What the host asks of a device, counted.
 //!
 //! Counted are the launches of the kernels in this crate, what is sent up through it, and the waits
-//! that are told to it. The few launches and waits that are Burn's and CubeCL's own are not.
+//! that are told to it. The few launches and waits that are Burn's and CubeCL's own are not: CubeCL 0.10
+//! tells of them in logs for people alone, its clients' servers are types of its own that nothing can
+//! be put before, and its profiling waits for the device at every launch. A stand-in for the driver
+//! (`tests/cuda`) counts all.
 
 use std::ops::Sub;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
