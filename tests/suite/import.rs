@@ -11,7 +11,7 @@ use trainer::export;
 use trainer::import::{ImportError, Imported, import};
 use trainer::model::init::init;
 use trainer::model::state::{HostTensor, State};
-use trainer::model::{Coordinates, ModelName, Positions};
+use trainer::model::{Coordinates, ModelName, Positions, Start};
 use trainer::settings::{Options, Recipe, Settings};
 
 use crate::golden::Golden;
@@ -275,7 +275,7 @@ fn maskfeats_weights_are_taken_in_as_slowfast_writes_them() {
     };
     let settings = Settings::resolve(options, DeviceKind::Cpu).unwrap();
     let network = settings.network(&ShardLayout::new(32, vec![8], 9).unwrap()).unwrap();
-    let model = init(&network, 5);
+    let model = init(&network, Start::default(), 5);
     let mut published = State::new();
     for (name, tensor) in &model {
         let (name, tensor) = match name.as_str() {

@@ -6,7 +6,7 @@ use trainer::model::loss::tap_loss;
 use trainer::model::mask::MaskKind;
 use trainer::model::state::{HostTensor, State};
 use trainer::model::{
-    Coordinates, EncoderConfig, LocalMim, ModelConfig, Precision, TargetKind, init, state,
+    Coordinates, EncoderConfig, LocalMim, ModelConfig, Precision, Start, TargetKind, init, state,
 };
 use trainer::train::batch::to_device;
 use trainer::train::optim::Gradients;
@@ -83,7 +83,7 @@ fn a_layer_gets_the_gradient_of_the_next_tap_and_of_no_other() {
         };
         let start = Position { epoch: 0, batch: 0 };
         let batch = Loader::start(case.dataset(), asked, start).unwrap().next().unwrap();
-        let initial = init::init(&network, 1);
+        let initial = init::init(&network, Start::default(), 1);
         let model = |network: &ModelConfig| {
             LocalMim::<B>::from_state(network, Precision::F32, &initial, &device).unwrap()
         };

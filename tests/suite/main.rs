@@ -20,6 +20,7 @@ mod ranks;
 mod recipes;
 mod remote;
 mod slices;
+mod starts;
 mod training;
 mod vulkan;
 mod whole_files;

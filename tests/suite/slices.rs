@@ -4,7 +4,7 @@
 use burn::backend::{Autodiff, Flex};
 use trainer::data::{Batch, Loader, Position};
 use trainer::model::state::State;
-use trainer::model::{LocalMim, ModelConfig, Precision, init, state};
+use trainer::model::{LocalMim, ModelConfig, Precision, Start, init, state};
 use trainer::train::batch::to_device;
 use trainer::train::optim::Gradients;
 use trainer::train::slices::Slices;
@@ -22,7 +22,7 @@ fn batch_and_network() -> (Batch, ModelConfig, LocalMim<B>) {
     let start = Position { epoch: 0, batch: 0 };
     let batch = Loader::start(case.dataset(), asked, start).unwrap().next().unwrap();
     let network = settings(|_| ()).network(case.dataset().layout()).unwrap();
-    let initial = init::init(&network, 0);
+    let initial = init::init(&network, Start::default(), 0);
     let model =
         LocalMim::from_state(&network, Precision::F32, &initial, &Default::default()).unwrap();
     (batch, network, model)

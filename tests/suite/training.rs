@@ -8,7 +8,7 @@ use trainer::checkpoint::CheckpointFolder;
 use trainer::data::{Loader, Position};
 use trainer::device::DeviceKind;
 use trainer::export;
-use trainer::model::{EncoderConfig, LocalMim, Precision, init, state};
+use trainer::model::{EncoderConfig, LocalMim, Precision, Start, init, state};
 use trainer::progress::Console;
 use trainer::quickstart::{self, Ending};
 use trainer::report::{self, Contents};
@@ -256,7 +256,7 @@ fn bfloat16_products_give_nearly_the_same_losses() {
     let network = settings(|_| ()).network(case.dataset().layout()).unwrap();
     let device = Default::default();
     let losses = |precision| {
-        let initial = init::init(&network, 0);
+        let initial = init::init(&network, Start::default(), 0);
         let model = LocalMim::<B>::from_state(&network, precision, &initial, &device).unwrap();
         let output = Slices::whole().run(&model, network.loss, &batch, &device, Timing::Host);
         let params = state::table(&model, &network);

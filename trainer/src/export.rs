@@ -291,7 +291,7 @@ mod tests {
     use super::*;
     use crate::device::DeviceKind;
     use crate::model::init::init;
-    use crate::model::{ModelName, TargetKind};
+    use crate::model::{ModelName, Start, TargetKind};
     use crate::settings::{Options, Settings};
 
     #[test]
@@ -301,7 +301,7 @@ mod tests {
         {
             let network = ModelConfig::local_mim(model.encoder(), 224, TargetKind::Hog, 9);
             let alone = alone::config(&network);
-            let mut classifier = alone::parameters(&network, &init(&network, 0));
+            let mut classifier = alone::parameters(&network, &init(&network, Start::default(), 0));
             let width = alone::width(&network);
             let head = HostTensor { shape: vec![5, width], data: vec![0.5; 5 * width] };
             classifier.insert("head.weight".to_owned(), head.clone());
@@ -322,7 +322,8 @@ mod tests {
             let network = ModelConfig::local_mim(model.encoder(), 224, TargetKind::Hog, 9);
             let header = Header::untrained(&settings, network.clone(), String::new());
             let moments = State::new();
-            let checkpoint = Checkpoint { header, model: init(&network, 5), moments };
+            let checkpoint =
+                Checkpoint { header, model: init(&network, Start::default(), 5), moments };
             let out = folder.path().join("encoder.safetensors");
             export(&checkpoint, &out).unwrap();
             let (_, back) = find_encoder(&out, &Console::quiet()).unwrap();

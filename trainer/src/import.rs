@@ -112,7 +112,7 @@ pub fn import(
     let listed = listing.len();
     let (under, listing) = of_one_network(listing).map_err(fail)?;
     let passed = listed - listing.len();
-    let first = init(&network, settings.seed);
+    let first = init(&network, settings.start, settings.seed);
     let mut model = parameters(listing, &network, &first, file)?;
     let found = model.len();
     let mut fresh = 0;

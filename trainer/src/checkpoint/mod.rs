@@ -81,7 +81,7 @@ impl Checkpoint {
     /// That of the network with which training by these settings begins.
     pub fn untrained(settings: &Settings, network: ModelConfig, dataset: String) -> Self {
         Self {
-            model: init(&network, settings.seed),
+            model: init(&network, settings.start, settings.seed),
             moments: State::new(),
             header: Header::untrained(settings, network, dataset),
         }

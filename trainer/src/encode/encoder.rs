@@ -139,7 +139,7 @@ mod tests {
     use crate::checkpoint::Header;
     use crate::device::DeviceKind;
     use crate::model::init::init;
-    use crate::model::{HeadKind, MaskedInput, ModelName};
+    use crate::model::{HeadKind, MaskedInput, ModelName, Start};
     use crate::settings::{Options, Settings};
 
     const SIZE: usize = 64;
@@ -148,7 +148,7 @@ mod tests {
         let settings = Settings::resolve(options, DeviceKind::Cpu).unwrap();
         let network =
             settings.network(&ShardLayout::new(SIZE as u32, vec![4], 9).unwrap()).unwrap();
-        let model = init(&network, 3);
+        let model = init(&network, Start::default(), 3);
         let header = Header::untrained(&settings, network, String::new());
         let checkpoint = Checkpoint { header, model, moments: Default::default() };
         Frozen::new(&checkpoint, Path::new("x"), &Default::default()).unwrap()

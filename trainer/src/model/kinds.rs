@@ -124,3 +124,21 @@ pub enum Positions {
     /// Parameters, as the class token has (MaskFeat).
     Learned,
 }
+
+/// Whose code the parameters begin as in. In all, norms begin with weight 1, tokens and tables
+/// normal with deviation 0.02, deconvolutions and the bias of the patch embedding as PyTorch has
+/// convolutions: uniform in ±1/√fan-in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Matrices uniform after Xavier, other biases zero (MAE, GreenMIM).
+    Mae,
+    /// So, too; but a ViT's predictions as convolutions.
+    #[default]
+    Localmim,
+    /// Matrices normal with deviation 0.02, other biases zero; patch embedding and predictions as
+    /// convolutions.
+    Simmim,
+    /// Matrices normal with deviation 0.02; biases 0.02 in the encoder, zero behind it.
+    Maskfeat,
+}

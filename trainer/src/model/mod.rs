@@ -60,7 +60,7 @@ pub use decoder::Head;
 pub use encoder::Encoder;
 pub use input::{DeviceBatch, DeviceTarget, EncoderInput};
 pub use kinds::{
-    Coordinates, Decay, HeadKind, LossKind, MaskedInput, Positions, Precision, TargetKind,
+    Coordinates, Decay, HeadKind, LossKind, MaskedInput, Positions, Precision, Start, TargetKind,
 };
 pub use limits::ConfigError;
 pub use named::ModelName;

@@ -69,15 +69,13 @@ pub enum Kind {
     PatchEmbed,
     /// `[in, 2·2·out]` here, `[in, out, 2, 2]` there.
     Deconv,
-    /// A bias of a deconvolution; the same in both.
-    DeconvBias,
     /// A norm's weight; the same in both.
     NormWeight,
     /// A class or mask token, or learned positions; the same in both.
     Token,
     /// A table of relative positions' biases; the same in both.
     Table,
-    /// Another bias; the same in both.
+    /// A bias; the same in both.
     Bias,
 }
 
@@ -99,7 +97,7 @@ impl ParamInfo {
             Kind::Linear | Kind::Pointwise | Kind::PatchEmbed | Kind::Deconv => true,
             Kind::Table => decay == Decay::Tables,
             Kind::Token => decay == Decay::Tokens,
-            Kind::DeconvBias | Kind::NormWeight | Kind::Bias => false,
+            Kind::NormWeight | Kind::Bias => false,
         }
     }
 
@@ -203,9 +201,8 @@ fn describe(config: &ModelConfig, path: &[&str], owner: &str) -> (String, Kind) 
     let kind = match (owner, is_weight) {
         ("Struct:Linear", true) => Kind::Linear,
         ("Struct:Deconv", true) => Kind::Deconv,
-        ("Struct:Deconv", false) => Kind::DeconvBias,
         ("Struct:LayerNorm", true) => Kind::NormWeight,
-        ("Struct:Linear" | "Struct:LayerNorm", false) => Kind::Bias,
+        ("Struct:Linear" | "Struct:Deconv" | "Struct:LayerNorm", false) => Kind::Bias,
         _ if path.last() == Some(&"relative_position_bias_table") => Kind::Table,
         _ => Kind::Token,
     };
@@ -325,7 +322,7 @@ mod tests {
 
     use super::*;
     use crate::model::init::init;
-    use crate::model::{Coordinates, LocalMim, Precision, TapConfig, TargetKind};
+    use crate::model::{Coordinates, LocalMim, Precision, Start, TapConfig, TargetKind};
 
     fn config() -> ModelConfig {
         let tap = |layer, cell| TapConfig { layer, cell };
@@ -357,12 +354,12 @@ mod tests {
     #[test]
     fn a_state_goes_into_a_network_and_comes_out_the_same() {
         for config in [config(), swin()] {
-            let state = init(&config, 7);
+            let state = init(&config, Start::default(), 7);
             let model =
                 LocalMim::<Flex>::from_state(&config, Precision::F32, &state, &Default::default())
                     .unwrap();
             assert_eq!(save(&model, &config), state);
-            assert_ne!(init(&config, 8), state);
+            assert_ne!(init(&config, Start::default(), 8), state);
         }
     }
 
@@ -372,7 +369,7 @@ mod tests {
             LocalMim::<Flex>::from_state(&config(), Precision::F32, state, &Default::default())
                 .unwrap_err()
         };
-        let mut state = init(&config(), 0);
+        let mut state = init(&config(), Start::default(), 0);
         let tensor = state.remove("cls_token").unwrap();
         assert_eq!(load(&state), StateError::Missing("cls_token".into()));
         state.insert("cls_token".into(), HostTensor { shape: vec![16], data: tensor.data.clone() });

@@ -14,7 +14,7 @@ use crate::device::{DeviceKind, cuda_devices};
 use crate::model::layers::NORM_EPSILON;
 use crate::model::mask::MaskKind;
 use crate::model::{
-    Coordinates, Decay, HeadKind, LossKind, MaskedInput, ModelName, Positions, Precision,
+    Coordinates, Decay, HeadKind, LossKind, MaskedInput, ModelName, Positions, Precision, Start,
     TargetKind,
 };
 use crate::range::{COUNT, NOT_NEGATIVE, POSITIVE, SHARE, SIZE};
@@ -112,6 +112,9 @@ settings! {
         clip_grad: f64 = open("no clipping"), number(), within(POSITIVE);
         /// Matrix products in f32 or bf16
         precision: Precision = by(default_precision, "bf16 on CUDA, else f32"), choice() => free;
+        /// Whose code's first values the parameters have
+        #[serde(default)]
+        start: Start = default(Start::Localmim), choice();
         /// Seed of parameters, order, masks and flips
         seed: u64 = default(0), whole(), within(SEED);
     }

@@ -47,7 +47,7 @@ impl<B: Trainable> Trainee<B> {
     }
 
     pub fn start(settings: &Settings, network: &ModelConfig, device: &B::Device) -> Self {
-        let state = init(network, settings.seed);
+        let state = init(network, settings.start, settings.seed);
         let model = LocalMim::from_state(network, settings.precision, &state, device)
             .expect("the initial parameters are this network's");
         Self::new(model, settings, network, device)
