@@ -18,6 +18,7 @@ use trainer::device::DeviceKind;
 use trainer::eval::record::{self, EvalRecord, Method};
 use trainer::eval::{self, EvalRequest};
 use trainer::metrics;
+use trainer::model::Start;
 use trainer::progress::Console;
 use trainer::settings::Options;
 use trainer::train::run::{Resume, RunPaths};
@@ -161,6 +162,8 @@ fn train_as(name: &str, shards: &str, resume: bool) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join(name);
     let options = Options::read(&before(name).join("settings.toml")).unwrap();
+    // What recipes choose since then.
+    let options = Options { start: Some(Start::Early), ..options };
     let settings = settings::Settings::resolve(options, DeviceKind::Cpu).unwrap();
     let resume = resume.then(|| {
         copy_all(&before(name).join("checkpoints"), &out.join("checkpoints"));
@@ -266,5 +269,7 @@ fn checkpoints_tell_the_network_that_they_were_trained_with() {
     let mut options = Options::read(&before("vit/settings.toml")).unwrap();
     // There was none, and is none without the flag.
     assert_eq!(options.profile.replace(false), None);
+    // There was no choice, and runs began so.
+    assert_eq!(options.start.replace(Start::Early), None);
     assert_eq!(checkpoint.header.settings.to_options(), options);
 }

@@ -16,7 +16,9 @@ use trainer::eval::linear::LinearSettings;
 use trainer::eval::record::{self, EvalRecord, Method};
 use trainer::eval::{self, EvalError, EvalRequest, Evaluated, KeepError, SidesError};
 use trainer::export;
+use trainer::model::ModelName;
 use trainer::progress::Console;
+use trainer::settings::Options;
 
 use crate::case::{Case, SIZE, damage, settings};
 
@@ -286,7 +288,7 @@ fn attention_is_measured_and_drawn() {
     };
     let (record, page) = analyze::nmi(&request, &Console::quiet()).unwrap();
     assert_eq!((record.layers.len(), record.layers[0].heads.len()), (12, 3));
-    assert_eq!((record.views, record.patches), (3, 16));
+    assert_eq!((record.views, record.layers[0].grid, record.window), (3, 4, None));
     for layer in &record.layers {
         assert!(layer.heads.iter().all(|nmi| (0.0..=1.0).contains(nmi)), "{layer:?}");
         assert!((layer.mean - layer.heads.iter().sum::<f64>() / 3.0).abs() < 1e-12);
@@ -296,11 +298,50 @@ fn attention_is_measured_and_drawn() {
     assert!(std::fs::read_to_string(&page).unwrap().contains("<svg"));
 
     let pictures =
-        attention::draw(&request, Some(2), Query::Patch(1, 2), &Console::quiet()).unwrap();
+        attention::draw(&request, Some(2), Some(Query::Patch(1, 2)), &Console::quiet()).unwrap();
     assert!(std::fs::read(&pictures.png).unwrap().starts_with(b"\x89PNG"));
     assert_eq!(std::fs::read_to_string(&pictures.page).unwrap().matches("<img").count(), 3);
     for (layer, query) in [(13, Query::Class), (0, Query::Class), (1, Query::Patch(4, 0))] {
-        let error = attention::draw(&request, Some(layer), query, &Console::quiet()).unwrap_err();
+        let error =
+            attention::draw(&request, Some(layer), Some(query), &Console::quiet()).unwrap_err();
+        assert!(matches!(error, AnalyzeError::Range(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_swins_attention_is_measured_and_drawn_in_its_windows() {
+    let case = Case::with_shards(12);
+    let swin = |options: &mut Options| {
+        options.model = Some(ModelName::SwinTiny7);
+        options.width = Some(16);
+        options.depths = Some(vec![2, 1, 1]);
+        options.heads = Some(vec![1, 2, 2]);
+        options.batch_size = Some(6);
+        options.max_steps = Some(1);
+    };
+    case.train("run", &settings(swin), false).unwrap();
+    let request = views::AnalyzeRequest {
+        checkpoint: case.path("run"),
+        storage: Storage::local(),
+        shards: Address::from(case.shards()),
+        views: 2,
+    };
+    let (record, page) = analyze::nmi(&request, &Console::quiet()).unwrap();
+    let of = |layer: &analyze::Layer| (layer.grid, layer.heads.len());
+    let blocks: Vec<_> = record.layers.iter().map(of).collect();
+    assert_eq!(blocks, [(16, 1), (16, 1), (8, 2), (4, 2)]);
+    let nmi = record.layers.iter().flat_map(|layer| &layer.heads);
+    assert!(nmi.copied().all(|nmi| (0.0..1.0).contains(&nmi) && nmi > 0.0), "{record:?}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("256 to 16 patches, in windows of 7×7"), "{page}");
+
+    // The first block has more patches than the last.
+    let draw = |layer, query| attention::draw(&request, layer, query, &Console::quiet());
+    let pictures = draw(Some(1), Some(Query::Patch(15, 15))).unwrap();
+    assert_eq!(std::fs::read_to_string(&pictures.page).unwrap().matches("<img").count(), 2);
+    assert!(draw(None, None).unwrap().png.is_file());
+    for (layer, query) in [(4, Query::Patch(4, 0)), (1, Query::Class), (5, Query::Patch(0, 0))] {
+        let error = draw(Some(layer), Some(query)).unwrap_err();
         assert!(matches!(error, AnalyzeError::Range(_)), "{error}");
     }
 }

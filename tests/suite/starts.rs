@@ -13,7 +13,7 @@ use trainer::model::init::init;
 use trainer::settings::{Options, Settings};
 
 /// As many as the file was made from.
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 8;
 
 /// Deviations that a difference by chance may be of: one such in 10⁶.
 const CHANCE: f64 = 5.0;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use voice::html::{document, facts, table};
 
 use crate::encode::encoder::Attention;
+use crate::model::EncoderConfig;
 use crate::plot::{Axes, PlotError, Series, Shape, figure};
 use crate::progress::Console;
 pub use error::AnalyzeError;
@@ -24,6 +25,8 @@ use views::{AnalyzeRequest, Views};
 pub struct Layer {
     /// The block, from 1.
     pub layer: usize,
+    /// Its patches along a side of a view.
+    pub grid: usize,
     /// The mean over heads.
     pub mean: f64,
     /// Each head's, averaged over views.
@@ -45,8 +48,9 @@ pub struct NmiRecord {
     pub shards: String,
     /// Views that were averaged.
     pub views: u64,
-    /// Patches of a view, which are queries and keys.
-    pub patches: usize,
+    /// Side of a Swin's windows in patches, the queries and keys of which are those of one window;
+    /// none for a ViT, whose are those of the view.
+    pub window: Option<usize>,
     /// The blocks, from the lowest up.
     pub layers: Vec<Layer>,
 }
@@ -54,7 +58,7 @@ pub struct NmiRecord {
 impl NmiRecord {
     /// A line of text a block.
     pub fn text(&self) -> String {
-        let heads = self.layers.first().map_or(0, |layer| layer.heads.len());
+        let heads = self.most_heads();
         let mut text = String::from("layer   mean");
         for head in 1..=heads {
             let _ = write!(text, " {:>6}", format!("head{head}"));
@@ -68,6 +72,21 @@ impl NmiRecord {
             text.push('\n');
         }
         text
+    }
+
+    /// Blocks may have more heads than those below.
+    fn most_heads(&self) -> usize {
+        self.layers.iter().map(|layer| layer.heads.len()).max().unwrap_or(0)
+    }
+
+    /// What queries and keys are.
+    fn tokens(&self) -> String {
+        let patches = |layer: Option<&Layer>| layer.map_or(0, |layer| layer.grid.pow(2));
+        let (first, last) = (patches(self.layers.first()), patches(self.layers.last()));
+        match self.window {
+            None => format!("{first} patches"),
+            Some(side) => format!("{first} to {last} patches, in windows of {side}×{side}"),
+        }
     }
 
     fn csv(&self) -> String {
@@ -92,9 +111,8 @@ pub fn nmi(
 ) -> Result<(NmiRecord, PathBuf), AnalyzeError> {
     let views = Views::open(request, console)?;
     let all = views.each(console, |_, blocks| {
-        let of_block = |block: &Attention| -> Vec<f64> {
-            let patches = |head| nmi::of_patches(block.head(head), block.tokens);
-            (0..block.heads).map(|head| nmi::nmi(&patches(head), block.tokens - 1)).collect()
+        let of_block = |block: &Attention| -> (usize, Vec<f64>) {
+            (block.grid, (0..block.heads).map(|head| nmi::of_head(block, head)).collect())
         };
         blocks.iter().map(of_block).collect::<Vec<_>>()
     })?;
@@ -102,12 +120,12 @@ pub fn nmi(
     let depth = all.first().map_or(0, Vec::len);
     let layers = (0..depth)
         .map(|block| {
-            let heads = all[0][block].len();
+            let (grid, ref first) = all[0][block];
             let mean_of =
-                |head: usize| all.iter().map(|view| view[block][head]).sum::<f64>() / count;
-            let heads: Vec<f64> = (0..heads).map(mean_of).collect();
+                |head: usize| all.iter().map(|view| view[block].1[head]).sum::<f64>() / count;
+            let heads: Vec<f64> = (0..first.len()).map(mean_of).collect();
             let mean = heads.iter().sum::<f64>() / heads.len() as f64;
-            Layer { layer: block + 1, mean, heads }
+            Layer { layer: block + 1, grid, mean, heads }
         })
         .collect();
     let header = &views.checkpoint.header;
@@ -118,7 +136,10 @@ pub fn nmi(
         model: header.settings.model.name().to_owned(),
         shards: request.shards.to_string(),
         views: views.count(),
-        patches: header.network.units(),
+        window: match header.network.encoder {
+            EncoderConfig::Vit { .. } => None,
+            EncoderConfig::Swin { window, .. } => Some(window),
+        },
         layers,
     };
     let json = serde_json::to_vec_pretty(&record).expect("names and numbers are always JSON");
@@ -131,27 +152,35 @@ pub fn nmi(
 
 fn nmi_page(record: &NmiRecord, run: &str) -> Result<String, AnalyzeError> {
     let title = format!("Mutual information of attention · {run}");
-    let heads = record.layers.first().map_or(0, |layer| layer.heads.len());
+    let heads = record.most_heads();
     let mut headings = vec!["Layer".to_owned(), "Mean".to_owned()];
     headings.extend((1..=heads).map(|head| format!("Head {head}")));
     let row = |layer: &Layer| {
         let numbers = std::iter::once(&layer.mean).chain(&layer.heads);
         let numbers = numbers.map(|nmi| format!("{nmi:.3}"));
-        std::iter::once(layer.layer.to_string()).chain(numbers).collect::<Vec<_>>()
+        let mut cells: Vec<_> = std::iter::once(layer.layer.to_string()).chain(numbers).collect();
+        cells.resize(headings.len(), String::new());
+        cells
     };
     let body = html! {
         h1 { (title) }
         (facts([
             ("Views", format!("{} of {}", record.views, record.shards)),
-            ("Tokens", format!("{} patches", record.patches)),
+            ("Tokens", record.tokens()),
             ("Checkpoint", record.checkpoint.display().to_string()),
         ]))
         p {
             "The normalised mutual information between the positions of queries and keys, "
             "I(q; k) / √(H(q) · H(k)) with uniform queries: 0 where attention does not depend on "
-            "the query, 1 where each query looks at one key of its own. The class token is left "
-            "out as query and as key, and each query's weights over the patches are scaled to add "
-            "up to 1. Averaged over views, the whole view visible."
+            "the query, 1 where each query looks at one key of its own. "
+            @if record.window.is_none() {
+                "The class token is left out as query and as key, and each query's weights over the "
+                "patches are scaled to add up to 1. "
+            } @else {
+                "Queries and keys are those of one window; of all windows the mean is taken, each "
+                "counted by its patches. "
+            }
+            "Averaged over views, the whole view visible."
         }
         (by_layer(&record.layers).map_err(|error| AnalyzeError::Draw(error.to_string()))?)
         (table(&headings, record.layers.iter().map(row)))

@@ -1,6 +1,8 @@
 //! How much of where a token looks follows from which token it is: the normalised mutual
 //! information between query and key positions of an attention map.
 
+use crate::encode::encoder::Attention;
+
 /// The normalised mutual information of a map `[n, n]` whose rows are the queries' weights over
 /// the keys, each adding up to 1.
 ///
@@ -27,9 +29,26 @@ pub fn nmi(map: &[f64], n: usize) -> f64 {
     if scale < 1e-9 { 0.0 } else { (mutual / scale).clamp(0.0, 1.0) }
 }
 
+/// The normalised mutual information of a head, as [`nmi`] of a window's patches; of several
+/// windows the mean, each counted by its patches. A patch that is alone in its window has no
+/// choice, and is left out.
+pub fn of_head(block: &Attention, head: usize) -> f64 {
+    let (mut sum, mut queries) = (0.0, 0);
+    for window in block.windows.iter().filter(|window| window.patches.len() > 1) {
+        let (map, count) = (window.head(head), window.patches.len());
+        let value = match block.class {
+            true => nmi(&of_patches(map, window.tokens), count),
+            false => nmi(&map.iter().map(|&weight| f64::from(weight)).collect::<Vec<_>>(), count),
+        };
+        sum += value * count as f64;
+        queries += count;
+    }
+    if queries == 0 { 0.0 } else { sum / queries as f64 }
+}
+
 /// The map of the patches alone, `[n, n]` of `[1 + n, 1 + n]`: without the class token as query and
 /// as key, each query's weights over the patches scaled to add up to 1.
-pub fn of_patches(map: &[f32], tokens: usize) -> Vec<f64> {
+fn of_patches(map: &[f32], tokens: usize) -> Vec<f64> {
     map.chunks(tokens)
         .skip(1)
         .flat_map(|row| {
@@ -43,6 +62,7 @@ pub fn of_patches(map: &[f32], tokens: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::encoder::Window;
 
     fn map(n: usize, weight: impl Fn(usize, usize) -> f64) -> Vec<f64> {
         (0..n * n).map(|at| weight(at / n, at % n)).collect()
@@ -71,6 +91,27 @@ mod tests {
         let halves = map(8, |query, key| if query / 4 == key / 4 { 0.25 } else { 0.0 });
         // I = ln 2 of entropies ln 8.
         assert!((nmi(&halves, 8) - 1.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn windows_count_by_their_patches() {
+        let window = |patches: usize, weight: fn(usize, usize) -> bool| Window {
+            patches: (0..patches).collect(),
+            tokens: patches,
+            weights: map(patches, |query, key| f64::from(u8::from(weight(query, key))))
+                .into_iter()
+                .map(|weight| weight as f32)
+                .collect(),
+        };
+        let own = window(3, |query, key| query == key);
+        let one = window(9, |_, key| key == 0);
+        let alone = window(1, |_, _| true);
+        let of = |windows: &[&Window]| {
+            let windows = windows.iter().map(|&window| window.clone()).collect();
+            of_head(&Attention { heads: 1, grid: 4, class: false, windows }, 0)
+        };
+        assert_eq!((of(&[&own]), of(&[&one]), of(&[&alone])), (1.0, 0.0, 0.0));
+        assert_eq!(of(&[&own, &one, &alone]), 0.25);
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Views {
     /// core takes one view after the other.
     ///
     /// # Errors
-    /// [`EncodeError`] if a row can't be read, or its attention is no map of the whole view.
+    /// [`EncodeError`] if a row can't be read.
     pub fn each<T: Send>(
         &self,
         console: &Console,
@@ -85,7 +85,7 @@ impl Views {
                 at: row.source.clone(),
                 reason: error.to_string(),
             })?;
-            let made = make(&row, &encoder.attention(input)?);
+            let made = make(&row, &encoder.attention(input));
             bar.inc(1);
             Ok(made)
         });

@@ -14,7 +14,7 @@ use super::common::{RunArgs, StoreArgs};
 
 #[derive(Debug, Subcommand)]
 pub enum AnalyzeCommand {
-    /// Mutual information of query and key positions, for every layer and head
+    /// Mutual information of query and key positions, for every block and head
     Nmi {
         #[command(flatten)]
         common: AnalyzeArgs,
@@ -32,9 +32,10 @@ pub enum AnalyzeCommand {
         /// Block whose attention is drawn, from 1 [default: the topmost that was trained]
         #[arg(long)]
         layer: Option<usize>,
-        /// Token whose attention is drawn: class, or a patch as ROW,COLUMN, from 0
-        #[arg(long, default_value = "class")]
-        query: Query,
+        /// Token whose attention is drawn: class, or a patch of the block as ROW,COLUMN, from 0
+        /// [default: class; of a Swin the patch in the middle]
+        #[arg(long)]
+        query: Option<Query>,
     },
 }
 

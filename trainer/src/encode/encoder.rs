@@ -1,7 +1,8 @@
 //! The one place where evaluation touches the network: a frozen encoder of whole views.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use burn::tensor::Tensor;
 use kernels::Kernels;
 use targets::{TargetError, View};
 
@@ -9,25 +10,40 @@ use super::EncodeError;
 use crate::checkpoint::Checkpoint;
 use crate::data::sample::cut_patches;
 use crate::model::input::DevicePlan;
+use crate::model::swin::BlockAttention;
+use crate::model::windows::Windows;
 use crate::model::{Encoder, EncoderAlone, EncoderInput, ModelConfig, Precision, alone, state};
 
 /// What a feature is, for reports.
 pub const FEATURE: &str =
     "mean over all patches of the latents after the topmost tap's norm, without the class token";
 
-/// How the tokens of one view look at each other in one block. Token 0 is the class token, the
-/// others are the patches in rows.
+/// How the tokens of one view look at each other in one block: each at those of its own window. A
+/// ViT has one window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
     /// Heads of the block.
     pub heads: usize,
-    /// Tokens of the view.
+    /// Patches of the block along a side of the view; a Swin has fewer from stage to stage.
+    pub grid: usize,
+    /// Whether a class token stands before the patches of each window.
+    pub class: bool,
+    /// The windows.
+    pub windows: Vec<Window>,
+}
+
+/// The attention among the tokens of a window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Window {
+    /// Its patches, each one's number in rows.
+    pub patches: Vec<usize>,
+    /// Its tokens: the class token, if there is one, and its patches.
     pub tokens: usize,
     /// `[heads, queries, keys]`; a query's weights add up to 1.
     pub weights: Vec<f32>,
 }
 
-impl Attention {
+impl Window {
     /// One head's map `[queries, keys]`.
     pub fn head(&self, head: usize) -> &[f32] {
         let each = self.tokens * self.tokens;
@@ -42,7 +58,6 @@ pub struct Frozen<B: Kernels> {
     network: ModelConfig,
     windows: Option<DevicePlan<B>>,
     device: B::Device,
-    path: PathBuf,
 }
 
 impl<B: Kernels> Frozen<B> {
@@ -63,7 +78,6 @@ impl<B: Kernels> Frozen<B> {
             windows: EncoderAlone::windows(network, device),
             network: network.clone(),
             device: device.clone(),
-            path: path.to_owned(),
         })
     }
 
@@ -91,25 +105,43 @@ impl<B: Kernels> Frozen<B> {
     }
 
     /// The attention of one view that [`cut`](Self::cut) prepared, in each block.
-    ///
-    /// # Errors
-    /// [`EncodeError::NoAttention`] for a Swin, whose attention is one of many windows.
-    pub fn attention(&self, input: Vec<f32>) -> Result<Vec<Attention>, EncodeError> {
-        let Encoder::Vit(vit) = &self.model.encoder else {
-            return Err(EncodeError::NoAttention { path: self.path.clone() });
-        };
-        let blocks = vit.attention(self.input(input)).into_iter();
-        Ok(blocks
-            .map(|weights| {
-                let [_, heads, tokens, _] = weights.dims();
-                Attention { heads, tokens, weights: state::to_host(weights) }
-            })
-            .collect())
+    pub fn attention(&self, input: Vec<f32>) -> Vec<Attention> {
+        let input = self.input(input);
+        match &self.model.encoder {
+            Encoder::Vit(vit) => {
+                let grid = self.network.grid();
+                let of_block = |weights: Tensor<B, 4>| {
+                    let [_, heads, tokens, _] = weights.dims();
+                    let patches = (0..grid * grid).collect();
+                    let window = Window { patches, tokens, weights: state::to_host(weights) };
+                    Attention { heads, grid, class: true, windows: vec![window] }
+                };
+                vit.attention(input).into_iter().map(of_block).collect()
+            }
+            Encoder::Swin(swin) => {
+                let windows = Windows::of(&self.network.encoder, self.network.size)
+                    .expect("a Swin has windows");
+                let of_block = |block| of_windows(&windows, block);
+                swin.attention(input, &windows.whole()).into_iter().map(of_block).collect()
+            }
+        }
     }
 
     fn input(&self, input: Vec<f32>) -> EncoderInput<B> {
         EncoderInput::whole(&self.network, input, self.windows.clone(), &self.device)
     }
+}
+
+/// The attention of a Swin's block.
+fn of_windows<B: Kernels>(windows: &Windows, block: BlockAttention<B>) -> Attention {
+    let in_rows = windows.in_rows(block.stage);
+    let heads = block.windows.first().map_or(0, |(_, weights)| weights.dims()[0]);
+    let all = block.windows.into_iter().map(|(members, weights)| {
+        let patches: Vec<usize> =
+            members.into_iter().map(|token| in_rows[token as usize]).collect();
+        Window { tokens: patches.len(), patches, weights: state::to_host(weights) }
+    });
+    Attention { heads, grid: in_rows.len().isqrt(), class: false, windows: all.collect() }
 }
 
 /// Appends a view, size·size·3 bytes, to `input` as a network takes it: all patches, unit by unit.
@@ -160,14 +192,7 @@ mod tests {
 
     #[test]
     fn a_views_feature_does_not_depend_on_the_views_beside_it() {
-        let swin = Options {
-            model: Some(ModelName::SwinTiny7),
-            width: Some(16),
-            depths: Some(vec![1; 4]),
-            heads: Some(vec![1, 2, 2, 2]),
-            mask_ratio: Some(0.5),
-            ..Options::default()
-        };
+        let swin = swin(vec![1; 4]);
         let tokens = Options {
             masked: Some(MaskedInput::Token),
             head: Some(HeadKind::Linear),
@@ -197,13 +222,55 @@ mod tests {
         let encoder = encoder(Options::default());
         let mut input = Vec::new();
         encoder.cut(&picture(1), &mut input).unwrap();
-        let blocks = encoder.attention(input).unwrap();
+        let blocks = encoder.attention(input);
         assert_eq!(blocks.len(), 12);
         for block in blocks {
-            assert_eq!((block.heads, block.tokens), (3, 17));
-            for row in (0..3).flat_map(|head| block.head(head).chunks(17)) {
+            let [window] = block.windows.as_slice() else { panic!("a ViT has one window") };
+            assert_eq!((block.heads, block.grid, window.tokens), (3, 4, 17));
+            assert_adds_up(&block);
+        }
+    }
+
+    fn assert_adds_up(block: &Attention) {
+        for window in &block.windows {
+            for row in (0..block.heads).flat_map(|head| window.head(head).chunks(window.tokens)) {
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{row:?}");
             }
+        }
+    }
+
+    #[test]
+    fn each_patch_of_a_swin_looks_at_those_of_one_window() {
+        let encoder = encoder(swin(vec![2; 4]));
+        let mut input = Vec::new();
+        encoder.cut(&picture(1), &mut input).unwrap();
+        let blocks = encoder.attention(input);
+        let grids: Vec<usize> = blocks.iter().map(|block| block.grid).collect();
+        assert_eq!(grids, [16, 16, 8, 8, 4, 4, 2, 2]);
+        for (number, block) in blocks.iter().enumerate() {
+            assert_adds_up(block);
+            // Every other block's windows are shifted, where there are several.
+            let lead = if number % 2 == 1 && block.grid > 7 { 4 } else { 0 };
+            let of =
+                |patch: usize| ((patch / block.grid + lead) / 7, (patch % block.grid + lead) / 7);
+            let mut all = vec![];
+            for window in &block.windows {
+                assert!(window.patches.iter().all(|&patch| of(patch) == of(window.patches[0])));
+                all.extend(&window.patches);
+            }
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..block.grid * block.grid));
+        }
+    }
+
+    fn swin(depths: Vec<usize>) -> Options {
+        Options {
+            model: Some(ModelName::SwinTiny7),
+            width: Some(16),
+            depths: Some(depths),
+            heads: Some(vec![1, 2, 2, 2]),
+            mask_ratio: Some(0.5),
+            ..Options::default()
         }
     }
 }

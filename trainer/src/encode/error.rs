@@ -55,15 +55,6 @@ pub enum EncodeError {
         /// What is wrong.
         reason: String,
     },
-    /// An encoder whose attention is no map of the whole view.
-    #[error(
-        "checkpoint {}: a Swin attends within windows, so there is no map of the whole view; analyze a ViT",
-        path.display()
-    )]
-    NoAttention {
-        /// The checkpoint.
-        path: PathBuf,
-    },
     /// The system gives no thread.
     #[error("can't start a thread: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),

@@ -61,7 +61,7 @@ impl Draw {
         match (param.kind, param.shape.as_slice()) {
             (Kind::Linear | Kind::Pointwise | Kind::PatchEmbed, &[input, output]) => match start {
                 _ if convolves(param, start) => Self::convolution(input),
-                Start::Mae | Start::Localmim => Self::xavier(input, output),
+                Start::Early | Start::Mae | Start::Localmim => Self::xavier(input, output),
                 Start::Simmim | Start::Maskfeat => NORMAL,
             },
             // PyTorch takes a transposed convolution's outputs for what goes in.
@@ -75,7 +75,7 @@ impl Draw {
     fn of_bias(name: &str, weights: &ParamInfo, start: Start) -> Self {
         match (weights.kind, weights.shape.as_slice()) {
             (Kind::Deconv, &[_, output]) => Self::convolution(output),
-            (Kind::PatchEmbed, &[input, _]) => Self::convolution(input),
+            (Kind::PatchEmbed, &[input, _]) if start != Start::Early => Self::convolution(input),
             (_, &[input, _]) if convolves(weights, start) => Self::convolution(input),
             // Those of MaskFeat's encoder, but the norm before its head.
             _ if start == Start::Maskfeat
@@ -106,7 +106,7 @@ impl Draw {
 /// Whether a matrix is a convolution that the authors leave as PyTorch made it.
 fn convolves(weights: &ParamInfo, start: Start) -> bool {
     match start {
-        Start::Mae | Start::Maskfeat => false,
+        Start::Early | Start::Mae | Start::Maskfeat => false,
         Start::Localmim => weights.kind == Kind::Pointwise,
         Start::Simmim => weights.kind == Kind::PatchEmbed || weights.name.contains(".pred."),
     }

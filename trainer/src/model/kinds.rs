@@ -125,16 +125,18 @@ pub enum Positions {
     Learned,
 }
 
-/// Whose code the parameters begin as in. In all, norms begin with weight 1, tokens and tables
-/// normal with deviation 0.02, deconvolutions and the bias of the patch embedding as PyTorch has
-/// convolutions: uniform in ±1/√fan-in.
+/// Whose code the parameters begin as in. In all of them norms begin with weight 1, tokens and
+/// tables normal with deviation 0.02, deconvolutions and the bias of the patch embedding as PyTorch
+/// has convolutions: uniform in ±1/√fan-in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Start {
+    /// As runs did before there was a choice: as MAE's, but the bias of the patch embedding zero.
+    #[default]
+    Early,
     /// Matrices uniform after Xavier, other biases zero (MAE, GreenMIM).
     Mae,
     /// So, too; but a ViT's predictions as convolutions.
-    #[default]
     Localmim,
     /// Matrices normal with deviation 0.02, other biases zero; patch embedding and predictions as
     /// convolutions.

@@ -79,6 +79,17 @@ impl EncoderConfig {
         }
     }
 
+    /// The side in pixels of a token of each block, up to the layer `top`.
+    pub fn blocks(&self, top: usize) -> Vec<usize> {
+        match self {
+            Self::Vit { patch, .. } => vec![*patch; top],
+            Self::Swin { patch, depths, .. } => {
+                let stages = depths.iter().take(top).enumerate();
+                stages.flat_map(|(stage, &depth)| vec![patch << stage; depth]).collect()
+            }
+        }
+    }
+
     /// What a layer is called.
     pub fn layer_name(&self) -> &'static str {
         match self {

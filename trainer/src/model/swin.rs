@@ -5,15 +5,16 @@
 //! merging happens within a unit. With all units visible it is Swin as it is known.
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor, TensorData};
 use kernels::{Kernels, Merge, Op, Windows, float};
 
 use super::input::{EncoderInput, replace_masked};
 use super::layers::{Branches, LayerNorm, Linear, Mlp, attention_branch};
 use super::shape::EncoderConfig;
 use super::taps::Taps;
-use super::windows::window_of;
+use super::windows::{Tiling, WindowPlan, window_of};
 use super::{MaskedInput, ModelConfig, Precision};
 
 /// A Swin whose taps have a norm each. The last tap's norm is the one that is exported.
@@ -115,7 +116,42 @@ pub struct WindowAttention<B: Backend> {
     heads: usize,
 }
 
+/// How tokens look at each other in one block.
+#[derive(Debug)]
+pub struct BlockAttention<B: Backend> {
+    /// The block's stage, from 0.
+    pub stage: usize,
+    /// For each window its tokens, and the softmax weights `[heads, queries, keys]` among them.
+    pub windows: Vec<(Vec<i32>, Tensor<B, 3>)>,
+}
+
 impl<B: Kernels> WindowAttention<B> {
+    /// The softmax weights by which the tokens of `x` `[1, tokens, width]`, normed, are mixed: for
+    /// each window its tokens and `[heads, queries, keys]`.
+    fn weights(&self, x: Tensor<B, 3>, tiling: &Tiling) -> Vec<(Vec<i32>, Tensor<B, 3>)> {
+        let ([_, tokens, width], device) = (x.dims(), x.device());
+        let head = width / self.heads;
+        let qkv = self.qkv.forward(x).reshape([tokens, 3, self.heads, head]);
+        // [heads, tokens, head]
+        let qkv = qkv.permute([1, 2, 0, 3]);
+        let [queries, keys] = [0, 1].map(|i| qkv.clone().narrow(0, i, 1).squeeze_dim::<3>(0));
+        let queries = queries * (head as f64).powf(-0.5);
+        let of_window = |members: &[i32]| {
+            let count = members.len();
+            let index = |numbers: Vec<i32>| {
+                let count = numbers.len();
+                Tensor::<B, 1, Int>::from_data(TensorData::new(numbers, [count]), &device)
+            };
+            let own = |of: &Tensor<B, 3>| of.clone().select(1, index(members.to_vec()));
+            let scores = own(&queries).matmul(own(&keys).swap_dims(1, 2));
+            let table = self.relative_position_bias_table.val();
+            let bias = table.select(0, index(tiling.relative(members)));
+            let bias = bias.reshape([count, count, self.heads]).permute([2, 0, 1]);
+            (members.to_vec(), softmax(scores + bias, 2))
+        };
+        tiling.windows().map(of_window).collect()
+    }
+
     /// x + scale·attention(norm(x)), as [`attention_branch`].
     fn branch(
         &self,
@@ -208,5 +244,116 @@ impl<B: Kernels> Swin<B> {
             }
         }
         taps.latents()
+    }
+
+    /// The attention of each block up to the topmost tap, of one view whose windows are `plan`'s.
+    pub fn attention(&self, input: EncoderInput<B>, plan: &WindowPlan) -> Vec<BlockAttention<B>> {
+        let windows = input.windows.expect("a Swin's input has windows");
+        let mut x = self.patch_embed.forward(input.patches);
+        let mut all = vec![];
+        let top = self.taps.last().copied().unwrap_or(0);
+        for (stage, layer) in self.layers[..top].iter().enumerate() {
+            let (plain, shifted) = &windows.stages[stage];
+            for (i, block) in layer.blocks.iter().enumerate() {
+                let normed = block.norm1.forward(x.clone());
+                let weights = block.attn.weights(normed, plan.stages[stage].of_block(i));
+                all.push(BlockAttention { stage, windows: weights });
+                let grouping = shifted.as_ref().filter(|_| i % 2 == 1).unwrap_or(plain);
+                x = block.forward(x, grouping, None);
+            }
+            if let Some(merging) = &layer.downsample {
+                x = merging.forward(x);
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+    use crate::model::init::init;
+    use crate::model::input::DevicePlan;
+    use crate::model::windows::Windows;
+    use crate::model::{Coordinates, Encoder, EncoderAlone, Start, TargetKind, state};
+
+    const SIZE: usize = 32;
+
+    fn config(coordinates: Coordinates) -> ModelConfig {
+        let encoder = EncoderConfig::Swin {
+            patch: 2,
+            dim: 8,
+            depths: vec![2, 2],
+            heads: vec![2, 4],
+            window: 5,
+            coordinates,
+        };
+        ModelConfig::local_mim(encoder, SIZE, TargetKind::Hog, 9)
+    }
+
+    /// The weights by which tokens are mixed are found by what they mix: where values are the
+    /// normed tokens themselves, and the projection gives them as they are, what attention adds to
+    /// a token is the mean of its window by its weights.
+    #[test]
+    fn attention_is_what_the_block_mixes_by() {
+        for coordinates in [Coordinates::Spatial, Coordinates::Published] {
+            let config = config(coordinates);
+            let mut parameters = init(&config, Start::default(), 3);
+            for (name, tensor) in &mut parameters {
+                let (rows, columns) = (tensor.shape[0], tensor.shape.last().copied().unwrap_or(1));
+                let first = match name {
+                    _ if name.ends_with("attn.qkv.weight") => 2 * columns,
+                    _ if name.ends_with("attn.proj.weight") => 0,
+                    // Large enough to matter.
+                    _ if name.ends_with("bias_table") => {
+                        tensor.data.iter_mut().for_each(|bias| *bias *= 50.0);
+                        continue;
+                    }
+                    _ => continue,
+                };
+                for at in first * columns..rows * columns {
+                    tensor.data[at] = f32::from(u8::from(at / columns - first == at % columns));
+                }
+            }
+            let device = Default::default();
+            let alone =
+                EncoderAlone::<Flex>::new(&config, &parameters, Precision::F32, &device).unwrap();
+            let Encoder::Swin(swin) = &alone.encoder else { panic!("another encoder") };
+            let plan = Windows::of(&config.encoder, SIZE).unwrap().whole();
+            let on_device = DevicePlan::new(&plan, &device);
+            let picture: Vec<f32> = (0..3 * SIZE * SIZE).map(|i| (i % 61) as f32 / 30.0).collect();
+            let input = EncoderInput::whole(&config, picture, Some(on_device.clone()), &device);
+            let mut x = swin.patch_embed.forward(input.patches);
+            let block = &swin.layers[0].blocks;
+            let (plain, shifted) = &on_device.stages[0];
+            for (i, block) in block.iter().enumerate() {
+                let windows = shifted.as_ref().filter(|_| i == 1).unwrap_or(plain);
+                let normed = block.norm1.forward(x.clone());
+                let mixed = block.attn.branch(x.clone(), &block.norm1, windows, None) - x.clone();
+                let (mixed, values) = (state::to_host(mixed), state::to_host(normed.clone()));
+                let (heads, head) = (2, 4);
+                let mut seen = 0;
+                for (members, weights) in block.attn.weights(normed, plan.stages[0].of_block(i)) {
+                    let (count, weights) = (members.len(), state::to_host(weights));
+                    for (at, &query) in members.iter().enumerate() {
+                        for channel in 0..heads * head {
+                            let row = &weights[(channel / head * count + at) * count..][..count];
+                            let mean: f32 = row
+                                .iter()
+                                .zip(&members)
+                                .map(|(weight, &key)| weight * values[key as usize * 8 + channel])
+                                .sum();
+                            let found = mixed[query as usize * 8 + channel];
+                            assert!((mean - found).abs() < 1e-4, "{mean} and {found}");
+                            seen += 1;
+                        }
+                    }
+                }
+                assert_eq!(seen, mixed.len());
+                x = block.forward(x, windows, None);
+            }
+        }
     }
 }

@@ -52,6 +52,34 @@ pub struct Tiling {
     pub first: Vec<i32>,
 }
 
+impl StagePlan {
+    /// The windows of the stage's block `block`, from 0.
+    pub fn of_block(&self, block: usize) -> &Tiling {
+        self.shifted.as_ref().filter(|_| block % 2 == 1).unwrap_or(&self.plain)
+    }
+}
+
+impl Tiling {
+    /// The tokens of each window that has some.
+    pub fn windows(&self) -> impl Iterator<Item = &[i32]> {
+        let ends = self.first.windows(2).map(|ends| ends[0] as usize..ends[1] as usize);
+        ends.filter(|ends| !ends.is_empty()).map(|ends| &self.tokens[ends])
+    }
+
+    /// For each of a window's tokens as query, and each as key, the place of their bias in the
+    /// table of relative positions: `[queries, keys]`.
+    pub fn relative(&self, members: &[i32]) -> Vec<i32> {
+        let tokens = self.tokens.len() / 4;
+        let at = |line: usize, token: i32| self.tokens[line * tokens + token as usize];
+        let (reach, span) = (self.side as i32 - 1, 2 * self.side as i32 - 1);
+        let of = |query: i32, key: i32| {
+            (at(2, query) - at(2, key) + reach) * span + at(3, query) - at(3, key) + reach
+        };
+        let keys = |&query: &i32| members.iter().map(move |&key| of(query, key));
+        members.iter().flat_map(keys).collect()
+    }
+}
+
 /// The side of a stage's windows, for a grid of `side` tokens: a window is never larger than the
 /// grid.
 pub fn window_of(window: usize, side: usize) -> usize {
@@ -89,6 +117,15 @@ impl Windows {
     pub fn whole(&self) -> WindowPlan {
         let units: Vec<i32> = (0..self.grid.pow(2) as i32).collect();
         self.plan(&units)
+    }
+
+    /// Of a whole picture's tokens, in the order of their units, each one's number in rows.
+    pub fn in_rows(&self, stage: usize) -> Vec<usize> {
+        let inner = 1 << (self.stages - 1 - stage);
+        let units: Vec<i32> = (0..self.grid.pow(2) as i32).collect();
+        let spatial = Self { coordinates: Coordinates::Spatial, ..self.clone() };
+        let places = spatial.places(&units, stage, inner).into_iter();
+        places.map(|(row, column)| row * self.grid * inner + column).collect()
     }
 
     /// Row and column of each token of a stage with `inner`×`inner` tokens a unit.

@@ -112,9 +112,9 @@ settings! {
         clip_grad: f64 = open("no clipping"), number(), within(POSITIVE);
         /// Matrix products in f32 or bf16
         precision: Precision = by(default_precision, "bf16 on CUDA, else f32"), choice() => free;
-        /// Whose code's first values the parameters have
+        /// Whose code's first values the parameters have; early: as runs did before there was a choice
         #[serde(default)]
-        start: Start = default(Start::Localmim), choice();
+        start: Start = default(Start::Early), choice();
         /// Seed of parameters, order, masks and flips
         seed: u64 = default(0), whole(), within(SEED);
     }
