@@ -253,7 +253,7 @@ mod tests {
             let lead = if number % 2 == 1 && block.grid > 7 { 4 } else { 0 };
             let of =
                 |patch: usize| ((patch / block.grid + lead) / 7, (patch % block.grid + lead) / 7);
-            let mut all = vec![];
+            let mut all: Vec<usize> = vec![];
             for window in &block.windows {
                 assert!(window.patches.iter().all(|&patch| of(patch) == of(window.patches[0])));
                 all.extend(&window.patches);
