@@ -14,8 +14,6 @@
 
 use std::collections::BTreeMap;
 
-use archives::Passed;
-use bytes::Bytes;
 use pictures::MemoryBudget;
 use rayon::prelude::*;
 use schemas::{IngestSettings, Manifest, Place, Reject};
@@ -25,28 +23,20 @@ use storage::Storage;
 
 use crate::known::{Known, Names};
 use crate::make::{Maker, Means, Start, threads, wanted};
+use crate::output::decide::{self, Fit};
+use crate::output::found::look;
 use crate::output::plan::{Asked, Columns, Plan};
+use crate::output::refusal::Refusal;
 use crate::output::state::{ShardState, keep};
 use crate::output::work::{Opened, Work, open};
 use crate::row::{Looker, RowMaker, Seen};
 use crate::run::finish;
 use crate::source::order;
-use crate::stream::{Item, Wanted};
+use crate::stream::{FETCHES, Item, Reach, Wanted};
 use crate::tally::Tally;
 use crate::{CREATED_BY, IngestError, Settings, Silent};
 
-/// A picture that an engine brings.
-#[derive(Debug, Clone)]
-pub struct Given {
-    /// The text of the `source` column, by which the picture is known: no two have the same.
-    pub name: String,
-    /// Its class, if it has one.
-    pub label: Option<String>,
-    /// The bytes of its file.
-    pub body: Bytes,
-    /// The picture that has the same bytes and comes before it, if the engine found one.
-    pub twin: Option<String>,
-}
+pub use crate::stream::given::{Brought, Given};
 
 /// What the engine shuffles pictures by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,13 +110,53 @@ impl Engine {
         &self.settings
     }
 
-    /// What the engine shuffles a picture by.
-    pub fn mark(&self, name: &str, label: Option<&str>, body: &[u8]) -> Mark {
-        let has = |label| self.wanted.classes.as_ref().is_none_or(|classes| classes.has(label));
+    /// Refuses at once an output that no set can be made at, whatever its pictures.
+    ///
+    /// # Errors
+    /// [`IngestError`] if something else is there.
+    pub fn look(&self) -> Result<(), IngestError> {
+        let out = &self.settings.out;
+        let (found, _) = look(&self.storage, out)?;
+        match decide::make(found, self.asked(), Fit::Same) {
+            // Whether it is this set, only its pictures tell.
+            Err(Refusal::Finished { .. }) | Ok(_) => Ok(()),
+            Err(refusal) if refusal.is_of_a_run() => Ok(()),
+            Err(refusal) => Err(refusal.at(&self.storage, out)),
+        }
+    }
+
+    fn asked(&self) -> Asked {
+        if self.settings.append { Asked::Append } else { Asked::Ingest }
+    }
+
+    /// Where a picture of this name stands in the set.
+    pub fn order(&self, name: &str) -> [u8; 32] {
+        order(self.settings.ingest.seed, name)
+    }
+
+    /// What the engine shuffles each of these pictures by; those of buckets are fetched several at
+    /// once.
+    ///
+    /// # Errors
+    /// [`IngestError`] if a store does not give what it has.
+    pub fn marks(&self, pictures: &[Given]) -> Result<Vec<Mark>, IngestError> {
+        let marks = || pictures.par_iter().map(|given| self.mark(given)).collect();
+        match pictures.iter().any(|given| given.file.is_remote()) {
+            true => threads(FETCHES)?.install(marks),
+            false => self.threads.install(marks),
+        }
+    }
+
+    fn mark(&self, Given { name, label, file, .. }: &Given) -> Result<Mark, IngestError> {
+        let has = |label: &String| self.wanted.classes.as_ref().is_none_or(|of| of.has(label));
         // One of no class that is wanted becomes no row, and so others are no duplicates of it.
-        let counts = !self.settings.ingest.keep_duplicates && label.is_none_or(has);
-        let content_hash = counts.then(|| *blake3::hash(body).as_bytes());
-        Mark { order: order(self.settings.ingest.seed, name), content_hash }
+        let counts = !self.settings.ingest.keep_duplicates && label.as_ref().is_none_or(has);
+        let body = match counts {
+            true => file.read(&self.storage, self.wanted.limits.member_bytes)?.ok(),
+            false => None,
+        };
+        let content_hash = body.map(|body| *blake3::hash(&body).as_bytes());
+        Ok(Mark { order: self.order(name), content_hash })
     }
 
     /// The rows of some pictures, of which the first has this number in the set, and those that
@@ -166,7 +196,8 @@ impl Engine {
         given: Given,
     ) -> Result<Result<Vec<Row>, Reject>, IngestError> {
         let most = self.wanted.limits.member_bytes;
-        let item = Item::here(given.name, given.label, given.body, most, Place::default());
+        let body = given.file.read(&self.storage, most)?;
+        let item = Item::here(given.name, given.label, body, most, Place::default());
         let (name, label, body) = item.labelled(self.wanted.classes.as_ref())?;
         match (looker.look(name, label, body, most)?, given.twin) {
             (Seen::Reject(reject), _) => Ok(Err(reject)),
@@ -204,9 +235,8 @@ impl Engine {
             units: pictures,
             shards: Some(shards),
         };
-        let asked = if self.settings.append { Asked::Append } else { Asked::Ingest };
         let settings = self.settings.clone();
-        Ok(match open(&self.storage, &self.settings.out, plan, None, asked)? {
+        Ok(match open(&self.storage, &self.settings.out, plan, None, self.asked())? {
             Opened::Finished(manifest, _) => Output::Finished(manifest),
             Opened::Work(work) => Output::Begun(Box::new(Begun { settings, work })),
         })
@@ -226,8 +256,7 @@ impl Engine {
         mut pictures: Vec<Given>,
     ) -> Result<Made, IngestError> {
         let Settings { out, ingest, codebooks, memory, web, .. } = &self.settings;
-        pictures
-            .par_sort_by_cached_key(|given| (order(ingest.seed, &given.name), given.body.clone()));
+        pictures.par_sort_by_cached_key(|given| (self.order(&given.name), given.file.clone()));
         let count = pictures.len() as u64;
         if count != planned {
             return Err(IngestError::Counted { shard, planned, found: count });
@@ -265,22 +294,19 @@ impl Engine {
             keep(&self.storage, out, number, &state)?;
             Ok(None)
         };
-        let most = self.wanted.limits.member_bytes;
-        Maker::new(means, out)?.make_of(
+        let maker = Maker::new(means, out)?;
+        let reach = Reach {
+            storage: &self.storage,
+            web,
+            room: &maker.room,
+            most: self.wanted.limits.member_bytes,
+        };
+        maker.make_of(
             &self.wanted,
             start,
             (&mut known, &mut names),
             &mut finish,
-            move |items, _| {
-                for (unit, given) in (first + 1..).zip(pictures) {
-                    let after = Place { unit, ..Place::default() };
-                    let item = Item::here(given.name, given.label, given.body, most, after);
-                    if items.send(Ok(item)).is_err() {
-                        break;
-                    }
-                }
-                Passed::default()
-            },
+            move |items, over| reach.send(pictures, first, items, over),
         )?;
         Ok(made)
     }
@@ -299,6 +325,14 @@ impl Begun {
     /// [`IngestError`] if that can't be told.
     pub fn finished(&self) -> Result<Vec<u64>, IngestError> {
         self.work.finished_in_any_order()
+    }
+
+    /// The shards that are there by now, counted from the part's first, as far as their names tell.
+    ///
+    /// # Errors
+    /// [`IngestError`] if that can't be told.
+    pub fn made(&self) -> Result<Vec<u64>, IngestError> {
+        self.work.kept()
     }
 
     /// Makes a set of the shards: each must be there, whole, with what became of its pictures.

@@ -79,7 +79,7 @@ pub(crate) struct Maker<'a> {
     means: Means<'a>,
     encoder: Encoder,
     /// Bounds what pictures take on their way.
-    room: MemoryBudget,
+    pub room: MemoryBudget,
     /// Bounds what they take while they are decoded.
     decoding: MemoryBudget,
     /// Runs that are worked on at once.

@@ -1,8 +1,11 @@
 //! Which rows make which batch: an order that follows from seed, epoch and part alone.
 //!
-//! An epoch's row groups are shuffled, dealt out to the parts (ranks times workers) one after the
-//! other, and taken a window of them at a time; the rows of a window are shuffled, and batches are cut
-//! from what comes.
+//! An epoch's row groups are shuffled and stand in a row; of their rows each part (ranks times
+//! workers) has a stretch, as long as any other's but for one row, so that a group at an end is read
+//! by two. A part takes a window of groups at a time; the rows of a window are shuffled, and batches
+//! are cut from what comes.
+
+use std::ops::Range;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -33,46 +36,67 @@ pub struct Window {
     pub rows: Vec<(usize, usize)>,
 }
 
+/// Rows of a group.
+struct Stretch {
+    group: usize,
+    rows: Range<usize>,
+}
+
 impl Order {
-    /// The groups of a part in an epoch, of sets whose groups have so many rows.
-    fn groups(&self, sizes: &[usize], epoch: u64, part: usize) -> Vec<usize> {
+    /// How many rows parts have: those before this one, and this one.
+    fn rows(&self, sizes: &[usize], part: usize) -> Range<usize> {
+        let all = sizes.iter().sum::<usize>();
+        // Wide enough for any number of rows times that of parts.
+        let before = |part: usize| (all as u128 * part as u128 / self.parts as u128) as usize;
+        before(part)..before(part + 1)
+    }
+
+    /// What this part has of an epoch's groups, of sets whose groups have so many rows.
+    fn stretches(&self, sizes: &[usize], epoch: u64) -> Vec<Stretch> {
         let mut groups: Vec<_> = (0..sizes.len()).collect();
         if self.shuffle {
             groups.shuffle(&mut rng(self.seed, epoch, u64::MAX, 0));
         }
-        groups.into_iter().skip(part).step_by(self.parts).collect()
+        let (mut begin, mine) = (0, self.rows(sizes, self.part));
+        let mut stretches = vec![];
+        for group in groups {
+            let of_group = begin..begin + sizes[group];
+            let (from, to) = (mine.start.max(of_group.start), mine.end.min(of_group.end));
+            if from < to {
+                stretches.push(Stretch { group, rows: from - begin..to - begin });
+            }
+            begin = of_group.end;
+        }
+        stretches
     }
 
-    /// Batches of this part in an epoch.
-    pub fn batches(&self, sizes: &[usize], epoch: u64) -> usize {
-        let rows =
-            |part| self.groups(sizes, epoch, part).iter().map(|&at| sizes[at]).sum::<usize>();
+    /// Batches of this part in any epoch.
+    pub fn batches(&self, sizes: &[usize]) -> usize {
         if self.even {
-            (0..self.parts).map(|part| rows(part) / self.batch).min().unwrap_or(0)
+            sizes.iter().sum::<usize>() / self.parts / self.batch
         } else {
-            rows(self.part).div_ceil(self.batch)
+            self.rows(sizes, self.part).len().div_ceil(self.batch)
         }
     }
 
     /// The windows of this part in an epoch, but for its first `skip` rows: those whose rows are all
     /// passed over do not come.
     pub fn windows(&self, sizes: &[usize], epoch: u64, mut skip: usize) -> Vec<Window> {
-        let groups = self.groups(sizes, epoch, self.part);
         let mut windows = vec![];
-        for (number, groups) in groups.chunks(WINDOW).enumerate() {
-            let all = groups.iter().map(|&at| sizes[at]).sum::<usize>();
+        for (number, of) in self.stretches(sizes, epoch).chunks(WINDOW).enumerate() {
+            let all = of.iter().map(|stretch| stretch.rows.len()).sum::<usize>();
             if skip >= all {
                 skip -= all;
                 continue;
             }
-            let rows = groups.iter().enumerate();
+            let rows = of.iter().enumerate();
             let mut rows: Vec<_> =
-                rows.flat_map(|(at, &group)| (0..sizes[group]).map(move |row| (at, row))).collect();
+                rows.flat_map(|(at, of)| of.rows.clone().map(move |row| (at, row))).collect();
             if self.shuffle {
                 rows.shuffle(&mut rng(self.seed, epoch, self.part as u64, number as u64));
             }
             rows.drain(..std::mem::take(&mut skip));
-            windows.push(Window { groups: groups.to_vec(), rows });
+            windows.push(Window { groups: of.iter().map(|of| of.group).collect(), rows });
         }
         windows
     }

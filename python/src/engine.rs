@@ -35,7 +35,12 @@ impl Engine {
         self.0.settings().ingest.pictures_per_shard
     }
 
-    /// (key, bytes, label?) → (order, hash?): by what the engine shuffles.
+    /// Refuses an output that no set can be made at.
+    fn look(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.0.look()).map_err(of_ingest)
+    }
+
+    /// (key, bytes or at, label?) → (order, hash?): by what the engine shuffles.
     fn mark(
         &self,
         py: Python<'_>,
@@ -43,11 +48,10 @@ impl Engine {
     ) -> PyResult<PyArrowType<RecordBatch>> {
         let given = pictures(&batch.0)?;
         py.detach(|| {
-            let mut orders = Vec::with_capacity(given.len());
+            let marks = self.0.marks(&given).map_err(of_ingest)?;
+            let orders = marks.iter().map(|mark| place(&mark.order)).collect::<Vec<_>>();
             let mut hashes = FixedSizeBinaryBuilder::with_capacity(given.len(), 32);
-            for picture in &given {
-                let mark = self.0.mark(&picture.name, picture.label.as_deref(), &picture.body);
-                orders.push(place(&mark.order));
+            for mark in marks {
                 match mark.content_hash {
                     Some(hash) => hashes.append_value(hash).map_err(input)?,
                     None => hashes.append_null(),
@@ -69,13 +73,13 @@ impl Engine {
     ) -> PyResult<PyArrowType<RecordBatch>> {
         let given = pictures(&keys.0)?;
         py.detach(|| {
-            let orders = given.iter().map(|of| place(&self.0.mark(&of.name, None, &[]).order));
+            let orders = given.iter().map(|of| place(&self.0.order(&of.name)));
             let orders: ArrayRef = Arc::new(Int64Array::from_iter_values(orders));
             Ok(PyArrowType(RecordBatch::try_from_iter([("order", orders)]).map_err(input)?))
         })
     }
 
-    /// (key, bytes, label?) → the rows of a shard, of which the first picture has this number, and
+    /// (key, bytes or at, label?) → the rows of a shard, of which the first picture has this number, and
     /// the rejects.
     #[pyo3(signature = (batch, first=0))]
     fn rows(
@@ -147,6 +151,14 @@ impl Begun {
             let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(work) = work.as_ref() else { return Ok(None) };
             Ok(Some((work.start(), work.finished().map_err(of_ingest)?)))
+        })
+    }
+
+    /// The shards that are there by now, as far as their names tell.
+    fn made(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
+        py.detach(|| {
+            let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+            work.as_ref().map_or(Ok(vec![]), |work| work.made()).map_err(of_ingest)
         })
     }
 

@@ -1,10 +1,14 @@
 //! Stored rows → a batch: pictures and finished targets, as networks in Python take them.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
 use schemas::{ShardLayout, code, layout};
 use shards::Columns;
 use targets::{NORMALISED, TargetError, View, mirror_hog, mirror_picture, normalised_pixels_into};
+
+use crate::pool::{Lent, Pool};
 
 /// What becomes of the targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub struct Wanted {
 /// Pictures as they were asked for.
 #[derive(Debug)]
 pub enum Pictures {
-    Floats(Vec<f32>),
+    Floats(Lent),
     Bytes(Vec<u8>),
 }
 
@@ -37,7 +41,7 @@ pub enum Pictures {
 pub struct Filled {
     pub pictures: Pictures,
     /// Of each cell size `[rows, grid², values]`.
-    pub targets: Vec<Vec<f32>>,
+    pub targets: Vec<Lent>,
 }
 
 /// A row of a row group, and whether it is mirrored.
@@ -85,11 +89,16 @@ impl Wanted {
         }
     }
 
-    /// A batch of these rows.
-    pub fn fill(&self, rows: &[RowOf<'_>]) -> Result<Filled, String> {
+    /// Lists of floats in a batch, at most.
+    pub fn lists(&self) -> usize {
+        1 + self.cells.len()
+    }
+
+    /// A batch of these rows, in memory of the pool.
+    pub fn fill(&self, rows: &[RowOf<'_>], pool: &Arc<Pool>) -> Result<Filled, String> {
         let all = rows.len() * self.picture();
         let mut pictures = match self.normalised {
-            true => Pictures::Floats(vec![0.0; all]),
+            true => Pictures::Floats(pool.take(all)),
             false => Pictures::Bytes(vec![0; all]),
         };
         let cells = match self.target {
@@ -97,7 +106,7 @@ impl Wanted {
             _ => &self.cells[..],
         };
         let mut targets: Vec<_> =
-            cells.iter().map(|&cell| vec![0.0; rows.len() * self.values(cell)]).collect();
+            cells.iter().map(|&cell| pool.take(rows.len() * self.values(cell))).collect();
 
         let size = self.picture();
         let mut places: Vec<(Picture<'_>, Vec<&mut [f32]>)> = match &mut pictures {

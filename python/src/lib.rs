@@ -9,6 +9,7 @@ mod error;
 mod fill;
 mod look;
 mod pictures;
+mod pool;
 mod reader;
 mod settings;
 

@@ -1,34 +1,47 @@
-//! A record batch of (key, bytes, label?, twin?) → pictures, whose bytes stay where they are.
+//! A record batch of (key, bytes or at, label?, twin?) → pictures, whose bytes stay where they are.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::DataType;
 use bytes::Bytes;
-use ingest::engine::Given;
+use ingest::engine::{Brought, Given};
 use pyo3::PyResult;
+use storage::Address;
 
-use crate::error::input;
+use crate::error::{input, of_storage};
 
-/// The pictures of a batch. A picture whose bytes are null is one of none.
+/// The pictures of a batch: those with an address (`at`) are read from there, the others have the
+/// `bytes` of the batch. A picture whose bytes are null is one of none.
 pub fn pictures(batch: &RecordBatch) -> PyResult<Vec<Given>> {
     let keys = Texts::of(batch, "key")?.ok_or_else(|| lacks("key"))?;
     let labels = Texts::of(batch, "label")?;
     let twins = Texts::of(batch, "twin")?;
-    let bodies = Bodies::of(batch)?;
+    let places = Texts::of(batch, "at")?;
+    let bodies = Bodies::of(batch, places.is_some())?;
     (0..batch.num_rows())
         .map(|row| {
             let name = keys
                 .at(row)
                 .ok_or_else(|| input("a key is null; every picture needs a name of its own"))?;
+            let file = match places.as_ref().and_then(|places| places.at(row)) {
+                Some(at) => Brought::At(place(at)?),
+                None => Brought::Here(bodies.at(row)),
+            };
             let text = |texts: &Option<Texts<'_>>| texts.as_ref()?.at(row).map(str::to_owned);
-            Ok(Given {
-                name: name.to_owned(),
-                label: text(&labels),
-                body: bodies.at(row),
-                twin: text(&twins),
-            })
+            Ok(Given { name: name.to_owned(), label: text(&labels), file, twin: text(&twins) })
         })
         .collect()
+}
+
+/// Where a picture lies.
+fn place(at: &str) -> PyResult<Address> {
+    let address = Address::parse(at).map_err(of_storage)?;
+    match address.is_web() {
+        false => Ok(address),
+        true => Err(input(format!(
+            "{address}: a picture lies in a folder or a bucket; those of the web are fetched by `ingest` from a list"
+        ))),
+    }
 }
 
 fn lacks(name: &str) -> pyo3::PyErr {
@@ -75,15 +88,22 @@ enum Bodies<'a> {
     Short(&'a arrow::array::BinaryArray),
     Long(&'a arrow::array::LargeBinaryArray),
     View(&'a arrow::array::BinaryViewArray),
+    /// None is here.
+    None,
 }
 
 impl<'a> Bodies<'a> {
-    fn of(batch: &'a RecordBatch) -> PyResult<Self> {
-        let column = batch.column_by_name("bytes").ok_or_else(|| lacks("bytes"))?;
+    fn of(batch: &'a RecordBatch, elsewhere: bool) -> PyResult<Self> {
+        let column = match batch.column_by_name("bytes") {
+            Some(column) => column,
+            None if elsewhere => return Ok(Self::None),
+            None => return Err(lacks("bytes")),
+        };
         Ok(match column.data_type() {
             DataType::Binary => Self::Short(column.as_binary()),
             DataType::LargeBinary => Self::Long(column.as_binary()),
             DataType::BinaryView => Self::View(column.as_binary_view()),
+            DataType::Null => Self::None,
             other => return Err(is_another("bytes", other, "binary")),
         })
     }
@@ -102,6 +122,7 @@ impl<'a> Bodies<'a> {
                 part(array.values(), ends[row] as usize, ends[row + 1] as usize)
             }
             Self::View(array) => Bytes::copy_from_slice(array.value(row)),
+            Self::None => Bytes::new(),
         }
     }
 }

@@ -21,9 +21,12 @@ use crate::batches::{Order, Window};
 use crate::error::{Error, input, of_shards};
 use crate::fill::{Filled, Pictures, RowOf, Target, Wanted};
 use crate::look::set;
+use crate::pool::{Lent, Pool};
 
 /// Batches that are made ahead.
 const AHEAD: usize = 2;
+/// Batches whose memory is kept for others: those ahead, one in the making, and two that are used.
+const KEPT: usize = AHEAD + 3;
 
 /// A set, and what is wanted of it.
 struct Source {
@@ -35,6 +38,7 @@ struct Source {
     sizes: Vec<usize>,
     classes: BTreeMap<String, i64>,
     threads: ThreadPool,
+    pool: Arc<Pool>,
 }
 
 /// Reads a set, an epoch at a time.
@@ -87,10 +91,12 @@ impl Reader {
         }
         let threads =
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(input)?;
+        let wanted = Wanted { layout, target, cells, normalised };
         let source = Source {
+            pool: Pool::new(KEPT * wanted.lists()),
             sizes: set.groups().iter().map(|group| group.rows).collect(),
             classes: set.manifest().classes.iter().cloned().zip(0..).collect(),
-            wanted: Wanted { layout, target, cells, normalised },
+            wanted,
             order: Order { shuffle, seed, batch, part, parts, even },
             set,
             flip,
@@ -113,8 +119,8 @@ impl Reader {
     }
 
     /// Batches of an epoch.
-    fn batches(&self, epoch: u64) -> usize {
-        self.source.order.batches(&self.source.sizes, epoch)
+    fn batches(&self) -> usize {
+        self.source.order.batches(&self.source.sizes)
     }
 
     /// Begins an epoch behind its first `skip` batches.
@@ -145,7 +151,7 @@ type Group = Arc<RecordBatch>;
 impl Source {
     /// Sends the batches of an epoch, until nobody takes them; an error is the last.
     fn send(&self, epoch: u64, skip: usize, out: &Sender<PyResult<RecordBatch>>) {
-        let mut left = self.order.batches(&self.sizes, epoch).saturating_sub(skip);
+        let mut left = self.order.batches(&self.sizes).saturating_sub(skip);
         let windows = self.order.windows(&self.sizes, epoch, skip * self.order.batch);
         let mut next = windows.first().map(|window| self.read(window));
         // Rows that make no batch yet.
@@ -208,7 +214,8 @@ impl Source {
             .zip(&mirrored)
             .map(|((group, row), &mirrored)| RowOf { group, row: *row, mirrored })
             .collect();
-        let Filled { pictures, targets } = self.wanted.fill(&rows).map_err(Error::new_err)?;
+        let Filled { pictures, targets } =
+            self.wanted.fill(&rows, &self.pool).map_err(Error::new_err)?;
         let picture: ArrayRef = match pictures {
             Pictures::Floats(values) => floats(values, self.wanted.picture())?,
             Pictures::Bytes(bytes) => {
@@ -231,9 +238,9 @@ impl Source {
 }
 
 /// Rows of so many floats.
-fn floats(values: Vec<f32>, width: usize) -> PyResult<ArrayRef> {
+fn floats(values: Lent, width: usize) -> PyResult<ArrayRef> {
     let field = Arc::new(Field::new("item", DataType::Float32, false));
-    let values = Arc::new(Float32Array::from(values));
+    let values = Arc::new(Float32Array::new(values.into(), None));
     Ok(Arc::new(FixedSizeListArray::try_new(field, width as i32, values, None).map_err(input)?))
 }
 

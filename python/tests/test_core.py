@@ -8,7 +8,7 @@ import pytest
 
 import localmim
 from conftest import INGEST, SHARD_PICTURES, manifest, read_set, run
-from localmim import _shuffle
+from localmim import _errors, _shuffle
 from localmim._columns import Columns
 
 
@@ -81,7 +81,7 @@ def ingest_here(table, out, **settings):
     job = _shuffle.Job.of(out, settings, columns)
     marks = pa.Table.from_batches([job.mark(table)])
     job, begun = job.begin(marks["order"].to_numpy(), "here")
-    placed = pa.Table.from_batches([job.place(table)])
+    placed = job.place(table)
     twins = job.place_twins(job.twins(marks))
     placed = pa.concat_tables([twins, placed]).sort_by("shard")
     return job, begun, placed
@@ -137,5 +137,55 @@ def test_previews_and_hog(expected):
         stored = np.frombuffer(rows[f"hog_{cell}"], np.uint8).reshape(found.shape)
         # The nearest code.
         assert np.abs(found * 255 - stored).max() < 0.5 + 1e-4
-    with pytest.raises(localmim.InputError, match="side"):
-        localmim.hog(picture[1:])
+    for wrong, told in [
+        (lambda: localmim.hog(picture[1:]), "side"),
+        (lambda: localmim.hog(picture, cells=8), "cells must be a list of whole numbers, not 8"),
+        (lambda: localmim.hog(picture, bins="9"), "bins must be a whole number, not '9'"),
+        (lambda: localmim.preview(expected, count=1000), "count must be 1 to 64, not 1000"),
+        (lambda: localmim.preview(3), "shards must be a path or an address, not 3"),
+    ]:
+        with pytest.raises(localmim.InputError, match=told):
+            wrong()
+
+
+def test_an_output_that_is_none_is_told_before_any_picture_is_looked_at(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine").write_text("mine")
+    columns = Columns.of(["key", "bytes"])
+    for out, told in [("file", "file"), ("folder", "was not made by ingest")]:
+        with pytest.raises(localmim.Error, match=told):
+            _shuffle.Job.of(tmp_path / out, {}, columns)
+        assert (tmp_path / out).exists()
+    with pytest.raises(localmim.InputError, match="out must be a path"):
+        _shuffle.Job.of(7, {}, columns)
+
+
+def test_pictures_are_read_from_their_addresses(pictures, expected, tmp_path):
+    rows, rejects = localmim.rows(table(pictures).slice(0, 50), root=pictures)
+    places = table(pictures).slice(0, 50).select(["path"])
+    found = localmim.rows(places, root=f"file://{pictures}")
+    assert (found[0], found[1].to_pylist()) == (rows, rejects.to_pylist())
+    gone = pa.table({"path": [str(tmp_path / "gone.jpg")]})
+    _, rejects = localmim.rows(gone)
+    assert rejects.to_pylist()[0]["reason"] == "unreadable"
+    with pytest.raises(localmim.InputError, match="folder or a bucket"):
+        localmim.rows(pa.table({"path": ["https://example.org/a.jpg"]}))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        'Traceback (most recent call last):\n  File "w.py", line 7\nlocalmim.InputError: a key is null; every picture\n',
+        "ray.exceptions.UserCodeException\nlocalmim.InputError: a key is null; every picture\n\nmore of it",
+        "Job aborted: localmim.InputError: another\nlocalmim.InputError: a key is null; every picture\n\n\tat org.apache",
+    ],
+)
+def test_what_a_worker_raised_is_found_in_what_an_engine_says(told):
+    with pytest.raises(localmim.InputError, match="^a key is null; every picture$") as raised:
+        with _errors.of_workers():
+            raise RuntimeError(told)
+    assert isinstance(raised.value.__cause__, RuntimeError)
+    with pytest.raises(RuntimeError, match="nothing of ours"):
+        with _errors.of_workers():
+            raise RuntimeError("nothing of ours: ValueError: x")

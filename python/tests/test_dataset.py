@@ -23,13 +23,32 @@ def test_every_row_comes_once_and_epochs_differ(expected):
     assert ids(again) == first
 
 
-def test_parts_share_no_row_and_are_of_one_length(expected):
-    given = dict(target="none", normalised=False, world=3)
-    parts = [localmim.Dataset(expected, 8, rank=rank, **given) for rank in range(3)]
-    lengths = {len(part) for part in parts}
-    read = [sum(ids(part), []) for part in parts]
-    assert lengths == {len(rows) // 8 for rows in read} and min(lengths) > 0
-    assert len(set(sum(read, []))) == len(sum(read, []))
+@pytest.mark.parametrize("world", [2, 3, 7, 16])
+def test_parts_have_each_row_once_however_many_they_are(expected, world):
+    given = dict(target="none", normalised=False, world=world)
+    everything = sorted(read_set(expected)["id"].to_pylist())
+    read = [sum(ids(localmim.Dataset(expected, 4, rank=at, even=False, **given)), []) for at in range(world)]
+    assert sorted(sum(read, [])) == everything
+    assert max(map(len, read)) - min(map(len, read)) <= 1
+    # All whole and as many in each, of which what is left over differs from epoch to epoch.
+    even = [localmim.Dataset(expected, 4, rank=at, **given) for at in range(world)]
+    batches = len(everything) // world // 4
+    assert {len(part) for part in even} == {batches} and batches > 0
+    epochs = [[ids(part) for part in even] for _ in range(2)]
+    for epoch in epochs:
+        assert all(len(part) == batches and {len(b) for b in part} == {4} for part in epoch)
+        rows = sum((sum(part, []) for part in epoch), [])
+        assert len(set(rows)) == len(rows)
+    assert epochs[0] != epochs[1]
+
+
+def test_a_part_goes_on_with_its_very_batches(expected):
+    given = dict(target="none", normalised=False, rank=2, world=5)
+    everything = ids(localmim.Dataset(expected, 3, **given))
+    for stop in range(len(everything)):
+        part = localmim.Dataset(expected, 3, **given)
+        part.load_state_dict({**part.state_dict(), "batches": stop})
+        assert ids(part) == everything[stop:]
 
 
 def test_a_state_goes_on_with_the_very_batches(expected):
@@ -130,6 +149,12 @@ def test_workers_of_torch_part_the_rows(expected):
         ({"world": 0}, "world must be 1 or more"),
         ({"seed": -1}, "seed must be 0 to"),
         ({"threads": 10**6}, "threads must be 0 to 1024"),
+        ({"flip": "x"}, "flip must be True or False, not 'x'"),
+        ({"even": 2}, "even must be True or False, not 2"),
+        ({"cells": 8}, "cells must be a list of whole numbers, not 8"),
+        ({"cells": [8, "x"]}, "cells must be a whole number, not 'x'"),
+        ({"target": 3}, "target is `hog`, `pixel` or `none`, not `3`"),
+        ({"batch_size": True}, "batch_size must be a whole number, not True"),
     ],
 )
 def test_what_can_not_be_is_told_by_name(expected, given, told):

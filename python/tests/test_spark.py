@@ -4,12 +4,14 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 import localmim.spark
 from conftest import SHARD_PICTURES, assert_same_set
+from executors import executors
+from localmim._columns import Columns
+from localmim.spark import _are_local_files
 
 pyspark = pytest.importorskip("pyspark")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -37,25 +39,6 @@ def read(spark, pictures):
     return reader.load(f"file://{pictures}")
 
 
-def executors():
-    """The processes of the workers, which are below this driver's."""
-    parents, names = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")")[-1].split()[1])
-            names[int(folder.name)] = (folder / "cmdline").read_text()
-        except OSError:
-            continue
-
-    def is_ours(pid):
-        while pid in parents and pid != os.getpid():
-            pid = parents[pid]
-        return pid == os.getpid()
-
-    name = "CoarseGrainedExecutorBackend"
-    return [pid for pid, words in names.items() if name in words and is_ours(pid)]
-
-
 def test_the_set_is_that_of_ingest_though_a_worker_is_killed(spark, pictures, expected, tmp_path):
     out = tmp_path / "shards"
     killed = []
@@ -69,10 +52,17 @@ def test_the_set_is_that_of_ingest_though_a_worker_is_killed(spark, pictures, ex
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
+    told = []
     summary = localmim.spark.ingest(
-        read(spark, pictures), out, root=pictures, shard_pictures=SHARD_PICTURES
+        read(spark, pictures),
+        out,
+        root=pictures,
+        shard_pictures=SHARD_PICTURES,
+        progress=lambda done, total: told.append((done, total)),
     )
     killer.join(10)
+    everything = summary["accepted"] + summary["rejected"]
+    assert told == sorted(told) and told[-1] == (everything, everything)
     assert killed, "no worker was killed"
     assert summary["rejects"]["duplicate"] > 0
     assert_same_set(out, expected)
@@ -91,3 +81,38 @@ def test_parquet_is_read_with_its_columns(spark, pictures, expected, tmp_path):
     given = dict(key="name", bytes="picture", root=f"file://{pictures}")
     localmim.spark.ingest(table, out, shard_pictures=SHARD_PICTURES, **given)
     assert_same_set(out, expected)
+
+
+def test_addresses_alone_are_enough(spark, pictures, expected, tmp_path):
+    out = tmp_path / "shards"
+    addresses = read(spark, pictures).selectExpr("path AS url")
+    given = dict(root=pictures, shard_pictures=SHARD_PICTURES)
+    localmim.spark.ingest(addresses, out, **given)
+    assert_same_set(out, expected)
+
+
+def test_local_files_are_told_from_what_was_made_of_them(spark, pictures):
+    files = read(spark, pictures)
+    columns = Columns.of(files.columns)
+    is_read_by_tasks = lambda df: _are_local_files(df, columns)
+    assert is_read_by_tasks(files)
+    assert is_read_by_tasks(files.where("length > 100").select("content", "path"))
+    assert not is_read_by_tasks(files.selectExpr("path", "substring(content, 2) AS content"))
+    assert not is_read_by_tasks(files.selectExpr("concat(path, 'x') AS path", "content"))
+    assert not is_read_by_tasks(files.union(files))
+    assert not is_read_by_tasks(spark.createDataFrame([("a", b"b")], "path string, content binary"))
+
+
+def test_what_a_worker_finds_is_raised_by_its_kind(spark, pictures, tmp_path):
+    with pytest.raises(localmim.InputError, match="does not lie below root=/elsewhere"):
+        localmim.spark.ingest(read(spark, pictures), tmp_path / "shards", root="/elsewhere")
+    nameless = spark.createDataFrame([(None, b"a")], "path string, content binary")
+    with pytest.raises(localmim.InputError, match="a key is null"):
+        localmim.spark.ingest(nameless, tmp_path / "shards")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(localmim.Error, match="file"):
+        localmim.spark.ingest(read(spark, pictures), tmp_path / "file")
+    with pytest.raises(localmim.InputError, match="df must be a DataFrame"):
+        localmim.spark.ingest(str(pictures), tmp_path / "shards")
+    with pytest.raises(localmim.InputError, match="progress must be a function"):
+        localmim.spark.ingest(read(spark, pictures), tmp_path / "shards", progress=3)

@@ -7,7 +7,7 @@ use schemas::{FileEntry, Manifest};
 use shards::set::files::{self, Files};
 use shards::set::manifest::check_sizes;
 use shards::set::names::{UNFINISHED_FOLDER, next_shard, rejects_file};
-use storage::{Address, Lock, Storage};
+use storage::{Address, Listed, Lock, Storage};
 
 use super::decide::{self, Fit, Make};
 use super::differences::other_files;
@@ -16,8 +16,8 @@ use super::plan::{Asked, Plan};
 use super::refusal::Refusal;
 use super::rejects::RejectList;
 use super::state::{
-    AT_ONCE, ShardState, done, done_in_any_order, keep, pictures_done, plan_at, read_plan,
-    state_file, states, write_json,
+    AT_ONCE, ShardState, done, done_in_any_order, keep, number_of_state, pictures_done, plan_at,
+    read_plan, state_file, states, write_json,
 };
 use crate::IngestError;
 use crate::source::Listing;
@@ -194,6 +194,15 @@ impl Work {
     pub fn finished_in_any_order(&self) -> Result<Vec<u64>, IngestError> {
         let part = (self.base.as_ref(), self.plan.shards.unwrap_or(0));
         done_in_any_order(&self.storage, &self.out, &self.files, part)
+    }
+
+    /// Of which of the part's shards, counted from its first, there is a state by now.
+    pub fn kept(&self) -> Result<Vec<u64>, IngestError> {
+        let found = self.storage.list(&self.out.join(UNFINISHED_FOLDER))?;
+        let first = next_shard(self.base.as_ref());
+        let name = |found: &Listed| format!("{UNFINISHED_FOLDER}/{}", found.relative);
+        let numbers = found.iter().filter_map(|found| number_of_state(&name(found)));
+        Ok(numbers.filter_map(|number| number.checked_sub(first)).collect())
     }
 
     /// Looks again at which files are there.

@@ -10,11 +10,11 @@ use pictures::{MemoryBudget, Reserved};
 use schemas::{Fault, Reason};
 use storage::{Address, Storage, StorageError};
 
-use super::{Feed, take, too_large};
+use super::{take, too_large};
 use crate::{IngestError, source};
 
 /// Pictures of buckets that are fetched at once.
-const FETCHES: usize = 32;
+pub(crate) const FETCHES: usize = 32;
 /// What one takes whose size is not known before it comes.
 const FROM_A_BUCKET: u64 = 1 << 20;
 /// The same of the web, where it grows with what comes.
@@ -65,6 +65,17 @@ impl web::Room for Share {
     }
 }
 
+/// How pictures are had.
+#[derive(Clone, Copy)]
+pub(crate) struct Reach<'a> {
+    pub storage: &'a Storage,
+    pub web: &'a web::Options,
+    /// Bounds the bytes on their way.
+    pub room: &'a MemoryBudget,
+    /// Bytes that a picture may have.
+    pub most: u64,
+}
+
 struct Job {
     at: Address,
     body: Sender<Fetched>,
@@ -84,9 +95,8 @@ pub(super) struct Fetcher<'scope, 'env> {
 }
 
 impl<'scope, 'env> Fetcher<'scope, 'env> {
-    pub fn new(scope: &'scope Scope<'scope, 'env>, feed: &'env Feed<'_>) -> Self {
-        let Feed { storage, web: options, room, wanted, .. } = *feed;
-        let most = wanted.limits.member_bytes;
+    pub fn new(scope: &'scope Scope<'scope, 'env>, reach: &Reach<'env>) -> Self {
+        let Reach { storage, web: options, room, most } = *reach;
         Self { scope, storage, options, room, most, jobs: None, web: None }
     }
 
@@ -139,7 +149,8 @@ impl<'scope, 'env> Fetcher<'scope, 'env> {
     }
 }
 
-fn read(storage: &Storage, at: &Address, most: u64) -> Fetched {
+/// A picture of a bucket.
+pub(super) fn read(storage: &Storage, at: &Address, most: u64) -> Fetched {
     let mut bytes = Vec::new();
     let read = storage.reader(at, 0).map_err(std::io::Error::from);
     match read.and_then(|reader| reader.take(most.saturating_add(1)).read_to_end(&mut bytes)) {

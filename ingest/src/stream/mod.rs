@@ -6,6 +6,8 @@
 //! of pictures, and of bytes.
 
 mod fetch;
+pub(crate) mod given;
+mod item;
 mod label;
 
 use std::fs::File;
@@ -25,6 +27,8 @@ use crate::IngestError;
 use crate::classes::Classes;
 use crate::source::{self, List, Listed, Listing, Row, Stored};
 use fetch::{Coming, Fetcher};
+pub(crate) use fetch::{FETCHES, Reach};
+pub(crate) use item::Item;
 use label::{Label, class_fault};
 
 /// Pictures that the stream is ahead at most.
@@ -48,59 +52,6 @@ struct Found {
     body: Body,
     after: Place,
     done: u64,
-}
-
-/// One picture of the stream.
-#[derive(Debug)]
-pub(crate) struct Item {
-    /// The text of the `source` column.
-    pub name: String,
-    /// The class, if the source tells one.
-    pub label: Label,
-    pub body: Body,
-    /// What archives passed over between the picture before and this one.
-    pub passed: Passed,
-    /// Where the stream goes on after it.
-    pub after: Place,
-    /// How much of the listing, in [`Listed::weight`]s, lies before that place.
-    pub done: u64,
-    /// Its part of [`AHEAD`], for as long as nobody took it from the stream.
-    pub _turn: Option<Reserved>,
-}
-
-impl Item {
-    /// A picture that is here, unless its file has more bytes than `most`.
-    pub fn here(name: String, label: Option<String>, body: Bytes, most: u64, after: Place) -> Self {
-        let bytes = body.len() as u64;
-        let body = if bytes > most { Err(too_large(bytes, most)) } else { Ok(body) };
-        let body = Body::Here { body, bytes, taken: None };
-        let label = Label::Known(label);
-        Self { name, label, body, passed: Passed::default(), after, done: 0, _turn: None }
-    }
-
-    /// Its name, its class, and its body, which is a fault where there can be no picture of that
-    /// class; waits for the class if need be.
-    ///
-    /// # Errors
-    /// [`IngestError`] where it is not this picture that is at fault, but its source.
-    pub fn labelled(
-        self,
-        classes: Option<&Classes>,
-    ) -> Result<(String, Option<String>, Body), IngestError> {
-        let Self { name, label, body, .. } = self;
-        let (label, fault) = match label.load()? {
-            Ok(label) => {
-                let fault = class_fault(classes, label.as_deref());
-                (label, fault)
-            }
-            Err(fault) => (None, Some(fault)),
-        };
-        let body = match fault {
-            Some(fault) => Body::Here { bytes: body.bytes(), body: Err(fault), taken: None },
-            None => body,
-        };
-        Ok((name, label, body))
-    }
 }
 
 /// How the bytes of a picture are had.
@@ -213,6 +164,12 @@ fn take(room: &MemoryBudget, bytes: u64) -> Option<Reserved> {
     room.acquire(bytes.min(room.limit()))
 }
 
+/// A local file, which takes its room; what is too large by its size is not read.
+fn file(path: &Path, root: &Address, bytes: u64, (room, most): (&MemoryBudget, u64)) -> Body {
+    let taken = if bytes > most { None } else { take(room, bytes) };
+    Body::File { path: path.to_owned(), root: root.clone(), bytes, taken }
+}
+
 /// What a stream is made from.
 pub(crate) struct Feed<'a> {
     pub storage: &'a Storage,
@@ -234,8 +191,10 @@ impl Feed<'_> {
     /// Sends the pictures from `start` on, in order; an error is the last. Ends when nobody takes
     /// any more. What archives passed over behind the last picture is given back.
     pub fn run(&self, start: Place, items: &Sender<Result<Item, IngestError>>) -> Passed {
+        let Self { storage, web, room, wanted, .. } = *self;
+        let reach = Reach { storage, web, room, most: wanted.limits.member_bytes };
         std::thread::scope(|scope| {
-            let fetcher = Fetcher::new(scope, self);
+            let fetcher = Fetcher::new(scope, &reach);
             let turns = MemoryBudget::new(AHEAD);
             let done = self.listing.weight_before(start.unit);
             let mut way = Way { feed: self, items, turns, done, passed: Passed::default() };
@@ -352,11 +311,9 @@ impl Way<'_> {
         })
     }
 
-    /// A local file, which takes its room; what is too large by its size is not read.
     fn file(&self, path: &Path, root: &Address, bytes: u64) -> Body {
         let Feed { room, wanted, .. } = *self.feed;
-        let taken = if bytes > wanted.limits.member_bytes { None } else { take(room, bytes) };
-        Body::File { path: path.to_owned(), root: root.clone(), bytes, taken }
+        file(path, root, bytes, (room, wanted.limits.member_bytes))
     }
 
     fn archive(&mut self, listed: &Listed, from: Place) -> Sent {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
-use ingest::engine::{Engine, Given, Output, commit};
+use ingest::engine::{Brought, Engine, Given, Output, commit};
 use ingest::{IngestError, Settings};
 use shards::set::names::UNFINISHED_FOLDER;
 
@@ -13,37 +14,43 @@ use crate::case::Case;
 fn case() -> Case {
     let case = Case::empty();
     ingest::sample::write(&case.path("raw"), 20, 1).unwrap();
-    let mut pictures = given(&case, "raw");
-    pictures.retain(|picture| !picture.body.is_empty());
-    for (number, picture) in pictures.iter().step_by(4).enumerate() {
-        case.put(&format!("raw/copies/{number}"), &picture.body);
+    let paths = ingest::source::pictures(&case.path("raw"), 7).unwrap();
+    let mut bodies: Vec<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+    bodies.retain(|body| !body.is_empty());
+    for (number, body) in bodies.iter().step_by(4).enumerate() {
+        case.put(&format!("raw/copies/{number}"), body);
     }
     case
 }
 
+/// Every other picture comes as its bytes, the rest as where they lie.
 fn given(case: &Case, folder: &str) -> Vec<Given> {
     let root = case.path(folder);
     let paths = ingest::source::pictures(&root, 7).unwrap();
-    let picture = |path: &std::path::PathBuf| {
+    let picture = |(number, path): (usize, &PathBuf)| {
         let relative = path.strip_prefix(&root).unwrap();
         let label = relative.parent().and_then(|folder| folder.file_name());
         Given {
             name: relative.to_str().unwrap().to_owned(),
             label: label.map(|label| label.to_str().unwrap().to_owned()),
-            body: fs::read(path).unwrap().into(),
+            file: match number % 2 {
+                0 => Brought::Here(fs::read(path).unwrap().into()),
+                _ => Brought::At(path.clone().into()),
+            },
             twin: None,
         }
     };
-    paths.iter().map(picture).collect()
+    paths.iter().enumerate().map(picture).collect()
 }
 
 /// Pictures by shard, those that have the bytes of an earlier one told, in no order of theirs.
 fn shuffled(engine: &Engine, mut pictures: Vec<Given>) -> Vec<Vec<Given>> {
-    let mark = |given: &Given| engine.mark(&given.name, given.label.as_deref(), &given.body);
-    pictures.sort_by_key(|given| mark(given).order);
+    pictures.sort_by_key(|given| engine.order(&given.name));
+    let marks = engine.marks(&pictures).unwrap();
     let mut first = BTreeMap::new();
-    for given in &mut pictures {
-        let hash = mark(given).content_hash.unwrap();
+    for (given, mark) in pictures.iter_mut().zip(marks) {
+        assert_eq!(mark.order, engine.order(&given.name));
+        let hash = mark.content_hash.unwrap();
         match first.get(&hash) {
             Some(name) => given.twin = Some(String::clone(name)),
             None => drop(first.insert(hash, given.name.clone())),

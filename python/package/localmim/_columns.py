@@ -1,4 +1,4 @@
-"""Tables as Spark, Ray, Hugging Face and WebDataset have them -> (key, bytes, label)."""
+"""Tables as Spark, Ray, Hugging Face and WebDataset have them -> (key, bytes or at, label)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ PICTURES = ("bytes", "content", "image", "jpg", "jpeg", "png", "webp", "gif", "t
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what, and how names begin."""
+    """Which columns hold what, and how names begin. Without `bytes`, keys are addresses, from which
+    the pictures are read."""
 
     key: str | None
-    bytes: str
+    bytes: str | None
     label: str | None
     root: str | None
 
@@ -41,7 +42,9 @@ class Columns:
                 raise InputError(f"no column with {what} among {told}; name it by `{what}=`")
             return None
 
-        picture = find("bytes", bytes, PICTURES)
+        picture = find("bytes", bytes, PICTURES, needed=False)
+        if picture is None and not any(name in names for name in (key, *KEYS)):
+            find("bytes", None, ())
         # The path within an image of Hugging Face is a key, too.
         name = find("key", key, KEYS, needed=picture != "image")
         return Columns(name, picture, label, None if root is None else plain(root))
@@ -52,14 +55,17 @@ class Columns:
         return [name for name in (self.key, self.bytes, self.label) if name is not None]
 
     def pictures(self, table) -> pa.RecordBatch:
-        """A table or a batch as (key, bytes, label)."""
-        picture = whole(table.column(self.bytes))
-        keys = None if self.key is None else whole(table.column(self.key))
+        """A table or a batch as (key, bytes or at, label)."""
+        keys = None if self.key is None else plain_text(whole(table.column(self.key)))
+        if self.bytes is None:
+            picture, held = keys, "at"
+        else:
+            picture, held = whole(table.column(self.bytes)), "bytes"
         if pa.types.is_struct(picture.type):
             if keys is None:
-                keys = picture.field("path")
+                keys = plain_text(picture.field("path"))
             picture = picture.field("bytes")
-        if picture.null_count:
+        if picture.null_count and held == "bytes":
             picture = pc.fill_null(picture, b"")
         keys = self.named(keys)
         if self.label is not None:
@@ -68,12 +74,10 @@ class Columns:
                 label = label.cast(pa.string())
         else:
             label = folders(keys)
-        return pa.RecordBatch.from_arrays([keys, picture, label], ["key", "bytes", "label"])
+        return pa.RecordBatch.from_arrays([keys, picture, label], ["key", held, "label"])
 
     def named(self, keys: pa.Array) -> pa.Array:
         """The text of the `source` column: below `root`, if there is one."""
-        keys = keys if pa.types.is_string(keys.type) else keys.cast(pa.string())
-        keys = pc.replace_substring_regex(keys, r"^file:/+", "/")
         if self.root is None:
             return keys
         below = pc.starts_with(keys, self.root + "/")
@@ -86,6 +90,12 @@ class Columns:
 def plain(address: str) -> str:
     """An address as names have it."""
     return re.sub(r"^file:/+", "/", str(address)).rstrip("/")
+
+
+def plain_text(keys: pa.Array) -> pa.Array:
+    """Keys as text, with files by their paths."""
+    keys = keys if pa.types.is_string(keys.type) else keys.cast(pa.string())
+    return pc.replace_substring_regex(keys, r"^file:/+", "/")
 
 
 def whole(column) -> pa.Array:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import warnings
 
 import numpy as np
 
+from localmim import _arguments
 from localmim._localmim import InputError, Reader
 
 try:
@@ -32,7 +32,10 @@ class Dataset(IterableDataset):
     They are of numpy, or with `torch=True` tensors (of the same memory). The order follows from
     `seed` and epoch. `rank` of `world` reads its part (read from `RANK` and `WORLD_SIZE` if they are
     not given), and so does each worker of a `DataLoader(dataset, batch_size=None, num_workers=N)`.
-    With `even=True` each part has as many batches as the others, all whole.
+    Parts have as many rows as each other, but for one: each row of the set comes once an epoch. With
+    `even=True` each part has as many batches as the others, all whole: what is left over, less than
+    a batch and a row of each part, is left out, in each epoch other rows. With `even=False` all come,
+    and a part's last batch may be smaller.
 
     `state_dict` tells where this iteration is, and `load_state_dict` goes on there, in a process
     that reads the same part; torchdata's StatefulDataLoader does so for its workers.
@@ -55,9 +58,9 @@ class Dataset(IterableDataset):
         threads: int = 0,
         torch: bool = False,
     ):
-        self.shards = str(shards)
-        self.batch_size = _whole("batch_size", batch_size, 1)
-        self.torch = torch
+        self.shards = _arguments.text("shards", shards)
+        self.batch_size = _arguments.whole("batch_size", batch_size, 1)
+        self.torch = _arguments.truth("torch", torch)
         self.world = _of_launcher("world", world, "WORLD_SIZE", 1, least=1)
         self.rank = _of_launcher("rank", rank, "RANK", 0, least=0)
         if self.rank >= self.world:
@@ -65,19 +68,17 @@ class Dataset(IterableDataset):
                 f"rank is {self.rank}, and of world {self.world} there are ranks 0 to {self.world - 1} "
                 "(RANK and WORLD_SIZE, where they are not given)"
             )
-        _whole("seed", seed, 0, 2**64 - 1)
-        _whole("threads", threads, 0, 1024)
-        cells = None if cells is None else [int(cell) for cell in cells]
+        truth, whole = _arguments.truth, _arguments.whole
         self._given = dict(
-            target=target,
-            cells=cells,
-            normalised=normalised,
-            batch=batch_size,
-            shuffle=shuffle,
-            flip=flip,
-            seed=seed,
-            even=even,
-            threads=threads,
+            target=str(target),
+            cells=None if cells is None else _arguments.wholes("cells", cells, 1, 2**31 - 1),
+            normalised=truth("normalised", normalised),
+            batch=self.batch_size,
+            shuffle=truth("shuffle", shuffle),
+            flip=truth("flip", flip),
+            seed=whole("seed", seed, 0, 2**64 - 1),
+            even=truth("even", even),
+            threads=whole("threads", threads, 0, 1024),
         )
         self.epoch = 0
         self._done = 0
@@ -99,17 +100,17 @@ class Dataset(IterableDataset):
         return self._open(0, 1) if info is None else self._open(info.id, info.num_workers)
 
     def __len__(self) -> int:
-        """Batches of the epoch that is read next, or now, by this process alone."""
-        return self._open(0, 1).batches(self.epoch)
+        """Batches of an epoch that is read by this process alone."""
+        return self._open(0, 1).batches()
 
     def __iter__(self):
         reader = self._here()
-        if self.rows and self._given["even"] and reader.batches(self.epoch) == 0:
+        if self.rows and self._given["even"] and reader.batches() == 0:
             parts = self._part[1]
             raise InputError(
                 f"{self.shards}: its {self.rows} rows make no whole batch of {self.batch_size} for each of "
-                f"{parts} part{'s' * (parts > 1)}, which are of whole row groups; give a smaller "
-                "batch_size, fewer ranks or workers, or even=False"
+                f"{parts} part{'s' * (parts > 1)}; give a smaller batch_size, fewer ranks or workers, or "
+                "even=False"
             )
         reader.start(self.epoch, self._done)
         while (batch := reader.next()) is not None:
@@ -159,34 +160,22 @@ class Dataset(IterableDataset):
         for name in ("batch_size", "seed", "fingerprint"):
             if state[name] != now[name]:
                 raise InputError(f"the state is of {name} {state[name]}, and this is {now[name]}")
-        epoch = _whole("the state's epoch", state["epoch"], 0, 2**63 - 1)
-        self.epoch, self._done = epoch, _whole("the state's batches", state["batches"], 0, 2**63 - 1)
+        epoch = _arguments.whole("the state's epoch", state["epoch"], 0, 2**63 - 1)
+        self.epoch, self._done = epoch, _arguments.whole("the state's batches", state["batches"], 0, 2**63 - 1)
 
     def __getstate__(self) -> dict:
         # A process of its own opens the set itself.
         return {**self.__dict__, "_reader": None, "_part": None}
 
 
-def _whole(name: str, value, least: int, most: int | None = None) -> int:
-    """A whole number within bounds; else an error that names it."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise InputError(f"{name} must be a whole number, not {value!r}") from None
-    if number < least or (most is not None and number > most):
-        bounds = f"{least} or more" if most is None else f"{least} to {most}"
-        raise InputError(f"{name} must be {bounds}, not {number}")
-    return number
-
-
 def _of_launcher(name: str, value, variable: str, default: int, *, least: int) -> int:
     """What is given, or else what the launcher's variable says."""
     if value is not None:
-        return _whole(name, value, least)
+        return _arguments.whole(name, value, least)
     text = os.environ.get(variable, "").strip() or str(default)
     if not text.lstrip("-").isdecimal():
         raise InputError(f"{variable}={text}: expected a whole number; {name}= is taken instead of it")
-    return _whole(variable, int(text), least)
+    return _arguments.whole(variable, int(text), least)
 
 
 def _tensors(value):

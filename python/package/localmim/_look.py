@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from localmim import _localmim
+from localmim import _arguments, _localmim
 from localmim._localmim import InputError
 
 
@@ -23,9 +23,16 @@ class Preview:
             file.write(self.png)
 
 
+# Rows of a preview: more than anybody looks at, in a picture that is still drawn at once.
+MOST_ROWS = 64
+
+
 def preview(shards, count: int = 4, seed: int = 0) -> Preview:
-    """Some rows of a set, drawn by `seed`: each view beside its HOG at every cell size."""
-    return Preview(_localmim.preview(str(shards), count, seed))
+    """Some rows of a set, up to 64 drawn by `seed`: each view beside its HOG at every cell size."""
+    shards = _arguments.text("shards", shards)
+    count = _arguments.whole("count", count, 1, MOST_ROWS)
+    seed = _arguments.whole("seed", seed, 0, 2**64 - 1)
+    return Preview(_localmim.preview(shards, count, seed))
 
 
 def hog(picture, cells=(4, 8, 16, 32), bins: int = 9) -> list[np.ndarray]:
@@ -37,6 +44,8 @@ def hog(picture, cells=(4, 8, 16, 32), bins: int = 9) -> list[np.ndarray]:
     if picture.dtype != np.uint8:
         raise InputError(f"a picture is of bytes (uint8), not {picture.dtype}")
     side = picture.shape[0]
-    hogs = _localmim.hog(picture.tobytes(), side, [int(cell) for cell in cells], bins)
+    cells = _arguments.wholes("cells", cells, 1, 2**31 - 1)
+    bins = _arguments.whole("bins", bins, 1, 2**31 - 1)
+    hogs = _localmim.hog(picture.tobytes(), side, cells, bins)
     grids = [side // cell for cell in cells]
     return [np.asarray(hog).reshape(grid, grid, 3, bins) for hog, grid in zip(hogs, grids)]

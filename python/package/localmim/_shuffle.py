@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from localmim import _arguments
 from localmim._columns import Columns
 from localmim._localmim import Engine, Error, InputError
 
@@ -21,12 +22,22 @@ HASHES_AT_ONCE = 1 << 20
 # Most tasks that a shuffle of pictures is cut into.
 MOST_TASKS = 20_000
 
-MARKS = pa.schema([("key", pa.string()), ("order", pa.int64()), ("hash", pa.binary())])
+# `at` is where a picture lies that no table carries; its label comes along.
+MARKS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("order", pa.int64()),
+        ("hash", pa.binary()),
+        ("at", pa.string()),
+        ("label", pa.string()),
+    ]
+)
 PLACED = pa.schema(
     [
         ("shard", pa.int64()),
         ("key", pa.string()),
         ("bytes", pa.binary()),
+        ("at", pa.string()),
         ("label", pa.string()),
         ("twin", pa.string()),
     ]
@@ -63,8 +74,9 @@ class Job:
         """The job of an `ingest`, whose tasks take one thread unless the settings say otherwise."""
         settings = {"threads": 1, **settings}
         settings = {name: _plain(value) for name, value in settings.items() if value is not None}
-        job = Job(str(out), json.dumps(settings, sort_keys=True), columns)
-        job.engine()
+        job = Job(_arguments.text("out", out), json.dumps(settings, sort_keys=True), columns)
+        # What is wrong with settings or output is told before any picture is looked at.
+        job.engine().look()
         return job
 
     def engine(self) -> Engine:
@@ -73,11 +85,15 @@ class Job:
     # In the processes of the engine.
 
     def mark(self, table) -> pa.RecordBatch:
-        """Pictures -> (key, order, hash)."""
+        """Pictures -> what the shuffle must know of them."""
         pictures = self.columns.pictures(table)
         marks = self.engine().mark(pictures)
-        hashes = marks["hash"].cast(pa.binary())
-        return pa.RecordBatch.from_arrays([pictures["key"], marks["order"], hashes], schema=MARKS)
+        arrays = [pictures["key"], marks["order"], marks["hash"].cast(pa.binary())]
+        if self.columns.bytes is None:
+            arrays += [pictures["at"], pictures["label"]]
+        else:
+            arrays += [pa.nulls(len(pictures), pa.string())] * 2
+        return pa.RecordBatch.from_arrays(arrays, schema=MARKS)
 
     def twins(self, table: pa.Table) -> pa.Table:
         """Marks, all of each hash -> (key, order, twin) of those that are not the first of theirs."""
@@ -96,27 +112,26 @@ class Job:
         twins = [keys.take(at), table["order"].take(at), keys.take(first[at])]
         return pa.Table.from_arrays(twins, schema=TWINS)
 
-    def place(self, table) -> pa.RecordBatch:
+    def place(self, table) -> pa.Table:
         """Pictures -> those of shards that are to be made, each with its shard."""
         pictures = self.columns.pictures(table)
-        orders = self.engine().order(pictures)["order"].to_numpy()
-        shards = np.searchsorted(self.cuts, orders, side="right")
-        arrays = [pa.array(shards, pa.int64()), pictures["key"], pictures["bytes"]]
-        arrays += [pictures["label"], pa.nulls(len(pictures), pa.string())]
-        arrays = [array.cast(kind.type) for array, kind in zip(arrays, PLACED)]
-        placed = pa.RecordBatch.from_arrays(arrays, schema=PLACED)
-        if len(self.done):
-            placed = placed.filter(pa.array(~np.isin(shards, self.done)))
-        return placed
+        orders = self.engine().order(pictures)["order"]
+        columns = {name: pictures[name] for name in pictures.schema.names}
+        return self._placed(orders, columns)
 
-    def place_twins(self, table) -> pa.RecordBatch:
-        """Twins -> what tells the shard of each of them, without its bytes."""
-        shards = np.searchsorted(self.cuts, np.asarray(table.column("order")), side="right")
-        none, count = pa.nulls, len(shards)
-        columns = [table.column(name) for name in ("key", "twin")]
-        key, twin = (c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for c in columns)
-        arrays = [pa.array(shards, pa.int64()), key, none(count, pa.binary())]
-        arrays += [none(count, pa.string()), twin]
+    def place_marks(self, marks) -> pa.Table:
+        """The same, of pictures that no table carries."""
+        return self._placed(marks["order"], {name: marks[name] for name in ("key", "at", "label")})
+
+    def place_twins(self, twins) -> pa.Table:
+        """Twins -> what tells the shard of each of them, without its picture."""
+        return self._placed(twins["order"], {name: twins[name] for name in ("key", "twin")})
+
+    def _placed(self, orders, columns: dict) -> pa.Table:
+        shards = np.searchsorted(self.cuts, np.asarray(orders), side="right")
+        columns["shard"] = pa.array(shards, pa.int64())
+        nulls = lambda of: pa.nulls(len(shards), of.type)
+        arrays = [columns[of.name].cast(of.type) if of.name in columns else nulls(of) for of in PLACED]
         placed = pa.Table.from_arrays(arrays, schema=PLACED)
         if len(self.done):
             placed = placed.filter(pa.array(~np.isin(shards, self.done)))
@@ -125,9 +140,9 @@ class Job:
     def write(self, shard: int, batches: list) -> tuple:
         """Writes a shard: (shard, accepted, rejected, bytes)."""
         table = pa.Table.from_batches(batches) if isinstance(batches, list) else batches
-        told = table.filter(pc.is_null(table["bytes"]))
+        told = table.filter(pc.is_valid(table["twin"]))
         if len(told):
-            table = table.filter(pc.is_valid(table["bytes"])).drop_columns(["twin"])
+            table = table.filter(pc.is_null(table["twin"])).drop_columns(["twin"])
             twins = dict(zip(told["key"].to_pylist(), told["twin"].to_pylist()))
             names = [twins.get(key) for key in table["key"].to_pylist()]
             table = table.append_column("twin", pa.array(names, pa.string()))

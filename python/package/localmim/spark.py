@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pyarrow as pa
 
-from localmim import _shuffle
+from localmim import _arguments, _errors, _progress, _shuffle
 from localmim._columns import Columns
+from localmim._localmim import InputError
+
+# Spark counts so many bytes for opening a file, thirty times what a small picture has, and so makes a
+# task of each thirty; here it is what a picture costs beside its bytes.
+OPENING = ("spark.sql.files.openCostInBytes", 4 << 20, 64 << 10)
 
 
-def ingest(df, out, *, key=None, bytes=None, label=None, root=None, **settings) -> dict:
+def ingest(
+    df, out, *, key=None, bytes=None, label=None, root=None, progress=None, **settings
+) -> dict:
     """Writes the pictures of a DataFrame as a shard set at `out`: the one that `ingest` writes.
 
     `df` is what Spark reads of pictures: `spark.read.format("binaryFile")`, Parquet with a column of
     pictures, WebDataset's columns. `key`, `bytes` and `label` name its columns, where they are not
     found by name; without `label` the class is the folder in the key. Names are told below `root`.
+    A DataFrame without a column of pictures is one of their addresses: workers read them, from
+    folders that all share or from s3://, gs:// or az://. So they do with local files of binaryFile.
     `out` is a folder that all workers share, or an s3://, gs:// or az:// address. The settings are
-    the options of `ingest`, with `_` for `-`.
+    the options of `ingest`, with `_` for `-`. `progress(done, total)` is called with numbers of
+    pictures while shards are made, from a thread of its own.
 
-    The DataFrame is read twice: once for hashes, once for pictures. The same call goes on where one
+    The pictures are read twice: once for hashes, once for rows. The same call goes on where one
     that was killed has stopped. Gives the summary of the set.
     """
     from pyspark import StorageLevel
 
+    if not hasattr(df, "mapInArrow"):
+        raise InputError(f"df must be a DataFrame of Spark, not {type(df).__name__}")
+    _arguments.callable_or_none("progress", progress)
     columns = Columns.of(df.columns, key, bytes, label, root)
+    if _are_local_files(df, columns):
+        columns = replace(columns, bytes=None)
     job = _shuffle.Job.of(out, settings, columns)
     df = df.select(*columns.names)
-    with _small_batches(df.sparkSession):
-        marks = _map(df, job.mark, "key string, order bigint, hash binary")
+    with _errors.of_workers(), _for_pictures(df.sparkSession):
+        marks = _map(df, job.mark, _schema(_shuffle.MARKS))
         marks = marks.persist(StorageLevel.MEMORY_AND_DISK)
         begun = None
         try:
             orders = marks.select("order").toArrow()["order"].to_numpy()
             job, begun = job.begin(orders, "spark")
             if job is not None:
-                job.check(_write(df, marks, job, len(orders)))
+                with _progress.told(progress, begun, job.counts, job.done):
+                    job.check(_write(df, marks, job, len(orders)))
             return begun.commit()
         finally:
             marks.unpersist()
@@ -44,12 +61,14 @@ def ingest(df, out, *, key=None, bytes=None, label=None, root=None, **settings) 
 
 
 def _write(df, marks, job, pictures) -> list[int]:
-    placed = "shard bigint, key string, bytes binary, label string, twin string"
+    placed = _schema(_shuffle.PLACED)
     buckets = max(1, pictures // _shuffle.HASHES_AT_ONCE)
     twins = marks.where("hash is not null").repartition(buckets, "hash")
-    twins = twins.mapInArrow(_whole(job.twins), "key string, order bigint, twin string")
+    twins = twins.mapInArrow(_whole(job.twins), _schema(_shuffle.TWINS))
     twins = _map(twins, job.place_twins, placed)
-    rows = _map(df, job.place, placed).unionByName(twins)
+    carried = job.columns.bytes is not None
+    rows = _map(df, job.place, placed) if carried else _map(marks, job.place_marks, placed)
+    rows = rows.unionByName(twins)
     tasks = job.tasks()
     if hasattr(rows, "repartitionById") and tasks == len(job.counts):
         rows = rows.repartitionById(tasks, rows["shard"].cast("int"))
@@ -63,8 +82,43 @@ def _write(df, marks, job, pictures) -> list[int]:
                 [dict(zip(_shuffle.WRITTEN.names, written))], schema=_shuffle.WRITTEN
             )
 
-    written = rows.mapInArrow(write, "shard bigint, accepted bigint, rejected bigint, bytes bigint")
+    written = rows.mapInArrow(write, _schema(_shuffle.WRITTEN))
     return [row["shard"] for row in written.collect()]
+
+
+def _are_local_files(df, columns) -> bool:
+    """Whether rows are local files as binaryFile reads them, each by its path."""
+    if (columns.key, columns.bytes) != ("path", "content"):
+        return False
+    try:
+        plan = df._jdf.queryExecution().analyzed()
+        ids = _ids(plan)
+        while plan.nodeName() in ("Project", "Filter"):
+            plan = plan.child()
+        if plan.getClass().getSimpleName() != "LogicalRelation":
+            return False
+        relation = plan.relation()
+        if relation.fileFormat().getClass().getSimpleName() != "BinaryFileFormat":
+            return False
+        roots = relation.location().rootPaths()
+        local = all(roots.apply(at).toUri().getScheme() == "file" for at in range(roots.size()))
+        of_files = _ids(plan)
+        return local and all(ids[name] == of_files[name] for name in ("path", "content"))
+    except Exception:
+        # A session that shows no plans (Spark Connect), or a plan of another kind.
+        return False
+
+
+def _ids(plan) -> dict:
+    """What tells the columns of a plan from others of the same names."""
+    output = plan.output()
+    columns = [output.apply(at) for at in range(output.size())]
+    return {column.name(): column.exprId().id() for column in columns}
+
+
+def _schema(schema: pa.Schema) -> str:
+    kinds = {pa.string(): "string", pa.int64(): "bigint", pa.binary(): "binary"}
+    return ", ".join(f"`{field.name}` {kinds[field.type]}" for field in schema)
 
 
 def _map(df, function, schema):
@@ -91,12 +145,17 @@ def _whole(function):
 
 
 @contextlib.contextmanager
-def _small_batches(spark):
-    """Pictures are larger than the rows that Spark's default is meant for."""
-    name = "spark.sql.execution.arrow.maxRecordsPerBatch"
-    before = spark.conf.get(name)
-    spark.conf.set(name, str(_shuffle.PICTURES_AT_ONCE))
+def _for_pictures(spark):
+    """Pictures are larger than the rows, and smaller than the files, that Spark's defaults are meant
+    for."""
+    rows = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    opening, default, ours = OPENING
+    before = {name: spark.conf.get(name) for name in (rows, opening)}
+    spark.conf.set(rows, str(_shuffle.PICTURES_AT_ONCE))
+    if before[opening].rstrip("bB") == str(default):
+        spark.conf.set(opening, str(ours))
     try:
         yield
     finally:
-        spark.conf.set(name, before)
+        for name, value in before.items():
+            spark.conf.set(name, value)
