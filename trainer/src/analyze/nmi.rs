@@ -24,8 +24,8 @@ pub fn nmi(map: &[f64], n: usize) -> f64 {
         .filter(|(weight, _)| **weight > 0.0)
         .map(|(weight, key)| share * weight * (weight / key).ln())
         .sum();
-    let scale = (entropy_queries * entropy_keys).sqrt();
-    // What is left of rounding is no information.
+    // What is left of rounding is no information; it may take an entropy of 0 below it.
+    let scale = (entropy_queries * entropy_keys.max(0.0)).sqrt();
     if scale < 1e-9 { 0.0 } else { (mutual / scale).clamp(0.0, 1.0) }
 }
 
