@@ -26,10 +26,19 @@ typedef int Result;
 typedef uintptr_t Pointer;
 typedef void *Handle;
 
-// What is counted.
-enum { LAUNCHES, UPLOADS, UPLOADED, UNPINNED, READS, WAITS, LOADED, ALLOCATED, KINDS };
+// What is counted. A stream that no kernel was launched on is one beside: of copies, or of nothing at all.
+//   beside      bytes uploaded on a stream beside
+//   ahead       launches between an upload beside and the wait of a stream of kernels for it, added up
+//   arrivals    such waits
+//   early       uploads beside whose stream has not waited for one of kernels since the upload before
+//   waits       of the host, for a stream that has kernels
+//   copy-waits  of the host, for a stream beside that has copies
+//   own-waits   of these two those of a thread that launches kernels
+enum { LAUNCHES, UPLOADS, UPLOADED, UNPINNED, READS, WAITS, LOADED, ALLOCATED, BESIDE, AHEAD, ARRIVALS, EARLY,
+       COPY_WAITS, OWN_WAITS, KINDS };
 static const char *const NAMES[KINDS] = {
     "launches", "uploads", "uploaded-bytes", "unpinned-bytes", "reads", "waits", "kernels", "allocations",
+    "beside", "ahead", "arrivals", "early", "copy-waits", "own-waits",
 };
 static uint64_t counts[KINDS];
 #define MARKS 256
@@ -96,7 +105,7 @@ Result cuDeviceGetAttribute(int *value, int attribute, int device) {
     return OK;
 }
 
-// Contexts, streams and events: handles that nothing stands behind.
+// Contexts, streams and events.
 
 static Handle fresh(void) {
     static uintptr_t last = 0x2000;
@@ -111,6 +120,24 @@ Result cuCtxGetCurrent(Handle *context) { *context = current; return OK; }
 Result cuCtxPushCurrent_v2(Handle context) { return cuCtxSetCurrent(context); }
 Result cuCtxPopCurrent_v2(Handle *context) { return cuCtxGetCurrent(context); }
 Result cuCtxGetDevice(int *device) { *device = current ? ((uintptr_t)current - 0x1000) / 16 : 0; return OK; }
+
+// A stream, and how far it is. Some are used by one thread alone, so nothing is locked.
+struct Stream {
+    int kernels, copies;
+    int waited;         // for a stream of kernels, since the last upload
+    int outstanding;    // no stream of kernels has waited for the last upload yet
+    uint64_t uploaded;  // launches of all streams before the last upload
+};
+struct Event { struct Stream *stream; };
+static struct Stream null_stream;
+static struct Stream *known(Handle stream) { return stream ? stream : &null_stream; }
+static __thread int launches_kernels;
+
+static void waited(struct Stream *stream) {
+    if (!stream->kernels && !stream->copies) return;
+    count(stream->kernels ? WAITS : COPY_WAITS, 1);
+    if (launches_kernels) count(OWN_WAITS, 1);
+}
 Result cuCtxSynchronize(void) { count(WAITS, 1); return OK; }
 Result cuCtxSetLimit(int limit, size_t value) { return OK; }
 Result cuCtxGetLimit(size_t *value, int limit) { *value = 0; return OK; }
@@ -118,19 +145,28 @@ Result cuCtxGetStreamPriorityRange(int *least, int *greatest) { *least = 0; *gre
 Result cuCtxEnablePeerAccess(Handle context, unsigned flags) { return OK; }
 Result cuDeviceCanAccessPeer(int *can, int from, int to) { *can = 0; return OK; }
 
-Result cuStreamCreate(Handle *stream, unsigned flags) { *stream = fresh(); return OK; }
+Result cuStreamCreate(Handle *stream, unsigned flags) { *stream = calloc(1, sizeof(struct Stream)); return OK; }
 Result cuStreamCreateWithPriority(Handle *stream, unsigned flags, int priority) { return cuStreamCreate(stream, flags); }
 Result cuStreamDestroy_v2(Handle stream) { return OK; }
-Result cuStreamSynchronize(Handle stream) { count(WAITS, 1); return OK; }
+Result cuStreamSynchronize(Handle stream) { waited(known(stream)); return OK; }
 Result cuStreamQuery(Handle stream) { return OK; }
-Result cuStreamWaitEvent(Handle stream, Handle event, unsigned flags) { return OK; }
+Result cuStreamWaitEvent(Handle stream, Handle event, unsigned flags) {
+    struct Stream *waits = known(stream), *other = known(((struct Event *)event)->stream);
+    if (!waits->kernels && other->kernels) waits->waited = 1;
+    if (waits->kernels && !other->kernels && other->outstanding) {
+        other->outstanding = 0;
+        count(ARRIVALS, 1);
+        count(AHEAD, counts[LAUNCHES] - other->uploaded);
+    }
+    return OK;
+}
 Result cuStreamIsCapturing(Handle stream, int *status) { *status = 0; return OK; }
-Result cuEventCreate(Handle *event, unsigned flags) { *event = fresh(); return OK; }
-Result cuEventRecord(Handle event, Handle stream) { return OK; }
-Result cuEventRecordWithFlags(Handle event, Handle stream, unsigned flags) { return OK; }
+Result cuEventCreate(Handle *event, unsigned flags) { *event = calloc(1, sizeof(struct Event)); return OK; }
+Result cuEventRecord(Handle event, Handle stream) { ((struct Event *)event)->stream = known(stream); return OK; }
+Result cuEventRecordWithFlags(Handle event, Handle stream, unsigned flags) { return cuEventRecord(event, stream); }
 Result cuEventQuery(Handle event) { return OK; }
-Result cuEventSynchronize(Handle event) { count(WAITS, 1); return OK; }
-Result cuEventDestroy_v2(Handle event) { return OK; }
+Result cuEventSynchronize(Handle event) { waited(known(((struct Event *)event)->stream)); return OK; }
+Result cuEventDestroy_v2(Handle event) { free(event); return OK; }
 Result cuEventElapsedTime(float *ms, Handle from, Handle to) { *ms = 0.1f; return OK; }
 Result cuEventElapsedTime_v2(float *ms, Handle from, Handle to) { return cuEventElapsedTime(ms, from, to); }
 Result cuLaunchHostFunc(Handle stream, void (*function)(void *), void *data) { function(data); return OK; }
@@ -194,14 +230,22 @@ Result cuMemFreeHost(void *at) { unpin(at); free(at); return OK; }
 Result cuMemHostRegister_v2(void *at, size_t bytes, unsigned flags) { return pin(at, bytes); }
 Result cuMemHostUnregister(void *at) { unpin(at); return OK; }
 
-static void up(const void *from, size_t bytes) {
+static void up(const void *from, size_t bytes, struct Stream *stream) {
+    stream->copies = 1;
+    if (!stream->kernels) {
+        count(BESIDE, bytes);
+        if (!stream->waited) count(EARLY, 1);
+        stream->waited = 0;
+        stream->outstanding = 1;
+        stream->uploaded = counts[LAUNCHES];
+    }
     count(UPLOADS, 1);
     count(UPLOADED, bytes);
     // Smaller ones are taken from any memory at once.
     if (bytes > 1 << 16 && !pinned(from)) count(UNPINNED, bytes);
 }
 Result cuMemcpyHtoDAsync_v2(Pointer to, const void *from, size_t bytes, Handle stream) {
-    up(from, bytes);
+    up(from, bytes, known(stream));
     memcpy((void *)to, from, bytes);
     return OK;
 }
@@ -225,7 +269,7 @@ Result cuMemcpy2DAsync_v2(const struct Copy *copy, Handle stream) {
     const char *source = (from->type == 1 ? from->host : (char *)from->device) + from->y * from->pitch + from->x;
     char *target = (to->type == 1 ? to->host : (char *)to->device) + to->y * to->pitch + to->x;
     if (to->type == 1) count(READS, 1);
-    else if (from->type == 1) up(source, copy->width * copy->rows);
+    else if (from->type == 1) up(source, copy->width * copy->rows, known(stream));
     for (size_t row = 0; row < copy->rows; row++) {
         if (to->type == 1) memset(target + row * to->pitch, 0, copy->width);
         else memcpy(target + row * to->pitch, source + row * from->pitch, copy->width);
@@ -244,7 +288,8 @@ Result cuFuncSetAttribute(Handle function, int attribute, int value) { return OK
 Result cuFuncGetAttribute(int *value, int attribute, Handle function) { *value = 0; return OK; }
 Result cuFuncSetCacheConfig(Handle function, int config) { return OK; }
 
-static Result launched(const char *name) {
+static Result launched(const char *name, struct Stream *stream) {
+    stream->kernels = launches_kernels = 1;
     count(LAUNCHES, 1);
     if (launches) fprintf(launches, "%s\n", name);
     // One thread launches.
@@ -252,10 +297,12 @@ static Result launched(const char *name) {
     return OK;
 }
 Result cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                      unsigned shared, Handle stream, void **arguments, void **extra) { return launched(function); }
-Result cuLaunchKernelEx(const void *config, Handle function, void **arguments, void **extra) { return launched(function); }
+                      unsigned shared, Handle stream, void **arguments, void **extra) { return launched(function, known(stream)); }
+// How a kernel is launched: its blocks, their threads, shared memory, and the stream.
+struct Launch { unsigned grid[3], block[3], shared; Handle stream; };
+Result cuLaunchKernelEx(const struct Launch *config, Handle function, void **arguments, void **extra) { return launched(function, known(config->stream)); }
 Result cuLaunchCooperativeKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                                 unsigned shared, Handle stream, void **arguments) { return launched(function); }
+                                 unsigned shared, Handle stream, void **arguments) { return launched(function, known(stream)); }
 Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, Handle function, int threads, size_t shared) { *blocks = 2; return OK; }
 Result cuTensorMapEncodeTiled(void) { return OK; }
 Result cuTensorMapEncodeIm2col(void) { return OK; }

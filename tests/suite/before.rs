@@ -21,8 +21,9 @@ use trainer::metrics;
 use trainer::model::Start;
 use trainer::progress::Console;
 use trainer::settings::Options;
+use trainer::train::TrainRequest;
 use trainer::train::run::{Resume, RunPaths};
-use trainer::{export, settings, train};
+use trainer::{export, settings};
 
 use crate::case::damage;
 
@@ -172,7 +173,8 @@ fn train_as(name: &str, shards: &str, resume: bool) -> (TempDir, PathBuf) {
     });
     let paths = RunPaths { shards: ShardSource::local(before(shards)), out: out.clone() };
     let stop = AtomicBool::new(false);
-    train::run_on(DeviceKind::Cpu, &paths, &settings, resume, &Console::quiet(), &stop).unwrap();
+    let (paths, settings, console, stop) = (&paths, &settings, &Console::quiet(), &stop);
+    TrainRequest { paths, settings, resume, console, stop }.on(DeviceKind::Cpu).unwrap();
     (folder, out)
 }
 

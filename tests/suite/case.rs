@@ -19,7 +19,7 @@ use trainer::model::{ModelConfig, ModelName, TargetKind};
 use trainer::progress::Console;
 use trainer::settings::{Options, Recipe, Settings};
 use trainer::train::run::{Resume, RunPaths, TrainError, Trained};
-use trainer::train::{self, Place};
+use trainer::train::{Place, TrainRequest};
 
 /// Views of this side, so that a step takes no time.
 pub const SIZE: u32 = 64;
@@ -128,7 +128,8 @@ impl Case {
         let newest = if resume { CheckpointFolder::of_run(&out).newest().unwrap() } else { None };
         let resume = newest.map(|(path, checkpoint, _)| Resume { path, checkpoint });
         let paths = RunPaths { shards: ShardSource::local(self.shards()), out };
-        train::run_at(place, &paths, settings, resume, &Console::quiet(), stop)
+        let (paths, console) = (&paths, &Console::quiet());
+        TrainRequest { paths, settings, resume, console, stop }.at(place)
     }
 
     /// Trains anew into the folder `out`, on shards that lie elsewhere.
@@ -140,7 +141,8 @@ impl Case {
     ) -> Result<Trained, TrainError> {
         let paths = RunPaths { shards, out: self.path(out) };
         let stop = AtomicBool::new(false);
-        train::run_on(DeviceKind::Cpu, &paths, settings, None, &Console::quiet(), &stop)
+        let (paths, console, stop) = (&paths, &Console::quiet(), &stop);
+        TrainRequest { paths, settings, resume: None, console, stop }.on(DeviceKind::Cpu)
     }
 
     pub fn records(&self, out: &str) -> Vec<Record> {

@@ -81,7 +81,7 @@ fn targets_are_those_of_the_view_as_it_is_shown_mirrored_or_not() {
                 mirror_picture(stored, size, &mut picture).unwrap();
             }
             let exact = extractor.compute(View::new(&picture, size).unwrap()).unwrap();
-            let taps = batch.spec.taps.iter().zip(&values.targets);
+            let taps = batch.spec.one.taps.iter().zip(&values.targets);
             for ((tap, target), exact) in taps.zip(exact) {
                 assert_eq!(tap.cell, exact.cell);
                 let count = exact.values.len();

@@ -1,14 +1,14 @@
 //! Gradient truncation: each layer learns from its own tap alone.
 
 use burn::backend::{Autodiff, Flex};
-use trainer::data::{Batch, Loader, LoaderSettings, Position};
+use trainer::data::{Loader, LoaderSettings, Position};
 use trainer::model::loss::tap_loss;
 use trainer::model::mask::MaskKind;
 use trainer::model::state::{HostTensor, State};
 use trainer::model::{
     Coordinates, EncoderConfig, LocalMim, ModelConfig, Precision, Start, TargetKind, init, state,
 };
-use trainer::train::batch::to_device;
+use trainer::train::batch::Loaded;
 use trainer::train::optim::Gradients;
 use trainer::train::slices::Slices;
 use trainer::train::step::Timing;
@@ -48,9 +48,9 @@ fn layer(encoder: &EncoderConfig, name: &str) -> Option<usize> {
 }
 
 /// The gradients of one tap's loss alone, by name.
-fn of_tap(model: &LocalMim<B>, network: &ModelConfig, batch: &Batch, tap: usize) -> State {
+fn of_tap(model: &LocalMim<B>, network: &ModelConfig, batch: &Loaded<B>, tap: usize) -> State {
     let device = Default::default();
-    let mut on_device = to_device::<B>(batch, 0..batch.views, &device);
+    let mut on_device = batch.whole(&device);
     let latents = model.encode(on_device.input);
     let target = on_device.targets.swap_remove(tap);
     let restore = on_device.restore.swap_remove(tap);
@@ -83,6 +83,7 @@ fn a_layer_gets_the_gradient_of_the_next_tap_and_of_no_other() {
         };
         let start = Position { epoch: 0, batch: 0 };
         let batch = Loader::start(case.dataset(), asked, start).unwrap().next().unwrap();
+        let batch = Loaded::now(batch, &device);
         let initial = init::init(&network, Start::default(), 1);
         let model = |network: &ModelConfig| {
             LocalMim::<B>::from_state(network, Precision::F32, &initial, &device).unwrap()

@@ -7,6 +7,7 @@ use kernels::Trainable;
 use targets::{HogExtractor, PatchStats, View, normalised_pixels, patch_stats};
 use trainer::data::Batch;
 use trainer::model::{LocalMim, ModelConfig, TargetKind};
+use trainer::train::batch::Loaded;
 use trainer::train::optim::{AdamWSettings, Optimizer};
 use trainer::train::slices::Slices;
 use trainer::train::step::Timing;
@@ -85,7 +86,13 @@ pub fn check_steps<B: Trainable>(
     let losses = golden.tensor("losses").data;
     assert!(losses.len() > 1, "the file should hold several steps");
     for (step, expected) in losses.iter().enumerate() {
-        let output = slices.run(&model, config.loss, &batch(step), device, Timing::Host);
+        let output = slices.run(
+            &model,
+            config.loss,
+            &Loaded::now(batch(step), device),
+            device,
+            Timing::Host,
+        );
         let losses = output.losses.read();
         let loss: f64 = losses.iter().sum();
         let off = (loss - f64::from(*expected)).abs() / f64::from(*expected);

@@ -17,7 +17,7 @@ use trainer::model::state::{State, table, to_host};
 use trainer::model::windows::Windows;
 use trainer::model::{Coordinates, LocalMim, MaskedInput, ModelConfig, ModelName, Precision};
 use trainer::settings::{Options, Recipe, Settings};
-use trainer::train::batch::to_device;
+use trainer::train::batch::Loaded;
 use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
@@ -209,11 +209,8 @@ fn check<B: Trainable>(golden: &Golden, device: &B::Device) {
         }
     }
 
-    let first = to_device::<B>(
-        &batch(golden, network, config.mask_ratio, 0),
-        0..pictures(golden, network.size).len(),
-        device,
-    );
+    let first = batch(golden, network, config.mask_ratio, 0);
+    let first = Loaded::<B>::now(first, device).whole(device);
     let latents = model.encode(first.input);
     golden.assert_close("latent", &to_host(latents[0].clone()), TOLERANCE);
     let prediction = model.decode(latents, first.restore).swap_remove(0);

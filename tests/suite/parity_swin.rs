@@ -13,7 +13,7 @@ use trainer::model::windows::Windows;
 use trainer::model::{
     Coordinates, Decay, EncoderConfig, LocalMim, ModelConfig, Precision, TargetKind,
 };
-use trainer::train::batch::to_device;
+use trainer::train::batch::Loaded;
 use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
@@ -89,15 +89,15 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
     let mut values = vec![vec![]; model.taps.len()];
     for picture in &pictures {
         let view = View::new(picture, model.size).unwrap();
-        let mut cut = vec![0.0; spec.pixels()];
-        cut_patches(view, spec.patch, spec.unit, &masking.keep, &mut cut);
+        let mut cut = vec![0.0; spec.one.given() * spec.one.patch_values()];
+        cut_patches(view, spec.one.patch, spec.one.unit, &masking.keep, &mut cut);
         patches.extend(cut);
         for (all, target) in values.iter_mut().zip(targets(model, picture)) {
             all.extend(target);
         }
     }
-    let weights = spec.taps.iter().map(|tap| {
-        let of_view = masking.at_scale(spec.unit, tap.cell);
+    let weights = spec.one.taps.iter().map(|tap| {
+        let of_view = masking.at_scale(spec.one.unit, tap.cell);
         over_sum(of_view.repeat(views).into_iter())
     });
     let values = Values {
@@ -141,11 +141,11 @@ fn check<B: Trainable>(golden: &Golden, device: &B::Device) {
     let units = model_config.units();
     let values = first.values();
     golden.assert_close("mask", &values.mask[..units], 0.0);
-    for (i, tap) in first.spec.taps.iter().enumerate() {
+    for (i, tap) in first.spec.one.taps.iter().enumerate() {
         let places = tokens_of(&values.restore[..units], tap.inner);
         golden.assert_close(&format!("ids_restore.{i}"), &places, 0.0);
     }
-    let on_device = to_device::<B>(&first, 0..first.views, device);
+    let on_device = Loaded::<B>::now(first, device).whole(device);
     let latents = model.encode(on_device.input);
     let predictions = model.decode(latents.clone(), on_device.restore);
     for (i, (latent, prediction)) in latents.into_iter().zip(predictions).enumerate() {

@@ -10,7 +10,7 @@ use trainer::model::state::{State, to_host};
 use trainer::model::{
     Decay, EncoderConfig, LocalMim, ModelConfig, Precision, TapConfig, TargetKind, positions,
 };
-use trainer::train::batch::to_device;
+use trainer::train::batch::Loaded;
 use trainer::train::optim::AdamWSettings;
 
 use crate::golden::Golden;
@@ -99,7 +99,7 @@ fn batch(golden: &Golden, config: &Config, model: &ModelConfig, step: usize) -> 
     let spec = SampleSpec::new(model, &drawn, model.size);
     let targets = (0..model.taps.len()).map(|i| {
         let target = golden.tensor(&format!("target.{i}"));
-        assert_eq!(target.shape[1..], [spec.cells(i), spec.channels(i)]);
+        assert_eq!(target.shape[1..], [spec.one.cells(i), spec.one.channels(i)]);
         target.data
     });
     let weights = model
@@ -152,7 +152,7 @@ fn check<B: Trainable>(golden: &Golden, device: &B::Device) {
     let restore: Vec<_> = values.restore.iter().map(|&place| place as f32).collect();
     golden.assert_close("ids_restore", &restore, 0.0);
     golden.assert_close("mask", &values.mask, 0.0);
-    let first = to_device::<B>(&first, 0..first.views, device);
+    let first = Loaded::<B>::now(first, device).whole(device);
     let latents = model.encode(first.input);
     let predictions = model.decode(latents.clone(), first.restore);
     for (i, (latent, prediction)) in latents.into_iter().zip(predictions).enumerate() {

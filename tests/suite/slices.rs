@@ -5,7 +5,7 @@ use burn::backend::{Autodiff, Flex};
 use trainer::data::{Batch, Loader, Position};
 use trainer::model::state::State;
 use trainer::model::{LocalMim, ModelConfig, Precision, Start, init, state};
-use trainer::train::batch::to_device;
+use trainer::train::batch::Loaded;
 use trainer::train::optim::Gradients;
 use trainer::train::slices::Slices;
 use trainer::train::step::Timing;
@@ -43,10 +43,11 @@ fn assert_same(found: &State, expected: &State) {
 fn the_cut_graph_gives_the_gradient_of_the_loss_as_it_is_written() {
     let (batch, network, model) = batch_and_network();
     let device = Default::default();
+    let batch = Loaded::now(batch, &device);
     let params = state::table(&model, &network);
     let output = Slices::whole().run(&model, network.loss, &batch, &device, Timing::Host);
 
-    let loss = model.loss(network.loss, to_device(&batch, 0..batch.views, &device));
+    let loss = model.loss(network.loss, batch.whole(&device));
     let value = f64::from(state::to_host(loss.clone())[0]);
     let sum: f64 = output.losses.read().iter().sum();
     assert!(value > 0.0 && (sum - value).abs() < 1e-5 * value, "loss {sum} should be {value}");
@@ -59,6 +60,7 @@ fn the_cut_graph_gives_the_gradient_of_the_loss_as_it_is_written() {
 fn slices_give_the_whole_batchs_gradients_whatever_the_thread_count() {
     let (batch, network, model) = batch_and_network();
     let device = Default::default();
+    let batch = Loaded::now(batch, &device);
     let params = state::table(&model, &network);
 
     let run = |slices: Slices| {

@@ -13,6 +13,7 @@ use trainer::progress::Console;
 use trainer::quickstart::{self, Ending};
 use trainer::report::{self, Contents};
 use trainer::settings::Recipe;
+use trainer::train::batch::Loaded;
 use trainer::train::run::{TrainError, Trained};
 use trainer::train::slices::Slices;
 use trainer::train::step::Timing;
@@ -252,9 +253,9 @@ fn bfloat16_products_give_nearly_the_same_losses() {
     let case = Case::with_shards(25);
     let start = Position { epoch: 0, batch: 0 };
     let mut loader = Loader::start(case.dataset(), loader_settings(), start).unwrap();
-    let batch = loader.next().unwrap();
     let network = settings(|_| ()).network(case.dataset().layout()).unwrap();
     let device = Default::default();
+    let batch = Loaded::now(loader.next().unwrap(), &device);
     let losses = |precision| {
         let initial = init::init(&network, Start::default(), 0);
         let model = LocalMim::<B>::from_state(&network, precision, &initial, &device).unwrap();

@@ -10,7 +10,7 @@ use trainer::metrics::Record;
 use trainer::model::ModelName;
 use trainer::progress::Console;
 use trainer::settings::{Options, Settings};
-use trainer::train;
+use trainer::train::TrainRequest;
 use trainer::train::run::RunPaths;
 
 use crate::case::{Case, settings};
@@ -41,7 +41,8 @@ fn device() -> Option<WgpuDevice> {
 fn train(case: &Case, out: &str, settings: &Settings, device: DeviceKind) -> Vec<Record> {
     let paths = RunPaths { shards: ShardSource::local(case.shards()), out: case.path(out) };
     let (console, stop) = (Console::quiet(), AtomicBool::new(false));
-    train::run_on(device, &paths, settings, None, &console, &stop).unwrap();
+    let (paths, console, stop) = (&paths, &console, &stop);
+    TrainRequest { paths, settings, resume: None, console, stop }.on(device).unwrap();
     case.records(out)
 }
 

@@ -14,6 +14,7 @@ use trainer::data::{Batch, Content, Loader, LoaderSettings, Position};
 use trainer::export::find_checkpoint;
 use trainer::model::{LocalMim, Precision, TargetKind};
 use trainer::progress::Console;
+use trainer::train::batch::Loaded;
 use trainer::train::slices::Slices;
 use trainer::train::step::Timing;
 
@@ -47,9 +48,13 @@ fn main() -> anyhow::Result<()> {
     let mut sums = vec![[0.0; 2]; network.taps.len()];
     for _ in 0..BATCHES {
         let mut batch = loader.next()?;
-        let stored = slices.run(&model, network.loss, &batch, &device, Timing::Host).losses.read();
+        let losses = |batch| {
+            let loaded = Loaded::now(batch, &device);
+            slices.run(&model, network.loss, &loaded, &device, Timing::Host).losses.read()
+        };
+        let stored = losses(batch.clone());
         make_exact(&mut batch, &set, network.size, network.bins)?;
-        let exact = slices.run(&model, network.loss, &batch, &device, Timing::Host).losses.read();
+        let exact = losses(batch);
         for (sum, losses) in sums.iter_mut().zip(stored.into_iter().zip(exact)) {
             *sum = [sum[0] + losses.0, sum[1] + losses.1];
         }
@@ -72,7 +77,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Replaces the targets by those of the views' own pixels.
 fn make_exact(batch: &mut Batch, set: &ShardSet, size: usize, bins: usize) -> anyhow::Result<()> {
-    let cells: Vec<_> = batch.spec.taps.iter().map(|tap| tap.cell).collect();
+    let cells: Vec<_> = batch.spec.one.taps.iter().map(|tap| tap.cell).collect();
     let mut extractor = HogExtractor::new(size, bins, &cells)?;
     let mut values = batch.values();
     for (view, row) in batch.rows.iter().enumerate() {

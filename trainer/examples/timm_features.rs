@@ -44,7 +44,7 @@ fn main() -> anyhow::Result<()> {
         cut_patches(View::new(picture, size)?, patch, network.encoder.unit(), &units, patches);
     }
     let windows = Windows::of(&network.encoder, size)
-        .map(|windows| DevicePlan::new(&windows.whole(), &device));
+        .map(|windows| DevicePlan::send(&windows.whole(), &device).arrived());
     let input = EncoderInput::whole(network, patches, windows, &device);
     let top = model.encoder.forward(input).pop().ok_or_else(|| anyhow::anyhow!("no tap"))?;
     let [_, tokens, width] = top.dims();

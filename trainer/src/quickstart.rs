@@ -18,7 +18,7 @@ use crate::model::ModelName;
 use crate::progress::Console;
 use crate::report::{self, Contents, ReportError};
 use crate::settings::{Options, Recipe, Settings, SettingsError};
-use crate::train;
+use crate::train::TrainRequest;
 use crate::train::run::{Resume, RunPaths, TrainError};
 
 /// Whole pictures in the collection.
@@ -174,7 +174,8 @@ pub fn run(
         folder.newest_or_untrained(&settings, network, dataset.fingerprint(), console)?;
     let newest = Resume { path, checkpoint };
     let paths = RunPaths { shards: source.clone(), out: run.clone() };
-    let outcome = train::run_on(device, &paths, &settings, Some(newest), console, stop)?;
+    let (paths, settings, resume) = (&paths, &settings, Some(newest));
+    let outcome = TrainRequest { paths, settings, resume, console, stop }.on(device)?;
     if outcome.interrupted {
         return Ok(Ending::Interrupted);
     }

@@ -1,4 +1,4 @@
-//! On a GPU: the bytes go up as they are, and kernels read them as words of 32 bits.
+//! On a GPU: the bytes are sent as they are, and kernels read them as words of 32 bits.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,17 +7,15 @@ use burn::tensor::{Bytes, DType, Int, Tensor, TensorPrimitive};
 use burn_cubecl::element::{BoolElement, FloatElement, IntElement};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime};
-use cubecl::device::Device;
-use cubecl::device_handle::DeviceHandle;
 use cubecl::server::ComputeServer;
 use cubecl::stream_id::StreamId;
 
+use super::copies::{arrive, send, server};
 use super::cube::{
     Kind, OfTap, Patches, Rows, Weights, patches_kernel, rows_kernel, seen_kernel, tap_kernel,
 };
-use super::{Input, Inputs, Layout, Memory, Sizes, Tap, Target, zeros};
-use crate::asked;
-use crate::gpu::frame::{array, client, empty, empty_on, flat, view};
+use super::{Input, Inputs, Layout, Memory, Sent, Sizes, Tap, Target, zeros};
+use crate::gpu::frame::{array, client, empty, flat, view};
 
 /// Bytes up to which a device takes an upload from any memory without its host waiting.
 const PINNED: usize = 1 << 16;
@@ -29,6 +27,8 @@ where
     I: IntElement,
     T: BoolElement,
 {
+    type Stored = CubeTensor<R>;
+
     fn memory(device: &Self::Device) -> Memory {
         // Pinned memory is a stream's: of the one that reads it, not of the thread that fills it.
         let (server, stream) = (server::<R>(device), StreamId::current());
@@ -39,20 +39,31 @@ where
         })
     }
 
+    fn send(sizes: &Sizes, bytes: &Arc<Bytes>, device: &Self::Device) -> Sent<Self, Self::Stored> {
+        let shared = bytes::Bytes::from_owner(Shared(Arc::clone(bytes)));
+        let shared = shared.slice(..Layout::new(sizes).bytes);
+        let shared = Bytes::from_shared(shared, bytes.property());
+        Sent::new(send(shared, DType::U32, device), device)
+    }
+
+    fn arrive(device: &Self::Device) {
+        arrive::<R>(device);
+    }
+
     fn input(
         sizes: &Sizes,
-        bytes: &Arc<Bytes>,
+        stored: &Self::Stored,
         views: Range<usize>,
-        device: &Self::Device,
+        _: &Self::Device,
     ) -> Input<Self> {
-        let input = Batch::<R>::upload(sizes, bytes, device).input();
+        let input = Batch { sizes, layout: Layout::new(sizes), words: stored }.input();
         match views.len() == sizes.views {
             true => input,
             false => part(&input, &views),
         }
     }
 
-    fn tables(tables: &[&[i32]], device: &Self::Device) -> Vec<Tensor<Self, 1, Int>> {
+    fn tables(tables: &[&[i32]], device: &Self::Device) -> Sent<Self, Vec<Tensor<Self, 1, Int>>> {
         let alignment = R::client(device).properties().memory.alignment as usize;
         let room = |table: &[i32]| size_of_val(table).next_multiple_of(alignment);
         let len = tables.iter().map(|table| room(table)).sum();
@@ -69,31 +80,12 @@ where
             begin
         };
         let places: Vec<_> = tables.iter().map(place).collect();
-        let all = sent::<R>(bytes, DType::I32, device);
+        let all = send::<R>(bytes, DType::I32, device);
         let of = |(table, begin): (&&[i32], usize)| {
             Tensor::from_primitive(view(&all, begin, [table.len()], DType::I32))
         };
-        tables.iter().zip(places).map(of).collect()
+        Sent::new(tables.iter().zip(places).map(of).collect(), device)
     }
-}
-
-/// What a device's clients talk to.
-fn server<R: CubeRuntime>(device: &R::Device) -> DeviceHandle<R::Server> {
-    // A client begins it.
-    R::client(device);
-    DeviceHandle::new(device.to_id())
-}
-
-/// A tensor of `bytes`, which go up from where they lie.
-fn sent<R: CubeRuntime>(bytes: Bytes, dtype: DType, device: &R::Device) -> CubeTensor<R> {
-    let tensor = empty_on(R::client(device), device, [bytes.len() / dtype.size()], dtype);
-    let handle = tensor.handle.clone();
-    let descriptor = handle.copy_descriptor([bytes.len()].into(), [1].into(), size_of::<u8>());
-    let stream = StreamId::current();
-    asked::upload(bytes.len());
-    // A client's own ways copy what they are given to memory that is not pinned.
-    server::<R>(device).submit(move |server| server.write(vec![(descriptor, bytes)], stream));
-    tensor
 }
 
 /// Some of an input's views.
@@ -125,18 +117,10 @@ struct Batch<'a, R: CubeRuntime> {
     sizes: &'a Sizes,
     layout: Layout,
     /// `[words]`.
-    words: CubeTensor<R>,
+    words: &'a CubeTensor<R>,
 }
 
-impl<'a, R: CubeRuntime> Batch<'a, R> {
-    /// Sends them up from where they lie, on the stream of those who read them, so that nobody waits.
-    fn upload(sizes: &'a Sizes, bytes: &Arc<Bytes>, device: &R::Device) -> Self {
-        let layout = Layout::new(sizes);
-        let shared = bytes::Bytes::from_owner(Shared(Arc::clone(bytes)));
-        let shared = Bytes::from_shared(shared.slice(..layout.bytes), bytes.property());
-        Self { sizes, layout, words: sent(shared, DType::U32, device) }
-    }
-
+impl<R: CubeRuntime> Batch<'_, R> {
     /// All that is made of them.
     fn input<F, I, T>(&self) -> Input<CubeBackend<R, F, I, T>>
     where
@@ -159,13 +143,13 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
     /// The kept units, which lie there as they are: `[views, 1 + kept]`.
     fn places(&self) -> CubeTensor<R> {
         let Sizes { views, kept, .. } = *self.sizes;
-        view(&self.words, self.layout.places.at, [views, 1 + kept], DType::I32)
+        view(self.words, self.layout.places.at, [views, 1 + kept], DType::I32)
     }
 
     fn patches(&self) -> CubeTensor<R> {
         let (sizes, layout) = (self.sizes, &self.layout);
         let shape = [sizes.views, sizes.given(), sizes.patch_values()];
-        let out = empty(&self.words, shape, DType::F32);
+        let out = empty(self.words, shape, DType::F32);
         let values = shape.iter().product();
         let form = Patches {
             values,
@@ -179,14 +163,14 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
             unit: sizes.unit,
             size: sizes.size,
         };
-        let (cubes, dim) = flat(&self.words, values);
+        let (cubes, dim) = flat(self.words, values);
         // SAFETY: a unit writes a value of as many as `out` has, and reads within the layout.
         unsafe {
             patches_kernel::launch_unchecked::<R>(
-                client(&self.words),
+                client(self.words),
                 cubes,
                 dim,
-                array(&self.words),
+                array(self.words),
                 array(&out),
                 form,
             );
@@ -197,15 +181,15 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
     /// `[views, patches]`.
     fn seen(&self) -> CubeTensor<R> {
         let (sizes, values) = (self.sizes, self.sizes.views * self.sizes.given());
-        let out = empty(&self.words, [sizes.views, sizes.given()], DType::I32);
-        let (cubes, dim) = flat(&self.words, values);
+        let out = empty(self.words, [sizes.views, sizes.given()], DType::I32);
+        let (cubes, dim) = flat(self.words, values);
         // SAFETY: as in `patches`.
         unsafe {
             seen_kernel::launch_unchecked::<R>(
-                client(&self.words),
+                client(self.words),
                 cubes,
                 dim,
-                array(&self.words),
+                array(self.words),
                 array(&out),
                 values,
                 self.layout.mask.at,
@@ -221,17 +205,17 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
         let Sizes { views, prefix, kept, .. } = *self.sizes;
         let tokens = prefix + self.sizes.units() * inner * inner;
         let (places, grid) = (views * tokens, self.sizes.grid());
-        let out = empty(&self.words, [views, tokens], DType::I32);
+        let out = empty(self.words, [views, tokens], DType::I32);
         let restore = self.layout.restore.at;
         let form = Rows { places, restore, prefix, kept, grid, inner };
-        let (cubes, dim) = flat(&self.words, places);
+        let (cubes, dim) = flat(self.words, places);
         // SAFETY: as in `patches`.
         unsafe {
             rows_kernel::launch_unchecked::<R>(
-                client(&self.words),
+                client(self.words),
                 cubes,
                 dim,
-                array(&self.words),
+                array(self.words),
                 array(&out),
                 form,
             );
@@ -244,8 +228,8 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
     fn tap(&self, tap: usize) -> (CubeTensor<R>, CubeTensor<R>) {
         let (sizes, layout) = (self.sizes, &self.layout);
         let (cells, channels) = (sizes.cells(tap), sizes.channels(tap));
-        let values = empty(&self.words, [sizes.views, cells, channels], DType::F32);
-        let weights = empty(&self.words, [sizes.views, cells], DType::F32);
+        let values = empty(self.words, [sizes.views, cells, channels], DType::F32);
+        let weights = empty(self.words, [sizes.views, cells], DType::F32);
         let Tap { cell, group, .. } = sizes.taps[tap];
         let columns = layout.columns_of(sizes, tap);
         let column = |i: usize| columns.get(i).map_or(0, |column| column.at);
@@ -278,14 +262,14 @@ impl<'a, R: CubeRuntime> Batch<'a, R> {
             finer: sizes.unit / sizes.covered(tap).min(sizes.unit),
             coarser: sizes.covered(tap) / sizes.unit.min(sizes.covered(tap)),
         };
-        let (cubes, dim) = flat(&self.words, of_tap.units);
+        let (cubes, dim) = flat(self.words, of_tap.units);
         // SAFETY: as in `patches`; a unit of HOG writes the bins of a colour.
         unsafe {
             tap_kernel::launch_unchecked::<R>(
-                client(&self.words),
+                client(self.words),
                 cubes,
                 dim,
-                array(&self.words),
+                array(self.words),
                 array(&values),
                 array(&weights),
                 of_tap,
@@ -386,7 +370,8 @@ mod tests {
         let expected = Values::of(sizes, &bytes, views.clone());
         let all = Values::of(sizes, &bytes, 0..sizes.views);
         assert!(all.part(sizes, views.clone()) == expected, "a part is some of the whole");
-        let input = Vulkan::input(sizes, &bytes, views.clone(), &device);
+        let stored = Vulkan::send(sizes, &bytes, &device).arrived();
+        let input = Vulkan::input(sizes, &stored, views.clone(), &device);
         assert_close("patches", &floats(input.patches), &expected.patches);
         for (tap, (values, weights)) in input.targets.into_iter().zip(input.weights).enumerate() {
             assert_eq!(values.dims(), [views.len(), sizes.cells(tap), sizes.channels(tap)]);
@@ -428,7 +413,7 @@ mod tests {
         for long in [9, PINNED / 4] {
             let tables: Vec<Vec<i32>> = vec![vec![-3], (0..long as i32).collect(), vec![4, 5]];
             let slices: Vec<_> = tables.iter().map(Vec::as_slice).collect();
-            let found = Vulkan::tables(&slices, &device);
+            let found = Vulkan::tables(&slices, &device).arrived();
             let found = found.into_iter().map(|table| table.into_data().to_vec().unwrap());
             assert_eq!(found.collect::<Vec<Vec<i32>>>(), tables);
         }

@@ -6,8 +6,9 @@
 //! cell size what is stored of the targets. Its parts stand one after the other, each holding all
 //! views, so that some of a batch's views are a slice of each part, and what needs no work is a tensor
 //! as it lies. A loader fills the buffer ([`Layout::views_mut`], [`Layout::finish`]) in memory that
-//! [`Inputs::memory`] gives, pinned where a device takes it from there; it goes up as it is, at once.
-//! [`Inputs::input`] makes the tensors: on a GPU a kernel for the patches, one for the places of a
+//! [`Inputs::memory`] gives, pinned where a device takes it from there; it is [`Sent`] as it is, ahead of
+//! its use, so that it is copied while the device works on what came before. [`Inputs::input`] makes the
+//! tensors: on a GPU a kernel for the patches, one for the places of a
 //! grid's tokens and one for each tap ([`gpu`]), on the processor loops over the views that a
 //! thread was given ([`host`]).
 //!
@@ -16,11 +17,14 @@
 //! image's the right one is taken. HOG alone is mirrored with its values: what lies on a bin's edge
 //! goes elsewhere than the rest, so that norms change.
 
+mod copies;
 mod cube;
 pub mod gpu;
 pub mod host;
 mod layout;
+mod sent;
 
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,6 +34,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Bytes, Int, Tensor, TensorData};
 
 pub use layout::{Layout, Part, ViewMut, at_scale};
+pub use sent::Sent;
 
 /// The sizes of a batch's views.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,19 +193,28 @@ pub type Memory = Arc<dyn Fn(usize) -> Bytes + Send + Sync>;
 
 /// A backend that makes its tensors of a batch's bytes.
 pub trait Inputs: Backend {
-    /// Where batches lie that the calling thread takes to the device.
+    /// A batch's bytes where tensors are made of them.
+    type Stored: Clone + Debug + Send + Sync;
+
+    /// Where batches lie that the calling thread sends to the device.
     fn memory(device: &Self::Device) -> Memory;
 
-    /// The views `views` of a batch of these sizes, whose bytes are laid out by [`Layout`].
+    /// Sends the bytes of a batch of these sizes, which are laid out by [`Layout`].
+    fn send(sizes: &Sizes, bytes: &Arc<Bytes>, device: &Self::Device) -> Sent<Self, Self::Stored>;
+
+    /// Sends tables of whole numbers, all at once.
+    fn tables(tables: &[&[i32]], device: &Self::Device) -> Sent<Self, Vec<Tensor<Self, 1, Int>>>;
+
+    /// Has what the calling thread asks the device for from now on wait there for all that was sent.
+    fn arrive(device: &Self::Device);
+
+    /// The views `views` of a batch of these sizes that has arrived.
     fn input(
         sizes: &Sizes,
-        bytes: &Arc<Bytes>,
+        stored: &Self::Stored,
         views: Range<usize>,
         device: &Self::Device,
     ) -> Input<Self>;
-
-    /// Tables of whole numbers, taken to the device at once.
-    fn tables(tables: &[&[i32]], device: &Self::Device) -> Vec<Tensor<Self, 1, Int>>;
 }
 
 /// Memory of so many bytes, all of them 0.
@@ -209,36 +223,60 @@ pub fn zeros(bytes: usize) -> Bytes {
 }
 
 impl Inputs for Flex {
+    type Stored = Arc<Bytes>;
+
     fn memory(_: &Self::Device) -> Memory {
         Arc::new(zeros)
     }
 
+    fn send(_: &Sizes, bytes: &Arc<Bytes>, device: &Self::Device) -> Sent<Self, Self::Stored> {
+        Sent::new(Arc::clone(bytes), device)
+    }
+
+    fn tables(tables: &[&[i32]], device: &Self::Device) -> Sent<Self, Vec<Tensor<Self, 1, Int>>> {
+        let table = |&table: &&[i32]| Tensor::from_data(TensorData::from(table), device);
+        Sent::new(tables.iter().map(table).collect(), device)
+    }
+
+    fn arrive(_: &Self::Device) {}
+
     fn input(
         sizes: &Sizes,
-        bytes: &Arc<Bytes>,
+        stored: &Self::Stored,
         views: Range<usize>,
         device: &Self::Device,
     ) -> Input<Self> {
-        host::Values::of(sizes, bytes, views).to_device(sizes, device)
-    }
-
-    fn tables(tables: &[&[i32]], device: &Self::Device) -> Vec<Tensor<Self, 1, Int>> {
-        tables.iter().map(|&table| Tensor::from_data(TensorData::from(table), device)).collect()
+        host::Values::of(sizes, stored, views).to_device(sizes, device)
     }
 }
 
 impl<B: Inputs, C: CheckpointStrategy> Inputs for Autodiff<B, C> {
+    type Stored = B::Stored;
+
     fn memory(device: &Self::Device) -> Memory {
         B::memory(device)
     }
 
+    fn send(sizes: &Sizes, bytes: &Arc<Bytes>, device: &Self::Device) -> Sent<Self, Self::Stored> {
+        B::send(sizes, bytes, device).over()
+    }
+
+    fn tables(tables: &[&[i32]], device: &Self::Device) -> Sent<Self, Vec<Tensor<Self, 1, Int>>> {
+        let outer = |tables: Vec<_>| tables.into_iter().map(Tensor::from_inner).collect();
+        B::tables(tables, device).over::<Self>().map(outer)
+    }
+
+    fn arrive(device: &Self::Device) {
+        B::arrive(device);
+    }
+
     fn input(
         sizes: &Sizes,
-        bytes: &Arc<Bytes>,
+        stored: &Self::Stored,
         views: Range<usize>,
         device: &Self::Device,
     ) -> Input<Self> {
-        let input = B::input(sizes, bytes, views, device);
+        let input = B::input(sizes, stored, views, device);
         Input {
             patches: Tensor::from_inner(input.patches),
             places: Tensor::from_inner(input.places),
@@ -247,9 +285,5 @@ impl<B: Inputs, C: CheckpointStrategy> Inputs for Autodiff<B, C> {
             targets: input.targets.into_iter().map(Tensor::from_inner).collect(),
             weights: input.weights.into_iter().map(Tensor::from_inner).collect(),
         }
-    }
-
-    fn tables(tables: &[&[i32]], device: &Self::Device) -> Vec<Tensor<Self, 1, Int>> {
-        B::tables(tables, device).into_iter().map(Tensor::from_inner).collect()
     }
 }

@@ -15,8 +15,8 @@ use trainer::progress::Console;
 use trainer::ranks::RanksError;
 use trainer::settings::table::Choices;
 use trainer::settings::{Options, Settings};
+use trainer::train::TrainRequest;
 use trainer::train::run::{Resume, RunPaths, TrainError, Trained};
-use trainer::train::run_at;
 use voice::options::Given;
 use voice::terminal::{self, tell};
 
@@ -66,7 +66,10 @@ pub fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let Begin { settings, out, resume } = begin(&args, device)?;
     let paths = RunPaths { shards, out };
     let console = if process == 0 { Console::new() } else { Console::quiet() };
-    let outcome = match run_at(place, &paths, &settings, resume, &console, stop_flag()?) {
+    let stop = stop_flag()?;
+    let request =
+        TrainRequest { paths: &paths, settings: &settings, resume, console: &console, stop };
+    let outcome = match request.at(place) {
         Err(stopped @ TrainError::Ranks(RanksError::Stopped)) => {
             tell(stopped);
             return Ok(ExitCode::from(terminal::INTERRUPTED));

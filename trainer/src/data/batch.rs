@@ -83,13 +83,13 @@ impl Batch {
         stored: &StoredView<'_>,
         draw: &Draw,
     ) -> Result<Self, TargetError> {
-        let sizes = spec.sizes(1);
-        let layout = Layout::new(&sizes);
+        let sizes = &spec.one;
+        let layout = Layout::new(sizes);
         let mut bytes = zeros(layout.bytes);
         for place in layout.views_mut(&mut bytes) {
             sample::fill(spec, stored, draw, place)?;
         }
-        layout.finish(&sizes, &mut bytes);
+        layout.finish(sizes, &mut bytes);
         Ok(Self {
             position: Position { epoch: 0, batch: 0 },
             rows: vec![],

@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use arrow::array::RecordBatch;
 use burn::tensor::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use kernels::input::{Layout, Memory, ViewMut, zeros};
+use kernels::input::{Layout, Memory, Target, ViewMut, zeros};
 use rand::Rng;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -29,11 +29,11 @@ use super::DataError;
 use super::batch::{Batch, Content, RowRef};
 use super::order::{EpochOrder, Position, batches_per_epoch, stream};
 use super::sample::{self, Draw, StoredView};
-use super::spec::{SampleSpec, TapSpec};
+use super::spec::SampleSpec;
 use super::stored;
 use crate::model::mask::{MaskKind, MaskSpec, Masking};
 use crate::model::windows::{WindowPlan, Windows};
-use crate::model::{MaskedInput, ModelConfig, TargetKind};
+use crate::model::{MaskedInput, ModelConfig};
 
 /// Row groups of a remote set that are under way at once: waiting for a store takes no core.
 const REMOTE_READS: usize = 8;
@@ -131,16 +131,16 @@ impl Loader {
         from: Position,
     ) -> Result<Vec<Self>, DataError> {
         let layout = dataset.layout();
-        let stored = match settings.sample.target {
-            TargetKind::RawPixel => None,
-            TargetKind::Hog | TargetKind::Pixel => Some((layout.cells.clone(), "cells", "--cells")),
-            TargetKind::Code => {
+        let stored = match settings.sample.one.target {
+            Target::RawPixel => None,
+            Target::Hog(_) | Target::Pixel => Some((layout.cells.clone(), "cells", "--cells")),
+            Target::Code => {
                 let cells = layout.codebooks.iter().map(|codebook| codebook.cell).collect();
                 Some((cells, "codes of cells", "a --codebook"))
             }
         };
         if let Some((found, what, flag)) = stored {
-            let mut cells = settings.sample.taps.iter().map(|tap| tap.cell);
+            let mut cells = settings.sample.one.distinct_cells().into_iter();
             let lacks = |cell: &usize| !found.iter().any(|&stored| stored as usize == *cell);
             if let Some(cell) = cells.find(lacks) {
                 let at = dataset.source().folder().to_string();
@@ -201,6 +201,11 @@ impl Loader {
     pub fn next(&mut self) -> Result<Batch, DataError> {
         let batch = self.batches.as_ref().and_then(|batches| batches.recv().ok());
         batch.unwrap_or_else(|| Err(DataError::Thread("the stream of batches is over".into())))
+    }
+
+    /// The next batch, or why there is none, if that is known already.
+    pub fn ready(&mut self) -> Option<Result<Batch, DataError>> {
+        self.batches.as_ref().and_then(|batches| batches.try_recv().ok())
     }
 
     /// Takes a batch of this loader back, so that its memory serves again. Costs speed only if it
@@ -418,9 +423,9 @@ impl Coordinator {
         let fault = |reason: String| DataError::from(self.dataset.fault(group, reason));
         let columns = Columns::of(batch);
         let lacks = |error: ColumnError| fault(error.to_string());
-        let stored =
-            |tap: &TapSpec| stored::stored_target(columns, spec.target, tap.cell as u32, row);
-        let taps = spec.stored_taps().map(stored).collect::<Result<_, _>>().map_err(lacks)?;
+        let cells = spec.one.distinct_cells().into_iter();
+        let stored = |cell| stored::stored_target(columns, spec.one.target, cell as u32, row);
+        let taps = cells.map(stored).collect::<Result<_, _>>().map_err(lacks)?;
         let picture = columns.picture(self.dataset.layout()).map_err(lacks)?(row);
         let stored = StoredView { picture: &picture, taps };
         let id = columns.id().map_err(lacks)?(row);
@@ -439,7 +444,7 @@ impl Coordinator {
             Some(masking) => masking.clone(),
             None => masks.draw(&mut rng),
         };
-        let room = spec.size.saturating_sub(spec.input);
+        let room = spec.stored.saturating_sub(spec.one.size);
         let corner = (rng.random_range(0..=room), rng.random_range(0..=room));
         Draw { flipped, corner, masking }
     }

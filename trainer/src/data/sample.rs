@@ -1,11 +1,10 @@
 //! One stored view → its part of a batch's bytes.
 
 use bytemuck::{cast_slice, cast_slice_mut};
-use kernels::input::{ViewMut, host};
+use kernels::input::{Sizes, Target, ViewMut, host};
 use targets::{TargetError, View};
 
 use super::spec::SampleSpec;
-use crate::model::TargetKind;
 use crate::model::mask::Masking;
 
 /// What is stored of a view.
@@ -13,7 +12,7 @@ use crate::model::mask::Masking;
 pub struct StoredView<'a> {
     /// size·size·3 bytes.
     pub picture: &'a [u8],
-    /// The targets of each of [`SampleSpec::stored_taps`].
+    /// The targets of each of the taps' cell sizes, as [`Sizes::distinct_cells`] has them.
     pub taps: Vec<StoredTarget<'a>>,
 }
 
@@ -67,16 +66,18 @@ pub fn fill(
     mut out: ViewMut<'_>,
 ) -> Result<(), TargetError> {
     let masking = &draw.masking;
-    let rgb = View::new(stored.picture, spec.size)?.rgb();
-    let picture = Picture { rgb, size: spec.size, draw };
-    match spec.target {
-        TargetKind::Pixel | TargetKind::RawPixel => picture.whole(spec.input, out.picture),
-        TargetKind::Hog | TargetKind::Code => picture.patches(spec, out.picture),
+    let SampleSpec { stored: size, one, codes } = spec;
+    let rgb = View::new(stored.picture, *size)?.rgb();
+    let picture = Picture { rgb, size: *size, draw };
+    match one.target {
+        Target::Pixel | Target::RawPixel => picture.whole(one.size, out.picture),
+        Target::Hog(_) | Target::Code => picture.patches(one, out.picture),
     }
     out.write_masking(&masking.keep, &masking.restore, &masking.mask);
     out.mirrored.fill(u8::from(draw.flipped));
-    for ((target, tap), columns) in stored.taps.iter().zip(spec.stored_taps()).zip(out.columns) {
-        let grid = spec.input / tap.cell;
+    let of_cells = one.distinct_cells().into_iter().zip(codes).zip(out.columns);
+    for (target, ((cell, &of_book), columns)) in stored.taps.iter().zip(of_cells) {
+        let grid = one.size / cell;
         match (target, <[_; 2]>::try_from(columns)) {
             (StoredTarget::Hog { codes, ties }, Ok([to_codes, to_ties])) => {
                 copy("a HOG column", codes, to_codes)?;
@@ -92,8 +93,8 @@ pub fn fill(
             }
             (StoredTarget::Code { codes, mirrored }, Err(columns)) => {
                 let codes = if draw.flipped { mirrored } else { codes };
-                if let Some(&code) = codes.iter().find(|&&code| usize::from(code) >= tap.codes) {
-                    return Err(TargetError::Code { code, codes: tap.codes });
+                if let Some(&code) = codes.iter().find(|&&code| usize::from(code) >= of_book) {
+                    return Err(TargetError::Code { code, codes: of_book });
                 }
                 columns
                     .into_iter()
@@ -147,13 +148,13 @@ impl Picture<'_> {
     }
 
     /// The patches of the units that are kept of it, in rows within each.
-    fn patches(&self, spec: &SampleSpec, out: &mut [u8]) {
-        let (grid, inner, patch) = (spec.grid(), spec.unit / spec.patch, spec.patch);
+    fn patches(&self, sizes: &Sizes, out: &mut [u8]) {
+        let (grid, inner, patch) = (sizes.grid(), sizes.across(), sizes.patch);
         for (token, out) in out.chunks_exact_mut(3 * patch * patch).enumerate() {
             let unit = self.draw.masking.keep[token / (inner * inner)] as usize;
             let i = token % (inner * inner);
-            let top = unit / grid * spec.unit + i / inner * patch;
-            let left = unit % grid * spec.unit + i % inner * patch;
+            let top = unit / grid * sizes.unit + i / inner * patch;
+            let left = unit % grid * sizes.unit + i % inner * patch;
             for (y, out) in out.chunks_exact_mut(3 * patch).enumerate() {
                 self.line((top + y, left), out);
             }
@@ -190,6 +191,7 @@ pub fn scatter(values: &[f32], grid: usize, group: usize) -> Vec<f32> {
 mod tests {
     use std::sync::Arc;
 
+    use kernels::input::Tap;
     use schemas::code;
     use targets::{
         Codebook, HogExtractor, IMAGENET_MEAN, IMAGENET_STD, PatchInput, mirror_picture,
@@ -198,8 +200,6 @@ mod tests {
 
     use super::*;
     use crate::data::Batch;
-    use crate::data::spec::TapSpec;
-    use crate::model::{MaskedInput, TargetKind};
 
     const SIZE: usize = 32;
     const PATCH: usize = 8;
@@ -211,20 +211,22 @@ mod tests {
         (0..SIZE * SIZE * 3).map(|i| value(i / 3 % SIZE, i / 3 / SIZE, i % 3)).collect()
     }
 
-    fn spec(target: TargetKind) -> SampleSpec {
-        let tap = |cell| TapSpec { cell, group: 1, inner: 1, codes: (SIZE / cell).pow(2) };
-        SampleSpec {
+    const CELLS: [usize; 3] = [4, 8, 16];
+
+    fn spec(target: Target) -> SampleSpec {
+        let tap = |cell| Tap { cell, group: 1, inner: 1 };
+        let one = Sizes {
+            views: 1,
             size: SIZE,
-            input: SIZE,
             patch: PATCH,
             unit: PATCH,
-            prefix: 1,
             kept: 4,
-            masked: MaskedInput::Dropped,
+            prefix: 1,
+            tokens: false,
             target,
-            taps: [4, 8, 16].map(tap).to_vec(),
-            bins: 9,
-        }
+            taps: CELLS.map(tap).to_vec(),
+        };
+        SampleSpec { stored: SIZE, one, codes: CELLS.map(|cell| (SIZE / cell).pow(2)).to_vec() }
     }
 
     /// The patches of the picture are the codes.
@@ -236,25 +238,24 @@ mod tests {
     }
 
     /// The target values of each tap, and the visible patches.
-    fn filled(target: TargetKind, picture: &[u8], flipped: bool) -> (Vec<Vec<f32>>, Vec<f32>) {
+    fn filled(target: Target, picture: &[u8], flipped: bool) -> (Vec<Vec<f32>>, Vec<f32>) {
         let spec = spec(target);
         let view = View::new(picture, SIZE).unwrap();
-        let mut extractor = HogExtractor::new(SIZE, 9, &[4, 8, 16]).unwrap();
+        let mut extractor = HogExtractor::new(SIZE, 9, &CELLS).unwrap();
         let coded: Vec<_> = extractor
             .compute_as(view, code::encode)
             .unwrap()
             .into_iter()
             .map(|hog| [hog.values, hog.ties])
             .collect();
-        let cells = spec.taps.iter().map(|tap| tap.cell);
-        let taps = cells.zip(&coded).map(|(cell, [codes, ties])| match target {
-            TargetKind::Hog => StoredTarget::Hog { codes, ties },
-            TargetKind::Pixel => {
+        let taps = CELLS.into_iter().zip(&coded).map(|(cell, [codes, ties])| match target {
+            Target::Hog(_) => StoredTarget::Hog { codes, ties },
+            Target::Pixel => {
                 let stats = patch_stats(view, cell).unwrap();
                 StoredTarget::Pixel { mean: stats.mean, inv_std: stats.inv_std }
             }
-            TargetKind::RawPixel => StoredTarget::RawPixel,
-            TargetKind::Code => {
+            Target::RawPixel => StoredTarget::RawPixel,
+            Target::Code => {
                 let book = codebook(cell);
                 let mut mirrored = vec![0; picture.len()];
                 mirror_picture(picture, SIZE, &mut mirrored).unwrap();
@@ -267,7 +268,7 @@ mod tests {
         });
         let stored = StoredView { picture, taps: taps.collect() };
         let noise: Vec<f32> = (0..16).map(|i| (i * 7 % 16) as f32).collect();
-        let masking = Masking::from_noise(&noise, spec.kept);
+        let masking = Masking::from_noise(&noise, spec.one.kept);
         let draw = Draw { flipped, corner: (0, 0), masking };
         let values = Batch::of_one(&Arc::new(spec), &stored, &draw).unwrap().values();
         (values.targets, values.patches)
@@ -284,10 +285,10 @@ mod tests {
         let mut mirrored = vec![0; picture.len()];
         mirror_picture(&picture, SIZE, &mut mirrored).unwrap();
         for (target, bound) in [
-            (TargetKind::Pixel, 1e-5),
-            (TargetKind::RawPixel, 0.0),
-            (TargetKind::Hog, 3.0 / 255.0),
-            (TargetKind::Code, 0.0),
+            (Target::Pixel, 1e-5),
+            (Target::RawPixel, 0.0),
+            (Target::Hog(9), 3.0 / 255.0),
+            (Target::Code, 0.0),
         ] {
             let (flipped, seen) = filled(target, &picture, true);
             let (expected, expected_seen) = filled(target, &mirrored, false);
@@ -305,13 +306,13 @@ mod tests {
     fn what_is_decoded_is_the_exact_target_but_for_its_storage() {
         let picture = picture();
         let view = View::new(&picture, SIZE).unwrap();
-        let (hog, _) = filled(TargetKind::Hog, &picture, false);
-        let mut extractor = HogExtractor::new(SIZE, 9, &[4, 8, 16]).unwrap();
+        let (hog, _) = filled(Target::Hog(9), &picture, false);
+        let mut extractor = HogExtractor::new(SIZE, 9, &CELLS).unwrap();
         for (found, exact) in hog.iter().zip(extractor.compute(view).unwrap()) {
             assert!(worst(found, &exact.values) <= 0.5 / 255.0 + 1e-6);
         }
-        let (pixel, _) = filled(TargetKind::Pixel, &picture, false);
-        for (found, cell) in pixel.iter().zip([4, 8, 16]) {
+        let (pixel, _) = filled(Target::Pixel, &picture, false);
+        for (found, cell) in pixel.iter().zip(CELLS) {
             let exact = normalised_pixels(view, &patch_stats(view, cell).unwrap()).unwrap();
             assert!(worst(found, &exact) == 0.0);
         }
@@ -351,15 +352,15 @@ mod tests {
         let mut mirrored = vec![0; picture.len()];
         mirror_picture(&picture, SIZE, &mut mirrored).unwrap();
         let part = crop(&mirrored, SIZE, (5, 9), 16);
-        let spec = SampleSpec { input: 16, kept: 4, ..spec(TargetKind::RawPixel) };
         let noise: Vec<f32> = (0..4).map(|i| (i * 3 % 4) as f32).collect();
-        let masking = Masking::from_noise(&noise, spec.kept);
+        let masking = Masking::from_noise(&noise, 4);
         let draw = Draw { flipped: true, corner: (5, 9), masking: masking.clone() };
-        for target in [TargetKind::RawPixel, TargetKind::Code] {
-            let spec = SampleSpec { target, ..spec.clone() };
-            let codes = |tap: &TapSpec| vec![0; (16 / tap.cell).pow(2)];
-            let stored = spec.taps.iter().map(|tap| match target {
-                TargetKind::Code => StoredTarget::Code { codes: vec![], mirrored: codes(tap) },
+        for target in [Target::RawPixel, Target::Code] {
+            let mut spec = spec(target);
+            spec.one.size = 16;
+            let codes = |cell: usize| vec![0; (16 / cell).pow(2)];
+            let stored = CELLS.into_iter().map(|cell| match target {
+                Target::Code => StoredTarget::Code { codes: vec![], mirrored: codes(cell) },
                 _ => StoredTarget::RawPixel,
             });
             let stored = StoredView { picture: &picture, taps: stored.collect() };

@@ -31,7 +31,7 @@ use crate::metrics::MetricsError;
 use crate::plot::PlotError;
 use crate::progress::Console;
 use crate::settings::{Settings, SettingsError};
-use crate::train;
+use crate::train::TrainRequest;
 use crate::train::run::{Resume, RunPaths, TrainError};
 use outcome::ExperimentOutcome;
 use plan::{Arm, CELLS, Plan, SIZE};
@@ -224,7 +224,8 @@ impl Bench<'_> {
         resume: Option<Resume>,
     ) -> Result<(), ExperimentError> {
         let paths = RunPaths { shards: self.dataset.source().clone(), out: out.to_owned() };
-        train::run_on(self.device, &paths, settings, resume, self.console, self.stop)?;
+        let Self { console, stop, .. } = self;
+        TrainRequest { paths: &paths, settings, resume, console, stop }.on(self.device)?;
         self.go_on()
     }
 

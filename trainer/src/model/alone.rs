@@ -87,7 +87,7 @@ impl<B: Kernels> EncoderAlone<B> {
     /// The plan of a Swin's windows on whole views.
     pub fn windows(network: &ModelConfig, device: &B::Device) -> Option<DevicePlan<B>> {
         Windows::of(&network.encoder, network.size)
-            .map(|windows| DevicePlan::new(&windows.whole(), device))
+            .map(|windows| DevicePlan::send(&windows.whole(), device).arrived())
     }
 
     /// The mean over all tokens of the topmost tap's normed latents, without a class token:

@@ -218,7 +218,7 @@ impl ModelConfig {
     pub fn channels(&self, tap: &TapConfig) -> usize {
         let values = match self.target {
             TargetKind::Code => self.codes(tap.cell),
-            target => target.values(tap.cell, self.bins),
+            target => target.of_bins(self.bins).values(tap.cell),
         };
         self.group(tap).pow(2) * values
     }

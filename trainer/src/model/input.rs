@@ -3,6 +3,7 @@
 use burn::module::Param;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
+use kernels::input::Sent;
 use kernels::{Inputs, Kernels, Op, float};
 
 use super::ModelConfig;
@@ -81,8 +82,8 @@ pub struct DevicePlan<B: Backend> {
 }
 
 impl<B: Backend> DevicePlan<B> {
-    /// Takes a plan to the device, all its tables at once.
-    pub fn new(plan: &WindowPlan, device: &B::Device) -> Self
+    /// Sends a plan to the device, all its tables at once.
+    pub fn send(plan: &WindowPlan, device: &B::Device) -> Sent<B, Self>
     where
         B: Inputs,
     {
@@ -90,7 +91,12 @@ impl<B: Backend> DevicePlan<B> {
         let tilings = stages.flat_map(|stage| [&stage.plain].into_iter().chain(&stage.shifted));
         let tables: Vec<_> =
             tilings.flat_map(|tiling| [&tiling.tokens[..], &tiling.first[..]]).collect();
-        let mut tables = B::tables(&tables, device).into_iter();
+        B::tables(&tables, device).map(|tables| Self::of(plan, tables))
+    }
+
+    /// A plan of its tables, in order.
+    fn of(plan: &WindowPlan, tables: Vec<Tensor<B, 1, Int>>) -> Self {
+        let mut tables = tables.into_iter();
         let mut table = || tables.next().expect("a tiling has two tables");
         let mut windows = |tiling: &Tiling| kernels::Windows {
             side: tiling.side,

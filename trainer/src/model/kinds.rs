@@ -1,5 +1,6 @@
 //! What a network can be made of.
 
+use kernels::input::Target;
 use serde::{Deserialize, Serialize};
 
 /// What a tap's head predicts.
@@ -28,12 +29,13 @@ impl TargetKind {
         }
     }
 
-    /// Values of the target of a cell of `cell` pixels.
-    pub fn values(self, cell: usize, bins: usize) -> usize {
+    /// The target itself, of HOG with `bins` bins a colour.
+    pub fn of_bins(self, bins: usize) -> Target {
         match self {
-            Self::Hog => 3 * bins,
-            Self::Pixel | Self::RawPixel => 3 * cell * cell,
-            Self::Code => 1,
+            Self::Hog => Target::Hog(bins),
+            Self::Pixel => Target::Pixel,
+            Self::RawPixel => Target::RawPixel,
+            Self::Code => Target::Code,
         }
     }
 }

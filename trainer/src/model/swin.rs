@@ -322,7 +322,7 @@ mod tests {
                 EncoderAlone::<Flex>::new(&config, &parameters, Precision::F32, &device).unwrap();
             let Encoder::Swin(swin) = &alone.encoder else { panic!("another encoder") };
             let plan = Windows::of(&config.encoder, SIZE).unwrap().whole();
-            let on_device = DevicePlan::new(&plan, &device);
+            let on_device = DevicePlan::send(&plan, &device).arrived();
             let picture: Vec<f32> = (0..3 * SIZE * SIZE).map(|i| (i % 61) as f32 / 30.0).collect();
             let input = EncoderInput::whole(&config, picture, Some(on_device.clone()), &device);
             let mut x = swin.patch_embed.forward(input.patches);

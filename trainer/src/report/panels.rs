@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::backend::Flex;
+use kernels::input::Target;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use shards::{ShardSet, StoredRow};
@@ -18,7 +19,7 @@ use crate::data::spec::SampleSpec;
 use crate::model::mask::MaskSpec;
 use crate::model::windows::Windows;
 use crate::model::{LocalMim, ModelConfig, Precision, TargetKind, state};
-use crate::train::batch::to_device;
+use crate::train::batch::Loaded;
 
 /// The side of a panel in pixels.
 const PANEL: usize = 224;
@@ -69,17 +70,18 @@ pub fn draw(
         let mut rng = ChaCha8Rng::seed_from_u64(row.id);
         let masking = masks.draw(&mut rng);
         // Of a view that is larger than what the encoder is given, the middle.
-        let edge = (spec.size - spec.input) / 2;
+        let edge = (spec.stored - spec.one.size) / 2;
         let draw = Draw { flipped: false, corner: (edge, edge), masking };
         let mut batch = batch_of(&spec, &row, &draw).map_err(|error| match error {
             BatchError::Cell(cell) => unfit(format!("they hold no cells of {cell} pixels")),
             BatchError::Target(error) => unfit(error.to_string()),
         })?;
         batch.windows = windows.as_ref().map(|windows| Arc::new(windows.plan(&draw.masking.keep)));
-        let on_device = to_device::<Flex>(&batch, 0..1, &device);
+        let targets = batch.values().targets;
+        let on_device = Loaded::<Flex>::now(batch, &device).whole(&device);
         let predictions = model.forward(on_device.input, on_device.restore);
         let predictions: Vec<_> = predictions.into_iter().map(state::to_host).collect();
-        let sheet = sheet(network, &spec, &row, &draw, &batch.values().targets, &predictions);
+        let sheet = sheet(network, &spec, &row, &draw, &targets, &predictions);
         let png = sheet.png().map_err(|error| ReportError::Draw(error.to_string()))?;
         let label = row.label.as_ref().map_or(String::new(), |label| format!(", class {label}"));
         views.push(DrawnView { caption: format!("{}, view {}{label}", row.source, row.view), png });
@@ -94,25 +96,25 @@ enum BatchError {
 
 /// A batch of one stored row.
 fn batch_of(spec: &Arc<SampleSpec>, row: &StoredRow, draw: &Draw) -> Result<Batch, BatchError> {
-    let taps = spec
-        .stored_taps()
-        .map(|tap| {
-            let cells = || row.cells.iter().find(|stored| stored.cell as usize == tap.cell);
-            let codes = || row.codes.iter().find(|stored| stored.cell as usize == tap.cell);
-            match spec.target {
-                TargetKind::Hog => cells()
+    let cells = spec.one.distinct_cells().into_iter();
+    let taps = cells
+        .map(|cell| {
+            let cells = || row.cells.iter().find(|stored| stored.cell as usize == cell);
+            let codes = || row.codes.iter().find(|stored| stored.cell as usize == cell);
+            match spec.one.target {
+                Target::Hog(_) => cells()
                     .map(|stored| StoredTarget::Hog { codes: &stored.hog, ties: &stored.ties }),
-                TargetKind::Pixel => cells().map(|stored| StoredTarget::Pixel {
+                Target::Pixel => cells().map(|stored| StoredTarget::Pixel {
                     mean: stored.mean.clone(),
                     inv_std: stored.inv_std.clone(),
                 }),
-                TargetKind::RawPixel => Some(StoredTarget::RawPixel),
-                TargetKind::Code => codes().map(|stored| StoredTarget::Code {
+                Target::RawPixel => Some(StoredTarget::RawPixel),
+                Target::Code => codes().map(|stored| StoredTarget::Code {
                     codes: stored.codes.clone(),
                     mirrored: stored.mirrored.clone(),
                 }),
             }
-            .ok_or(BatchError::Cell(tap.cell))
+            .ok_or(BatchError::Cell(cell))
         })
         .collect::<Result<_, _>>()?;
     let stored = StoredView { picture: &row.picture, taps };
@@ -128,8 +130,8 @@ fn sheet(
     targets: &[Vec<f32>],
     predictions: &[Vec<f32>],
 ) -> Canvas {
-    let (size, unit) = (spec.input, spec.unit);
-    let whole = sample::crop(&row.picture, spec.size, draw.corner, size);
+    let (size, unit) = (spec.one.size, spec.one.unit);
+    let whole = sample::crop(&row.picture, spec.stored, draw.corner, size);
     let mut seen = whole.clone();
     for (y, line) in seen.chunks_exact_mut(size * 3).enumerate() {
         for (x, pixel) in line.chunks_exact_mut(3).enumerate() {
@@ -140,7 +142,7 @@ fn sheet(
     }
     let mut upper = vec![Canvas::picture(&whole, size, PANEL)];
     let mut lower = vec![Canvas::picture(&seen, size, PANEL)];
-    for ((target, prediction), tap) in targets.iter().zip(predictions).zip(&spec.taps) {
+    for ((target, prediction), tap) in targets.iter().zip(predictions).zip(&spec.one.taps) {
         let (cell, grid) = (tap.cell, size / tap.cell);
         let fine = |values: &[f32]| sample::scatter(values, grid, tap.group);
         let (target, prediction) = match network.target {

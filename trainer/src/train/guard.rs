@@ -2,34 +2,20 @@
 //!
 //! Losses and norms stay on the device, since a host that reads them waits. Where nobody waits they
 //! are read as they come, before the optimizer is given the gradient; on a device that works off a
-//! queue when a step is logged, before anything is saved, and at the latest after [`MOST`] steps.
+//! queue when a step is logged, before anything is saved, and at the latest once [`Unseen`] is full.
 //! Steps that were made in between from a number that is none are never saved.
 
 use std::path::Path;
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::error::TrainError;
-use super::step::Losses;
+use super::unseen::{Read, Unseen};
 use crate::checkpoint::CheckpointFolder;
 use crate::data::RowRef;
 use crate::ranks::Seat;
 
-/// Steps that are kept unseen: their rows lie on the host.
-const MOST: usize = 128;
-
-/// What a step gave, and of what.
-pub struct Made<B: Backend> {
-    /// The optimizer step, from 1.
-    pub step: u64,
-    /// The losses of each batch, and the rows it was made of.
-    pub batches: Vec<(Losses<B>, Vec<RowRef>)>,
-    /// The gradient's norm, `[1]`, where it was taken.
-    pub norm: Option<Tensor<B, 1>>,
-}
-
-/// A step's numbers on the host.
+/// A step's numbers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
     /// The mean loss of each tap.
@@ -38,73 +24,51 @@ pub struct Seen {
     pub grad_norm: Option<f64>,
 }
 
-impl<B: Backend> Made<B> {
-    /// The step's numbers, given the losses of each batch.
-    fn check(
-        &self,
-        losses: &[Vec<f64>],
-        grad_norm: Option<f64>,
-        told: Told<'_>,
-    ) -> Result<Seen, TrainError> {
-        let mut tap_losses = vec![0.0; losses.first().map_or(0, Vec::len)];
-        for (losses, (_, rows)) in losses.iter().zip(&self.batches) {
-            let guard = Guard { step: self.step, rows, told };
+impl Seen {
+    /// Those of a step, if all are numbers.
+    fn check(read: &Read<Vec<RowRef>>, told: Told<'_>) -> Result<Self, TrainError> {
+        let taps = read.batches.first().map_or(0, |(losses, _)| losses.len());
+        let mut tap_losses = vec![0.0; taps];
+        for (losses, rows) in &read.batches {
+            let guard = Guard { step: read.step, rows, told };
             for (tap, loss) in losses.iter().enumerate() {
                 guard.check(&format!("the loss of tap {}", tap + 1), *loss)?;
-                tap_losses[tap] += loss / self.batches.len() as f64;
+                tap_losses[tap] += loss / read.batches.len() as f64;
             }
         }
-        if let Some(norm) = grad_norm {
-            let rows: Vec<_> = self.batches.iter().flat_map(|(_, rows)| rows).cloned().collect();
-            let guard = Guard { step: self.step, rows: &rows, told };
+        if let Some(norm) = read.norm {
+            let rows: Vec<_> = read.batches.iter().flat_map(|(_, rows)| rows).cloned().collect();
+            let guard = Guard { step: read.step, rows: &rows, told };
             guard.check("the gradient's norm", norm)?;
         }
-        Ok(Seen { tap_losses, grad_norm })
+        Ok(Self { tap_losses, grad_norm: read.norm })
     }
 }
 
-/// The steps that nobody has looked at yet, in order.
-pub struct Unseen<B: Backend> {
-    steps: Vec<Made<B>>,
+/// What is looked at, and what was seen.
+pub struct Watch<B: Backend> {
+    /// What steps gave, and of which rows.
+    pub unseen: Unseen<B, Vec<RowRef>>,
     /// The newest that was looked at.
     pub last: Seen,
 }
 
-impl<B: Backend> Unseen<B> {
-    /// There are none.
-    pub fn none() -> Self {
-        Self { steps: vec![], last: Seen::default() }
+impl<B: Backend> Watch<B> {
+    /// There is nothing yet.
+    pub fn begin() -> Self {
+        Self { unseen: Unseen::none(), last: Seen::default() }
     }
 
-    /// Keeps what a step gave.
-    pub fn keep(&mut self, made: Made<B>) {
-        self.steps.push(made);
-    }
-
-    /// There are so many that they are to be looked at.
-    pub fn full(&self) -> bool {
-        self.steps.len() >= MOST
-    }
-
-    /// Reads all at once, and refuses the first number that is none. Where several ranks share each
-    /// batch, the newest losses are the sums of all.
+    /// Looks at all that is unseen, and refuses the first number that is none. Where several ranks
+    /// share each batch, the newest losses are the sums of all.
     pub fn look(&mut self, told: Told<'_>) -> Result<(), TrainError> {
-        let steps = std::mem::take(&mut self.steps);
-        if steps.is_empty() {
-            return Ok(());
+        let steps = self.unseen.read();
+        for read in &steps {
+            self.last = Seen::check(read, told)?;
         }
-        let batches: Vec<_> = steps.iter().flat_map(|made| &made.batches).collect();
-        let batches: Vec<_> = batches.into_iter().map(|(losses, _)| losses).collect();
-        let norms: Vec<_> = steps.iter().filter_map(|made| made.norm.as_ref()).collect();
-        let (losses, norms) = Losses::read_all(&batches, &norms);
-        let (mut losses, mut norms) = (losses.as_slice(), norms.into_iter());
-        for made in &steps {
-            let (of_step, rest) = losses.split_at(made.batches.len());
-            losses = rest;
-            let norm = made.norm.as_ref().and_then(|_| norms.next());
-            self.last = made.check(of_step, norm, told)?;
+        if !steps.is_empty() {
+            self.last.tap_losses = told.seat.add(std::mem::take(&mut self.last.tap_losses))?;
         }
-        self.last.tap_losses = told.seat.add(std::mem::take(&mut self.last.tap_losses))?;
         Ok(())
     }
 }
@@ -162,14 +126,17 @@ impl Guard<'_> {
 #[cfg(test)]
 mod tests {
     use burn::backend::Flex;
+    use burn::tensor::Tensor;
 
+    use super::super::step::Losses;
+    use super::super::unseen::Made;
     use super::*;
 
     fn row_of(step: u64, row: usize) -> RowRef {
         RowRef { shard: "shard".into(), group: step as usize, row, id: row as u64, flipped: false }
     }
 
-    fn made(step: u64, losses: [f32; 2], norm: Option<f32>) -> Made<Flex> {
+    fn made(step: u64, losses: [f32; 2], norm: Option<f32>) -> Made<Flex, Vec<RowRef>> {
         let tensor = |values: &[f32]| Tensor::<Flex, 1>::from_floats(values, &Default::default());
         let batch = |row: usize, loss| {
             (Losses::whole(vec![tensor(&[loss]), tensor(&[1.0])]), vec![row_of(step, row)])
@@ -184,24 +151,24 @@ mod tests {
         let folder = CheckpointFolder::of_run(out.path());
         let seat = Seat::alone();
         let told = Told { folder: &folder, out: out.path(), seat: &seat };
-        let mut unseen = Unseen::none();
-        unseen.keep(made(1, [2.0, 4.0], None));
-        unseen.keep(made(2, [2.0, 3.0], Some(0.5)));
-        unseen.look(told).unwrap();
+        let mut watch = Watch::begin();
+        watch.unseen.keep(made(1, [2.0, 4.0], None));
+        watch.unseen.keep(made(2, [2.0, 3.0], Some(0.5)));
+        watch.look(told).unwrap();
         let seen = Seen { tap_losses: vec![2.5, 1.0], grad_norm: Some(0.5) };
-        assert_eq!(unseen.last, seen);
+        assert_eq!(watch.last, seen);
 
-        unseen.keep(made(3, [2.0, 3.0], None));
-        unseen.keep(made(4, [2.0, f32::NAN], Some(0.5)));
-        unseen.keep(made(5, [f32::INFINITY, 3.0], None));
-        let error = unseen.look(told).unwrap_err();
+        watch.unseen.keep(made(3, [2.0, 3.0], None));
+        watch.unseen.keep(made(4, [2.0, f32::NAN], Some(0.5)));
+        watch.unseen.keep(made(5, [f32::INFINITY, 3.0], None));
+        let error = watch.look(told).unwrap_err();
         assert!(matches!(error, TrainError::NotFinite { step: 4, .. }), "{error}");
         assert!(error.to_string().contains("the loss of tap 1"), "{error}");
         let listed = std::fs::read_to_string(out.path().join("failed-step-4.txt")).unwrap();
         assert_eq!(listed, format!("{}\n", row_of(4, 1)));
 
-        unseen.keep(made(6, [2.0, 3.0], Some(f32::NAN)));
-        let error = unseen.look(told).unwrap_err();
+        watch.unseen.keep(made(6, [2.0, 3.0], Some(f32::NAN)));
+        let error = watch.look(told).unwrap_err();
         assert!(error.to_string().contains("the gradient's norm"), "{error}");
         let listed = std::fs::read_to_string(out.path().join("failed-step-6.txt")).unwrap();
         assert_eq!(listed.lines().count(), 2);

@@ -6,23 +6,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Tensor;
+use kernels::input::Sent;
 use kernels::optim::Clip;
 use kernels::{Optimize, Trainable, asked};
 use shards::{ShardSet, ShardSource};
 
+use super::batch::Loaded;
 use super::clock::Clock;
 pub use super::error::TrainError;
-use super::guard::{Made, Told, Unseen};
+use super::guard::{Told, Watch};
 use super::optim::Gradient;
 use super::schedule::Schedule;
 use super::slices::Slices;
 use super::step::Timing;
 pub use super::trainee::Resume;
 use super::trainee::Trainee;
+use super::unseen::Made;
 use super::{begin, told};
 use crate::checkpoint::CheckpointFolder;
 use crate::data::order::batches_per_epoch;
-use crate::data::{DataError, Loader, Position};
+use crate::data::{DataError, Loader, Position, RowRef};
 use crate::metrics::{MetricsWriter, Record};
 use crate::model::ModelConfig;
 use crate::profile::Profile;
@@ -108,12 +111,12 @@ pub fn run<B: Trainable>(job: &Job<'_>, part: Part<'_, B>) -> Result<Trained, Tr
             made.norm = Some(gradient.norm());
         }
         let norm = made.norm.clone();
-        run.unseen.keep(made);
+        run.watch.unseen.keep(made);
         if !Run::<B>::QUEUED {
             run.look()?;
         }
         run.finish(&gradient, norm, lr, position, timing);
-        if due.log || run.unseen.full() {
+        if due.log || run.watch.unseen.full() {
             run.look()?;
         }
         console.step(step, run.loss());
@@ -141,7 +144,7 @@ struct Accumulated<B: Trainable> {
     /// The gradient of the mean of their losses.
     gradient: Gradient<B>,
     /// Their losses.
-    made: Made<B::InnerBackend>,
+    made: Made<B::InnerBackend, Vec<RowRef>>,
     /// Where the next step goes on.
     position: Position,
 }
@@ -159,13 +162,15 @@ struct Run<'a, B: Trainable> {
     last_step: u64,
     trainee: Trainee<B>,
     loader: Loader,
+    /// The batch after, or why there is none.
+    ahead: Option<Result<Sent<B, Loaded<B>>, DataError>>,
     folder: CheckpointFolder,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
     /// The first rank has them.
     metrics: Option<MetricsWriter>,
-    /// What steps gave that was not looked at yet.
-    unseen: Unseen<B::InnerBackend>,
+    /// What steps gave.
+    watch: Watch<B::InnerBackend>,
     /// The shards' trouble has been told.
     told: bool,
     begun: Instant,
@@ -221,10 +226,11 @@ impl<'a, B: Trainable> Run<'a, B> {
             schedule,
             trainee,
             loader,
+            ahead: None,
             folder,
             saved,
             metrics,
-            unseen: Unseen::none(),
+            watch: Watch::begin(),
             told: false,
             begun: Instant::now(),
             clock: Clock::start(Self::QUEUED),
@@ -295,19 +301,17 @@ impl<'a, B: Trainable> Run<'a, B> {
         let mut made = Made { step, batches: vec![], norm: None };
         for _ in 0..accum {
             let waiting = Instant::now();
-            let batch = match self.loader.next() {
-                Ok(batch) => batch,
-                Err(error) => return Err(self.unread(error)),
-            };
+            let loaded = self.take()?;
             self.clock.data += waiting.elapsed();
             self.clock.views += self.job.settings.batch_size as u64;
-            position = batch.position.next(self.batches_per_epoch);
+            position = loaded.batch.position.next(self.batches_per_epoch);
 
             let (model, loss) = (&self.trainee.model, self.job.network.loss);
-            let output = self.slices.run(model, loss, &batch, &self.device, timing);
+            let output = self.slices.run(model, loss, &loaded, &self.device, timing);
             self.clock.batch(output.times);
             let optimizer = &self.trainee.optimizer;
             gradient = Some(optimizer.collect(gradient, output.gradients, (accum as f64).recip()));
+            let batch = loaded.into_batch();
             made.batches.push((output.losses, batch.rows.clone()));
             self.loader.give_back(batch);
         }
@@ -315,15 +319,33 @@ impl<'a, B: Trainable> Run<'a, B> {
         Ok(Accumulated { gradient, made, position })
     }
 
+    /// The next batch on the device. The one after is sent there, too, if it is ready and the device
+    /// works off a queue: it is copied while the device is at this one.
+    fn take(&mut self) -> Result<Loaded<B>, TrainError> {
+        let next = self.ahead.take().unwrap_or_else(|| {
+            let batch = self.loader.next()?;
+            Ok(Loaded::send(batch, &self.device))
+        });
+        let loaded = match next {
+            Ok(sent) => sent.arrived(),
+            Err(error) => return Err(self.unread(error)),
+        };
+        if Self::QUEUED {
+            let next = self.loader.ready();
+            self.ahead = next.map(|next| next.map(|batch| Loaded::send(batch, &self.device)));
+        }
+        Ok(loaded)
+    }
+
     /// Looks at what steps gave since it was last looked.
     fn look(&mut self) -> Result<(), TrainError> {
         let Self { folder, seat, .. } = self;
-        self.unseen.look(Told { folder, out: &self.job.paths.out, seat })
+        self.watch.look(Told { folder, out: &self.job.paths.out, seat })
     }
 
     /// The loss of the newest step that was looked at.
     fn loss(&self) -> Option<f64> {
-        let losses = &self.unseen.last.tap_losses;
+        let losses = &self.watch.last.tap_losses;
         (!losses.is_empty()).then(|| losses.iter().sum())
     }
 
@@ -356,10 +378,10 @@ impl<'a, B: Trainable> Run<'a, B> {
         let record = Record {
             step: self.trainee.step,
             epoch: epoch as f64 + batch as f64 / self.batches_per_epoch as f64,
-            loss: self.unseen.last.tap_losses.iter().sum(),
-            tap_losses: self.unseen.last.tap_losses.clone(),
+            loss: self.watch.last.tap_losses.iter().sum(),
+            tap_losses: self.watch.last.tap_losses.clone(),
             lr,
-            grad_norm: self.unseen.last.grad_norm.unwrap_or_default(),
+            grad_norm: self.watch.last.grad_norm.unwrap_or_default(),
             views_per_s,
             shares,
             slowest: told::slowest(&waits),

@@ -16,9 +16,8 @@ use burn::module::Module;
 use kernels::Trainable;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use super::batch::{part_to_device, windows_to_device};
+use super::batch::Loaded;
 use super::step::{StepOutput, Timing, forward_backward};
-use crate::data::Batch;
 use crate::model::{LocalMim, LossKind};
 
 /// Views a slice: few enough for a core's cache, enough for full speed of the matrix products.
@@ -55,14 +54,13 @@ impl Slices {
         &self,
         model: &LocalMim<B>,
         loss: LossKind,
-        batch: &Batch,
+        loaded: &Loaded<B>,
         device: &B::Device,
         timing: Timing,
     ) -> StepOutput<B> {
-        let windows = windows_to_device(batch, device);
-        self.spread(model, batch.views, device, |model, views| {
+        self.spread(model, loaded.batch.views, device, |model, views| {
             let start = Instant::now();
-            let slice = part_to_device(batch, views, windows.clone(), device);
+            let slice = loaded.views(views, device);
             let upload = start.elapsed();
             let mut output = forward_backward(model, loss, slice, timing);
             output.times.upload = upload;

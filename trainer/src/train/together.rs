@@ -37,46 +37,64 @@ impl Place {
     }
 }
 
-/// Trains on all devices of all processes, until the schedule or `stop` ends it. The first rank
-/// writes what is left.
-///
-/// # Errors
-/// [`TrainError`] as [`run::run`] has it; if a device can't multiply in the precision of `settings`;
-/// and of every other process, if a rank fails or is no more.
-pub fn run_at(
-    place: Place,
-    paths: &RunPaths,
-    settings: &Settings,
-    resume: Option<Resume>,
-    console: &Console,
-    stop: &AtomicBool,
-) -> Result<Trained, TrainError> {
-    for device in &place.devices {
-        device.holds(settings.precision)?;
+/// What is to be trained.
+pub struct TrainRequest<'a> {
+    /// Where it reads and writes.
+    pub paths: &'a RunPaths,
+    /// What decides it.
+    pub settings: &'a Settings,
+    /// The checkpoint that it goes on from.
+    pub resume: Option<Resume>,
+    /// What is told by it.
+    pub console: &'a Console,
+    /// Raised when it is to end.
+    pub stop: &'a AtomicBool,
+}
+
+impl TrainRequest<'_> {
+    /// [`at`](Self::at) one device.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn on(self, device: DeviceKind) -> Result<Trained, TrainError> {
+        self.at(Place::of(device))
     }
-    let slow = place.devices.first().and_then(|device| device.slow(settings.precision));
-    if let Some(warning) = slow {
-        console.message(&warning);
-    }
-    let Place { devices, world, ends } = place;
-    let dataset = Arc::new(begin::dataset(&paths.shards, resume.as_ref(), console)?);
-    let network = settings.network(dataset.layout())?;
-    let job = Job { paths, settings, resume: resume.as_ref(), dataset, network, stop };
-    let session = match world.processes {
-        1 => Session::alone(devices.len(), ends),
-        _ => {
-            let alike = begin::alike(settings, &job.dataset, job.resume);
-            Session::join(&world, devices.len(), &alike, ends, stop)?
+
+    /// Trains on all devices of all processes, until the schedule or the stop ends it. The first rank
+    /// writes what is left.
+    ///
+    /// # Errors
+    /// [`TrainError`] as [`run::run`] has it; if a device can't multiply in the precision of the
+    /// settings; and of every other process, if a rank fails or is no more.
+    pub fn at(self, place: Place) -> Result<Trained, TrainError> {
+        let Self { paths, settings, resume, console, stop } = self;
+        for device in &place.devices {
+            device.holds(settings.precision)?;
         }
-    };
-    let trained = on_devices(&devices, &job, &session, console);
-    match &trained {
-        Ok(_) => session.leave(),
-        // Known to all of them.
-        Err(TrainError::Ranks(RanksError::Lost(_))) => {}
-        Err(error) => session.fail(world.process, &error.to_string()),
+        let slow = place.devices.first().and_then(|device| device.slow(settings.precision));
+        if let Some(warning) = slow {
+            console.message(&warning);
+        }
+        let Place { devices, world, ends } = place;
+        let dataset = Arc::new(begin::dataset(&paths.shards, resume.as_ref(), console)?);
+        let network = settings.network(dataset.layout())?;
+        let job = Job { paths, settings, resume: resume.as_ref(), dataset, network, stop };
+        let session = match world.processes {
+            1 => Session::alone(devices.len(), ends),
+            _ => {
+                let alike = begin::alike(settings, &job.dataset, job.resume);
+                Session::join(&world, devices.len(), &alike, ends, stop)?
+            }
+        };
+        let trained = on_devices(&devices, &job, &session, console);
+        match &trained {
+            Ok(_) => session.leave(),
+            // Known to all of them.
+            Err(TrainError::Ranks(RanksError::Lost(_))) => {}
+            Err(error) => session.fail(world.process, &error.to_string()),
+        }
+        trained
     }
-    trained
 }
 
 /// Each kind of device with its backend.

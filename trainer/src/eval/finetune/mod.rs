@@ -38,14 +38,12 @@ use crate::train::optim::{AdamWSettings, Gradients, Optimizer};
 use crate::train::schedule::Schedule;
 use crate::train::slices::Slices;
 use crate::train::step::{Losses, PartTimes, StepOutput};
+use crate::train::unseen::{Made, Unseen};
 use augment::{Augment, Mix};
 use network::{Classifier, blocks, branches_on, cross_entropy, depth_of, draw_branches};
 
 /// Views that are classified at once.
 const PIECE: usize = 8;
-
-/// Steps after which losses are looked at that lie on a device that works off a queue.
-const UNSEEN: usize = 64;
 
 /// How the encoder is fine-tuned; the defaults follow MAE's for its base encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Args)]
@@ -221,7 +219,7 @@ pub fn predict<B: Trainable>(
     let augment = settings.augment();
     let bar = console.work("fine-tuning", settings.epochs * batches * batch_size as u64);
     let queued = <B::InnerBackend as Optimize>::QUEUED;
-    let (mut step, mut unseen) = (0, vec![]);
+    let (mut step, mut unseen) = (0, Unseen::none());
     for epoch in 0..settings.epochs {
         let mut sum = 0.0;
         train.epoch(seed, epoch, batch_size, |views| {
@@ -241,8 +239,9 @@ pub fn predict<B: Trainable>(
                     times: PartTimes::default(),
                 }
             });
-            unseen.push((step + 1, output.losses));
-            if !queued || unseen.len() >= UNSEEN {
+            let batches = vec![(output.losses, ())];
+            unseen.keep(Made { step: step + 1, batches, norm: None });
+            if !queued || unseen.full() {
                 sum += look(&mut unseen)?;
             }
             let gradient = optimizer.collect(None, output.gradients, 1.0);
@@ -262,19 +261,16 @@ pub fn predict<B: Trainable>(
 }
 
 /// The sum of the losses of steps that were not looked at yet.
-fn look<B: Backend>(unseen: &mut Vec<(u64, Losses<B>)>) -> Result<f64, EvalError> {
-    if unseen.is_empty() {
-        return Ok(0.0);
-    }
-    let losses: Vec<_> = unseen.iter().map(|(_, losses)| losses).collect();
-    let losses = Losses::read_all(&losses, &[]).0.into_iter().flatten();
+fn look<B: Backend>(unseen: &mut Unseen<B, ()>) -> Result<f64, EvalError> {
     let mut sum = 0.0;
-    for ((step, _), value) in unseen.drain(..).zip(losses) {
-        if !value.is_finite() {
-            let (method, what) = ("fine-tuning", "the loss");
-            return Err(EvalError::NotFinite { method, step, what, value });
+    for made in unseen.read() {
+        for value in made.batches.into_iter().flat_map(|(losses, ())| losses) {
+            if !value.is_finite() {
+                let (method, step, what) = ("fine-tuning", made.step, "the loss");
+                return Err(EvalError::NotFinite { method, step, what, value });
+            }
+            sum += value;
         }
-        sum += value;
     }
     Ok(sum)
 }
