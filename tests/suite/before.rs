@@ -15,6 +15,7 @@ use storage::{Address, Storage};
 use tempfile::TempDir;
 use trainer::checkpoint::{Checkpoint, CheckpointFolder};
 use trainer::device::DeviceKind;
+use trainer::encode::encoder::Layers;
 use trainer::eval::record::{self, EvalRecord, Method};
 use trainer::eval::{self, EvalRequest};
 use trainer::metrics;
@@ -254,6 +255,8 @@ fn an_encoder_is_judged_as_it_was() {
         seed: then.seed,
         cache: None,
         most: None,
+        layers: Layers::Top,
+        stop: None,
     };
     let now = eval::run(&request, DeviceKind::Cpu, &Console::quiet()).unwrap().remove(0).record;
     assert_eq!(

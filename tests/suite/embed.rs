@@ -14,6 +14,7 @@ use trainer::checkpoint::Checkpoint;
 use trainer::device::DeviceKind;
 use trainer::embed::{self, EmbedError};
 use trainer::encode::EncodeError;
+use trainer::encode::encoder::Layers;
 use trainer::encode::pictures::Given;
 use trainer::encode::rows::Encoders;
 use trainer::eval::features::{Features, extract};
@@ -93,7 +94,13 @@ fn pictures<const N: usize>(all: [PathBuf; N]) -> Given {
 /// What `eval` takes as features of a set.
 fn features(case: &Case, set: &ShardSet) -> Features {
     let (path, checkpoint) = export::find_checkpoint(&case.path("run"), &Console::quiet()).unwrap();
-    let encoders = Encoders { device: DeviceKind::Cpu, path: &path, checkpoints: &[&checkpoint] };
+    let checkpoints = [&checkpoint];
+    let encoders = Encoders {
+        device: DeviceKind::Cpu,
+        path: &path,
+        checkpoints: &checkpoints,
+        layers: Layers::Top,
+    };
     extract(encoders, set, "features", None, &Console::quiet()).unwrap()
 }
 

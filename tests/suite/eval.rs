@@ -1,6 +1,8 @@
 //! A trained encoder, judged on labelled shards and on plain pictures.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use safetensors::SafeTensors;
@@ -10,6 +12,7 @@ use trainer::analyze::{self, AnalyzeError, views};
 use trainer::checkpoint::Checkpoint;
 use trainer::compare;
 use trainer::device::DeviceKind;
+use trainer::encode::encoder::Layers;
 use trainer::eval::finetune::FinetuneSettings;
 use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
@@ -46,6 +49,8 @@ fn request(case: &Case, method: Method, train: PathBuf, test: Option<PathBuf>) -
         seed: 0,
         cache: None,
         most: None,
+        layers: Layers::Top,
+        stop: None,
     }
 }
 
@@ -167,6 +172,19 @@ fn a_figure_that_is_no_better_than_chance_is_called_so() {
     assert_eq!((&json["top1"], &json["chance"]["above"]), (&0.0.into(), &false.into()));
     assert!(json["chance"]["top1"].as_f64().unwrap() >= 0.5);
     assert!(page(&done).contains("no better than chance"));
+
+    // One picture of each of two classes, of the six there are.
+    for class in ["stripes", "rings"] {
+        let folder = case.path("few").join(class);
+        std::fs::create_dir_all(&folder).unwrap();
+        let first = std::fs::read_dir(case.path("raw").join(class)).unwrap().next().unwrap();
+        std::fs::copy(first.unwrap().path(), folder.join("one.png")).unwrap();
+    }
+    let done = judge(&case, knn(), case.shards(), Some(case.path("few"))).unwrap();
+    let warnings = done.record.warnings();
+    let few = |warning: &String| warning.contains("2 test pictures for 6 classes");
+    assert!(warnings.iter().any(few), "{warnings:?}");
+    assert!(page(&done).contains("2 test pictures for 6 classes"));
 }
 
 #[test]
@@ -223,6 +241,41 @@ fn fine_tuning_with_all_its_noise_gives_the_same_again() {
     assert_eq!((train.rows, test.rows), (2 * train.pictures, 2 * test.pictures));
     assert_eq!(train.rows + test.rows, case.dataset().rows());
     assert_eq!(judge(&case, tuned, case.shards(), None).unwrap().record, one.record);
+}
+
+#[test]
+fn a_tuning_that_was_stopped_goes_on_to_the_same_weights() {
+    static STOP: AtomicBool = AtomicBool::new(true);
+    let case = trained_on(24);
+    let settings = FinetuneSettings { epochs: 2, batch_size: 12, ..fine_tuning(&[]) };
+    let tuned = Method::Finetune(settings);
+    let whole = judge(&case, tuned.clone(), case.shards(), None).unwrap();
+    let weights = |done: &Evaluated| -> BTreeMap<String, Vec<u8>> {
+        let bytes = std::fs::read(done.weights.as_ref().unwrap()).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect()
+    };
+    let expected = weights(&whole);
+
+    let unfinished = case.path("run/eval/finetune-step-00000004.unfinished");
+    let stopping =
+        EvalRequest { stop: Some(&STOP), ..request(&case, tuned.clone(), case.shards(), None) };
+    let stop = |request| eval::run(&request, DeviceKind::Cpu, &Console::quiet()).map(|_| ());
+    // In the first epoch, and in the middle of the second: a step each time.
+    let batches = whole.record.train.rows / 12;
+    for _ in 0..=batches {
+        assert!(matches!(stop(stopping.clone()), Err(EvalError::Stopped)));
+        assert!(unfinished.exists());
+    }
+    let resumed = judge(&case, tuned.clone(), case.shards(), None).unwrap();
+    assert_eq!(resumed.record, whole.record);
+    assert!(weights(&resumed) == expected);
+    assert!(!unfinished.exists());
+
+    // What was kept of another tuning is not gone on with.
+    assert!(matches!(stop(EvalRequest { seed: 1, ..stopping }), Err(EvalError::Stopped)));
+    let again = judge(&case, tuned, case.shards(), None).unwrap();
+    assert!(weights(&again) == expected);
 }
 
 /// The settings that these flags give.

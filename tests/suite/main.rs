@@ -7,6 +7,7 @@ mod before;
 mod case;
 mod embed;
 mod eval;
+mod experiment;
 mod golden;
 mod house;
 mod import;

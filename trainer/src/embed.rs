@@ -19,7 +19,7 @@ use voice::terminal::counted;
 use crate::checkpoint::{Checkpoint, EVAL_FOLDER, run_of};
 use crate::device::DeviceKind;
 use crate::encode::EncodeError;
-use crate::encode::encoder::FEATURE;
+use crate::encode::encoder::{FEATURE, Layers};
 use crate::encode::nearest::normalise;
 use crate::encode::pictures::Given;
 use crate::encode::rows::{Encoded, Encoders};
@@ -143,7 +143,8 @@ pub fn run(
     }
 
     let mut file = Growing::create(request, &checkpoint, &path, rows)?;
-    let encoders = Encoders { device, path: &path, checkpoints: &[&checkpoint] };
+    let checkpoints = [&checkpoint];
+    let encoders = Encoders { device, path: &path, checkpoints: &checkpoints, layers: Layers::Top };
     let bar = console.work("embeddings", rows);
     let columns = [layout::SOURCE, layout::LABEL];
     let all = |_, batch: &RecordBatch| Ok((0..batch.num_rows()).collect());

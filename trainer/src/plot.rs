@@ -35,12 +35,25 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
     /// How it is drawn.
     pub shape: Shape,
+    /// The lowest and highest y that its points stand for, by x; drawn as a pale band.
+    pub band: Vec<(f64, f64, f64)>,
 }
 
 impl Series {
     /// A line.
     pub fn line(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.into(), points, shape: Shape::Line }
+        Self::of(name, points, Shape::Line)
+    }
+
+    /// Points in a shape.
+    pub fn of(name: impl Into<String>, points: Vec<(f64, f64)>, shape: Shape) -> Self {
+        Self { name: name.into(), points, shape, band: vec![] }
+    }
+
+    /// With a band behind them.
+    #[must_use]
+    pub fn with_band(self, band: Vec<(f64, f64, f64)>) -> Self {
+        Self { band, ..self }
     }
 }
 
@@ -89,11 +102,25 @@ const LINE: u32 = 20;
 /// # Errors
 /// [`PlotError`] if the drawing library refuses.
 pub fn figure(series: &[Series], axes: &Axes<'_>) -> Result<Markup, PlotError> {
+    captioned(series, axes, None)
+}
+
+/// A [`figure`] with what it shows above it.
+///
+/// # Errors
+/// As there.
+pub fn captioned(
+    series: &[Series],
+    axes: &Axes<'_>,
+    caption: Option<&Markup>,
+) -> Result<Markup, PlotError> {
     let svg = plot(series, axes)?;
     Ok(html! {
         figure {
+            @if let Some(caption) = caption { figcaption { (caption) } }
             // The library escapes the text that it draws.
-            @if let Some(svg) = svg { (PreEscaped(svg)) } @else { p { "Nothing was logged." } }
+            @if let Some(svg) = svg { div.scroll { (PreEscaped(svg)) } }
+            @else { p { "Nothing was logged." } }
         }
     })
 }
@@ -102,9 +129,16 @@ pub fn figure(series: &[Series], axes: &Axes<'_>) -> Result<Markup, PlotError> {
 fn plot(series: &[Series], axes: &Axes<'_>) -> Result<Option<String>, PlotError> {
     let mut series = series.to_vec();
     for series in &mut series {
-        series.points.retain(|(x, y)| x.is_finite() && y.is_finite() && (!axes.log_y || *y > 0.0));
+        let good = |y: &f64| y.is_finite() && (!axes.log_y || *y > 0.0);
+        series.points.retain(|(x, y)| x.is_finite() && good(y));
+        series.band.retain(|(x, low, high)| x.is_finite() && good(low) && good(high));
     }
-    let points = || series.iter().flat_map(|series| &series.points);
+    let edges = |series: &Series| {
+        let both = |&(x, low, high): &(f64, f64, f64)| [(x, low), (x, high)];
+        series.band.iter().flat_map(both).collect::<Vec<_>>()
+    };
+    let points =
+        || series.iter().flat_map(|series| [series.points.clone(), edges(series)].concat());
     let span = |values: &mut dyn Iterator<Item = f64>| {
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
             (low.min(value), high.max(value))
@@ -225,6 +259,15 @@ fn draw<'a, DB: DrawingBackend + 'a, Y: Ranged<ValueType = f64> + ValueFormatter
         let line = DashedLineSeries::new([(x_low, level), (x_high, level)], 6, 4, style);
         chart.draw_series(line).map_err(fault)?;
     }
+    // Bands lie behind all lines.
+    for (series, colour) in series.iter().zip(COLOURS.iter().cycle()) {
+        let low = series.band.iter().map(|&(x, low, _)| (x, low));
+        let high = series.band.iter().rev().map(|&(x, _, high)| (x, high));
+        let outline: Vec<_> = low.chain(high).collect();
+        if !outline.is_empty() {
+            chart.draw_series([Polygon::new(outline, colour.mix(0.15))]).map_err(fault)?;
+        }
+    }
     for (series, colour) in series.iter().zip(COLOURS.iter().cycle()) {
         let style = colour.stroke_width(2);
         let dots = || series.points.iter().map(|&point| Circle::new(point, 3, colour.filled()));
@@ -274,10 +317,22 @@ mod tests {
     }
 
     #[test]
+    fn a_band_is_drawn_and_the_axes_hold_it() {
+        let line = || Series::line("a", vec![(0.0, 1.0), (1.0, 2.0)]);
+        let axes = Axes::new("step", "loss");
+        let plain = plot(&[line()], &axes).unwrap().unwrap();
+        let band = line().with_band(vec![(0.0, 0.5, 1.5), (1.0, 1.0, 40.0)]);
+        let svg = plot(&[band], &axes).unwrap().unwrap();
+        assert!(!plain.contains("<polygon") && svg.contains("<polygon"));
+        // The label of an axis that ends above 40.
+        assert!(!plain.contains("40\n") && svg.contains("40\n"), "{svg}");
+    }
+
+    #[test]
     fn a_name_from_the_web_stays_text() {
         let line = Series::line("</svg><script>", vec![(0.0, 1.0), (1.0, 2.0)]);
         let figure = figure(&[line], &Axes::new("step", "loss")).unwrap().into_string();
-        assert!(figure.starts_with("<figure><svg") && figure.ends_with("</figure>"));
+        assert!(figure.starts_with("<figure><div") && figure.ends_with("</figure>"));
         assert!(figure.contains("&lt;script&gt;") && !figure.contains("<script"));
     }
 

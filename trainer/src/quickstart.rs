@@ -10,6 +10,7 @@ use storage::Storage;
 
 use crate::checkpoint::{CheckpointError, CheckpointFolder};
 use crate::device::DeviceKind;
+use crate::encode::encoder::Layers;
 use crate::eval::knn::KnnSettings;
 use crate::eval::record::{EvalRecord, Method};
 use crate::eval::score::percent;
@@ -206,6 +207,8 @@ fn judge(
         seed: 0,
         cache: None,
         most: None,
+        layers: Layers::Top,
+        stop: None,
     };
     // What is said of the pictures is known since they were ingested.
     for done in eval::run(&evaluation, device, &Console::quiet())? {

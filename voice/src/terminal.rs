@@ -112,6 +112,16 @@ pub fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{plural}")
 }
 
+/// Seconds for people, to the minute.
+pub fn duration(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => "less than a minute".to_owned(),
+        (0, minutes) => counted(minutes, "minute"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
 /// So many a second, with decimals where there would be few digits without.
 pub fn rate(per_second: f64) -> String {
     let decimals = match per_second {

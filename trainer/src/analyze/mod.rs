@@ -194,10 +194,8 @@ fn by_layer(layers: &[Layer]) -> Result<Markup, PlotError> {
     let dots = layers.iter();
     let dots = dots.flat_map(|layer| layer.heads.iter().map(move |&nmi| (x(layer), nmi)));
     let mean = layers.iter().map(|layer| (x(layer), layer.mean)).collect();
-    let series = [
-        Series::line("mean over heads", mean),
-        Series { name: "a head".into(), points: dots.collect(), shape: Shape::Dots },
-    ];
+    let series =
+        [Series::line("mean over heads", mean), Series::of("a head", dots.collect(), Shape::Dots)];
     let axes = Axes { from: Some(0.0), ..Axes::new("layer", "normalised mutual information") };
     figure(&series, &axes)
 }

@@ -8,7 +8,7 @@ use storage::{Address, Storage};
 
 use super::error::AnalyzeError;
 use crate::checkpoint::{Checkpoint, EVAL_FOLDER, run_of};
-use crate::encode::encoder::{Attention, Frozen};
+use crate::encode::encoder::{Attention, Frozen, Layers};
 use crate::encode::spread::spread;
 use crate::encode::{EncodeError, pictures};
 use crate::export::find_checkpoint;
@@ -75,7 +75,8 @@ impl Views {
         console: &Console,
         make: impl Fn(&StoredRow, &[Attention]) -> T + Sync,
     ) -> Result<Vec<T>, EncodeError> {
-        let encoder = Frozen::<Flex>::new(&self.checkpoint, &self.path, &Default::default())?;
+        let encoder =
+            Frozen::<Flex>::new(&self.checkpoint, Layers::Top, &self.path, &Default::default())?;
         let bar = console.work("attention", self.count());
         let workers = vec![encoder; rayon::current_num_threads()];
         let all = spread(workers, &self.rows, |encoder, &index| {

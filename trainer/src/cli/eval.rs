@@ -5,16 +5,18 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use storage::Address;
+use trainer::encode::encoder::Layers;
 use trainer::eval::finetune::FinetuneSettings;
 use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
 use trainer::eval::record::Method;
 use trainer::eval::score::percent;
-use trainer::eval::{self, EvalRequest, Evaluated};
+use trainer::eval::{self, EvalError, EvalRequest, Evaluated};
 use trainer::progress::Console;
-use voice::terminal::{counted, tell};
+use voice::terminal::{INTERRUPTED, counted, tell};
 
 use super::common::{DeviceArgs, RunsArgs, StoreArgs};
+use super::stop::stop_flag;
 
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
@@ -71,6 +73,8 @@ pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
         EvalCommand::Linear { common, settings } => (common, Method::Linear(settings)),
         EvalCommand::Finetune { common, settings } => (common, Method::Finetune(settings)),
     };
+    // Only a tuning takes long enough to be stopped and gone on with.
+    let stop = if matches!(method, Method::Finetune(_)) { Some(stop_flag()?) } else { None };
     let device = args.device.choose()?;
     let storage = args.store.storage()?;
     let console = Console::new();
@@ -85,8 +89,16 @@ pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
             seed: args.seed,
             cache: None,
             most: None,
+            layers: Layers::Top,
+            stop,
         };
-        let done = eval::run(&request, device, &console)?;
+        let done = match eval::run(&request, device, &console) {
+            Err(EvalError::Stopped) => {
+                tell("stopped; what was learned is kept, and the same command goes on");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+            done => done?,
+        };
         for done in &done {
             say(done)?;
         }
@@ -114,7 +126,7 @@ fn say(done: &Evaluated) -> anyhow::Result<()> {
         counted(record.score.classes.len() as u64, "class"),
         done.page.display()
     )?;
-    for warning in record.score.warnings() {
+    for warning in record.warnings() {
         tell(format!("warning: {warning}"));
     }
     if let Some(weights) = &done.weights {

@@ -1,24 +1,30 @@
 //! The command of the comparison.
 
 use std::io::{Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 use storage::Address;
-use trainer::experiment::plan::Arm;
-use trainer::experiment::{self, ExperimentError, ExperimentRequest, Scale};
+use trainer::experiment::kept::Scale;
+use trainer::experiment::outcome::ExperimentOutcome;
+use trainer::experiment::plan::{Arm, Bench, SIZE};
+use trainer::experiment::{self, ExperimentError, ExperimentRequest};
+use trainer::model::{ModelName, Precision};
 use trainer::progress::Console;
 use voice::terminal::{INTERRUPTED, tell};
 
 use super::common::{DeviceArgs, StoreArgs};
 use super::stop::stop_flag;
 
+/// Seeds of each arm, unless others are given.
+const SEEDS: [u64; 3] = [0, 1, 2];
+
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
     /// Labelled pictures to train on: a folder of class folders, or an archive
-    #[arg(required = true, conflicts_with = "given_before")]
+    #[arg(required_unless_present = "from", conflicts_with_all = ["given_before", "from"])]
     pictures: Option<Address>,
     /// As they were given before they had a place of their own
     #[arg(long = "pictures", id = "given_before", hide = true)]
@@ -29,65 +35,89 @@ pub struct ExperimentArgs {
     /// Folder for shards, runs and results
     #[arg(long, default_value = "experiment")]
     out: PathBuf,
-    /// The form that takes a night
+    /// Train nothing: put the runs in these folders of experiments together to one page in --out
+    #[arg(long, value_name = "FOLDER", num_args = 1..)]
+    from: Vec<PathBuf>,
+    /// The form that takes two days
     #[arg(long)]
     full: bool,
-    /// Minutes that each run trains [above 0] [default: 2, or 25 with --full]
+    /// Minutes that each run trains [above 0] [default: 10, or 40 with --full]
     #[arg(long)]
     minutes: Option<f64>,
-    /// Seeds of each arm [1 to 100] [default: 3]
-    #[arg(long)]
-    seeds: Option<u64>,
-    /// What is compared, as in vit-mae,swin-greenmim [default: every recipe on its encoder]
-    #[arg(long, value_delimiter = ',', value_parser = arm)]
+    /// Seeds of each arm, as in 0,1 [default: 0,1,2]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u64).range(..1_000_000))]
+    seeds: Option<Vec<u64>>,
+    /// What is compared, as in vit-mae,swin-greenmim [default: every method on its encoder]
+    #[arg(long, value_delimiter = ',')]
     arms: Option<Vec<Arm>>,
+    /// Base learning rate of an arm, which is not tried for then; may be given several times
+    #[arg(long, value_name = "ARM=RATE", value_parser = rate)]
+    rate: Vec<(Arm, f64)>,
+    /// Side of a view in pixels
+    #[arg(long, default_value_t = SIZE)]
+    size: u32,
+    /// Encoder of every arm [default: the small ones of both families]
+    #[arg(long)]
+    model: Option<ModelName>,
+    /// Matrix products in f32 or bf16, in every arm
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
 
-fn arm(name: &str) -> Result<Arm, String> {
-    let all = Arm::all();
-    all.iter().find(|arm| arm.name() == name).copied().ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|arm| arm.name()).collect();
-        format!("expected one of {}", names.join(", "))
-    })
+fn rate(text: &str) -> Result<(Arm, f64), String> {
+    let (arm, rate) = text.split_once('=').ok_or("expected ARM=RATE, as in vit-mae=5e-4")?;
+    let rate: f64 = rate.parse().map_err(|error| format!("{rate}: {error}"))?;
+    if !(rate.is_finite() && rate > 0.0) {
+        return Err(format!("a rate must be above 0 and finite, not {rate}"));
+    }
+    Ok((arm.parse()?, rate))
 }
 
-/// Makes the experiment; its table goes to standard output.
+/// Makes the experiment, or puts some together; the tables go to standard output.
 pub fn run(args: ExperimentArgs) -> anyhow::Result<ExitCode> {
+    if !args.from.is_empty() {
+        return say(&experiment::put_together(&args.from, &args.out)?, &args.out);
+    }
     let pictures = args.pictures.or(args.given_before);
     let pictures = pictures.context("PICTURES is missing; see --help")?;
     let device = args.device.choose()?;
+    device.holds(args.precision)?;
     let scale = if args.full { Scale::FULL } else { Scale::SMALL };
-    let scale = Scale {
-        minutes: args.minutes.unwrap_or(scale.minutes),
-        seeds: args.seeds.unwrap_or(scale.seeds),
-        ..scale
-    };
+    let scale = Scale { minutes: args.minutes.unwrap_or(scale.minutes), ..scale };
     anyhow::ensure!(
-        scale.minutes.is_finite() && scale.minutes > 0.0 && (1..=100).contains(&scale.seeds),
-        "--minutes must be above 0 and finite, --seeds 1 to 100"
+        scale.minutes.is_finite() && scale.minutes > 0.0,
+        "--minutes must be above 0 and finite"
     );
+    let mut seeds = args.seeds.unwrap_or(SEEDS.to_vec());
+    seeds.sort_unstable();
+    seeds.dedup();
     let request = ExperimentRequest {
         pictures,
         test: args.test_pictures,
         out: args.out,
+        bench: Bench { size: args.size, model: args.model, precision: args.precision },
         scale,
-        arms: args.arms.unwrap_or_else(Arm::all),
+        seeds,
+        arms: args.arms.unwrap_or_else(Arm::methods),
+        rates: args.rate,
         storage: args.store.storage()?,
     };
     match experiment::run(&request, device, &Console::new(), stop_flag()?) {
-        Ok(outcome) => {
-            write!(stdout(), "{}", outcome.text())?;
-            tell(format!("page: {}", request.out.join("experiment.html").display()));
-            Ok(ExitCode::SUCCESS)
-        }
+        Ok(outcome) => say(&outcome, &request.out),
         Err(ExperimentError::Stopped) => {
             tell("stopped; what is done is kept, and the same command goes on");
             Ok(ExitCode::from(INTERRUPTED))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn say(outcome: &ExperimentOutcome, out: &Path) -> anyhow::Result<ExitCode> {
+    write!(stdout(), "{}", outcome.text())?;
+    tell(format!("page: {}", out.join("experiment.html").display()));
+    Ok(ExitCode::SUCCESS)
 }

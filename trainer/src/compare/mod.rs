@@ -3,6 +3,7 @@
 
 mod page;
 pub mod run;
+pub mod seeds;
 
 use std::path::{Path, PathBuf};
 
@@ -248,6 +249,7 @@ pub fn write(
 
 #[cfg(test)]
 mod tests {
+    use super::seeds::Seeds;
     use super::*;
     use crate::eval::knn::KnnSettings;
     use crate::eval::record::{EvalRecord, Method, Side};
@@ -273,12 +275,15 @@ mod tests {
             test: side.clone(),
             split: None,
             shared_pictures: 0,
+            layers: vec![],
             score: Score { top1, ..Score::new(&[], &[], &[]) },
         });
         RunData {
             name: name.into(),
             path: name.into(),
             facts: vec![],
+            seed: Some(0),
+            settings: toml::Table::new(),
             logged,
             reckoned: false,
             evals: evals.collect(),
@@ -348,6 +353,22 @@ mod tests {
         assert!(comparison.text().contains(Comparison::UNLIKE));
         let page = page::page(&comparison).unwrap();
         assert!(page.contains("elsewhere/run") && page.contains("Beware"));
+    }
+
+    #[test]
+    fn runs_that_differ_in_their_seed_alone_are_one_line() {
+        let of = |name: &str, seed, lr: f64| RunData {
+            seed: Some(seed),
+            settings: toml::Table::from_iter([("lr".to_owned(), lr.into())]),
+            ..run(name, 1.0, &[(10, 0.1 * (1.0 + seed as f64)), (100, 0.5)])
+        };
+        let runs = vec![of("a-0", 0, 0.1), of("b-0", 0, 0.2), of("a-1", 1, 0.1), of("c", 0, 0.1)];
+        let groups: Vec<_> = Seeds::of(&runs).into_iter().map(|s| (s.name, s.runs)).collect();
+        let expected = [("a, 2 seeds", vec![0, 2]), ("b-0", vec![1]), ("c", vec![3])];
+        assert_eq!(groups, expected.map(|(name, runs)| (name.to_owned(), runs)));
+        let page = page::page(&Comparison::new(runs, None).unwrap()).unwrap();
+        assert!(page.contains("a, 2 seeds") && page.contains("<polygon"));
+        assert!(page.contains("<td>a-0</td>"), "the tables still have each run");
     }
 
     #[test]

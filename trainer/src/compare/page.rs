@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use voice::html::{document, table};
 
 use super::run::RunData;
+use super::seeds::{At, Seeds, mean};
 use super::{CompareError, Comparison, Kind, duration};
 use crate::eval::score::percent;
 use crate::plot::{Axes, Series, Shape, figure};
@@ -68,14 +69,13 @@ pub fn page(comparison: &Comparison) -> Result<String, CompareError> {
 
 /// Losses over steps, and over time.
 fn losses(runs: &[RunData], unit: &Unit) -> Result<Markup, CompareError> {
-    let losses = |x: &dyn Fn(u64, f64) -> f64| -> Vec<Series> {
-        runs.iter()
-            .map(|run| {
-                let points = run.logged.iter();
-                let points = points.map(|logged| (x(logged.step, logged.seconds), logged.loss));
-                Series::line(&run.name, thinned(points.collect()))
-            })
-            .collect()
+    let losses = |x: &dyn Fn(u64, f64) -> f64| {
+        let line = |run: usize| {
+            let logged = runs[run].logged.iter();
+            let points = logged.map(|at| (at.step as f64, x(at.step, at.seconds), at.loss));
+            points.collect()
+        };
+        by_seeds(runs, line, Shape::Line)
     };
     let by_step = losses(&|step, _| step as f64);
     let by_time = losses(&|_, seconds| seconds / unit.seconds);
@@ -86,13 +86,26 @@ fn losses(runs: &[RunData], unit: &Unit) -> Result<Markup, CompareError> {
     Ok(html! { (figure(&by_step, "step")?) (figure(&by_time, unit.name)?) })
 }
 
+/// A line a run, or for runs that differ in their seed alone their mean, with a band from the lowest
+/// to the highest.
+fn by_seeds(runs: &[RunData], line: impl Fn(usize) -> Vec<At>, shape: Shape) -> Vec<Series> {
+    let of = |seeds: Seeds| {
+        let lines: Vec<_> = seeds.runs.into_iter().map(&line).collect();
+        let (points, band) = mean(&lines);
+        let (points, band) = (thinned(points), thinned(band));
+        let points = points.into_iter().map(|[x, y]| (x, y)).collect();
+        let band = band.into_iter().map(|[x, low, high]| (x, low, high)).collect();
+        Series::of(seeds.name, points, shape).with_band(band)
+    };
+    Seeds::of(runs).into_iter().map(of).collect()
+}
+
 /// Neighbours averaged until at most [`LOSS_POINTS`] are left.
-fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+fn thinned<const N: usize>(points: Vec<[f64; N]>) -> Vec<[f64; N]> {
     let each = points.len().div_ceil(LOSS_POINTS).max(1);
-    let mean = |points: &[(f64, f64)]| {
-        let count = points.len() as f64;
-        let sum = points.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
-        (sum.0 / count, sum.1 / count)
+    let mean = |points: &[[f64; N]]| {
+        let sum = |at: usize| points.iter().map(|point| point[at]).sum::<f64>();
+        std::array::from_fn(|at| sum(at) / points.len() as f64)
     };
     points.chunks(each).map(mean).collect()
 }
@@ -140,19 +153,13 @@ fn kind_section(runs: &[RunData], kind: &Kind, unit: &Unit) -> Result<Markup, Co
 
 /// Accuracies over steps, and over time.
 fn accuracies(runs: &[RunData], kind: &Kind, unit: &Unit) -> Result<Markup, CompareError> {
-    let accuracies = |x: &dyn Fn(f64, f64) -> f64| -> Vec<Series> {
-        runs.iter()
-            .zip(&kind.outcomes)
-            .map(|(run, outcome)| Series {
-                name: run.name.clone(),
-                points: outcome
-                    .points
-                    .iter()
-                    .map(|point| (x(point.step, point.seconds), 100.0 * point.accuracy))
-                    .collect(),
-                shape: Shape::DottedLine,
-            })
-            .collect()
+    let accuracies = |x: &dyn Fn(f64, f64) -> f64| {
+        let line = |run: usize| {
+            let points = kind.outcomes[run].points.iter();
+            let points = points.map(|at| (at.step, x(at.step, at.seconds), 100.0 * at.accuracy));
+            points.collect()
+        };
+        by_seeds(runs, line, Shape::DottedLine)
     };
     let by_step = accuracies(&|step, _| step);
     let by_time = accuracies(&|_, seconds| seconds / unit.seconds);

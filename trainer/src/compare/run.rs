@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::CompareError;
 use crate::eval::record::{self, EvalRecord};
 use crate::metrics::{self, Record};
+use crate::settings::Settings;
 
 /// A run as it is compared.
 #[derive(Debug, Clone)]
@@ -16,6 +17,10 @@ pub struct RunData {
     pub path: PathBuf,
     /// Recipe, encoder and the like, from its settings.
     pub facts: Vec<(String, String)>,
+    /// Its seed.
+    pub seed: Option<i64>,
+    /// All else that decides its course.
+    pub settings: toml::Table,
     /// The logged steps, rising.
     pub logged: Vec<Logged>,
     /// Seconds are reckoned from rates, for the records do not hold them.
@@ -85,7 +90,10 @@ impl RunData {
         let name = name.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let reckoned = records.iter().any(|record| record.elapsed_s.is_none());
         let logged = logged(&records, views);
-        Ok(Self { name, path: path.to_owned(), facts, logged, reckoned, evals })
+        let seed = settings.get("seed").and_then(toml::Value::as_integer);
+        let decides = |flag: &str| flag != "seed" && !Settings::is_free(flag);
+        let settings = settings.into_iter().filter(|(flag, _)| decides(flag)).collect();
+        Ok(Self { name, path: path.to_owned(), facts, seed, settings, logged, reckoned, evals })
     }
 
     /// Seconds of training behind a step: on the line between the logged steps around it; none

@@ -18,6 +18,28 @@ use crate::model::{Encoder, EncoderAlone, EncoderInput, ModelConfig, Precision, 
 pub const FEATURE: &str =
     "mean over all patches of the latents after the topmost tap's norm, without the class token";
 
+/// Of which layers a view's features are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layers {
+    /// The one that is exported: after the topmost tap.
+    Top,
+    /// After each block, or stage of a Swin, up to the topmost tap. Where there is no tap, latents
+    /// are normed without weights.
+    All,
+}
+
+impl Layers {
+    /// These layers of a network, counted from 1, with the width of each one's feature.
+    pub fn of(self, network: &ModelConfig) -> Vec<(usize, usize)> {
+        let top = alone::top(network);
+        let layers = match self {
+            Self::Top => top,
+            Self::All => (1..=top.last().copied().unwrap_or(0)).collect(),
+        };
+        layers.into_iter().map(|layer| (layer, network.encoder.latent(layer).dim)).collect()
+    }
+}
+
 /// How the tokens of one view look at each other in one block: each at those of its own window. A
 /// ViT has one window.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,17 +83,19 @@ pub struct Frozen<B: Kernels> {
 }
 
 impl<B: Kernels> Frozen<B> {
-    /// The encoder of a checkpoint; `path` names it in errors.
+    /// The encoder of a checkpoint, for features of these layers; `path` names it in errors.
     ///
     /// # Errors
     /// [`EncodeError::State`] if the parameters do not fit the checkpoint's own sizes.
     pub fn new(
         checkpoint: &Checkpoint,
+        layers: Layers,
         path: &Path,
         device: &B::Device,
     ) -> Result<Self, EncodeError> {
         let network = &checkpoint.header.network;
-        let model = EncoderAlone::new(network, &checkpoint.model, Precision::F32, device)
+        let taps: Vec<usize> = layers.of(network).into_iter().map(|(layer, _)| layer).collect();
+        let model = EncoderAlone::new(network, &taps, &checkpoint.model, Precision::F32, device)
             .map_err(|source| EncodeError::State { path: path.to_owned(), source })?;
         Ok(Self {
             model,
@@ -79,11 +103,6 @@ impl<B: Kernels> Frozen<B> {
             network: network.clone(),
             device: device.clone(),
         })
-    }
-
-    /// Numbers a feature.
-    pub fn dim(&self) -> usize {
-        alone::width(&self.network)
     }
 
     /// Units along a side of a view: a ViT's patches.
@@ -99,9 +118,16 @@ impl<B: Kernels> Frozen<B> {
         cut_whole(&self.network, picture, input)
     }
 
-    /// The features `[views, dim]` of views that [`cut`](Self::cut) prepared.
+    /// The features `[views, dim]` of views that [`cut`](Self::cut) prepared; those of several layers
+    /// one behind the other.
     pub fn features(&self, input: Vec<f32>) -> Vec<f32> {
-        state::to_host(self.model.features(self.input(input)))
+        let layers = self.model.features(self.input(input)).into_iter();
+        let layers: Vec<_> = layers.map(|layer| (layer.dims()[2], state::to_host(layer))).collect();
+        let views = layers.first().map_or(0, |(dim, values)| values.len() / dim);
+        let of_view = |view: usize| {
+            layers.iter().flat_map(move |(dim, values)| &values[view * dim..][..*dim])
+        };
+        (0..views).flat_map(of_view).copied().collect()
     }
 
     /// The attention of one view that [`cut`](Self::cut) prepared, in each block.
@@ -176,14 +202,31 @@ mod tests {
 
     const SIZE: usize = 64;
 
-    fn encoder(options: Options) -> Frozen<Flex> {
+    fn encoder(options: Options, layers: Layers) -> (Frozen<Flex>, Vec<(usize, usize)>) {
         let settings = Settings::resolve(options, DeviceKind::Cpu).unwrap();
         let network =
             settings.network(&ShardLayout::new(SIZE as u32, vec![4], 9).unwrap()).unwrap();
-        let model = init(&network, Start::default(), 3);
+        let (model, dims) = (init(&network, Start::default(), 3), layers.of(&network));
         let header = Header::untrained(&settings, network, String::new());
         let checkpoint = Checkpoint { header, model, moments: Default::default() };
-        Frozen::new(&checkpoint, Path::new("x"), &Default::default()).unwrap()
+        (Frozen::new(&checkpoint, layers, Path::new("x"), &Default::default()).unwrap(), dims)
+    }
+
+    #[test]
+    fn the_last_of_all_layers_is_the_top_and_each_has_features_of_its_own() {
+        let top_only = Options { taps: Some("top".parse().unwrap()), ..Options::default() };
+        for options in [Options::default(), top_only, swin(vec![1; 4])] {
+            let (all, dims) = encoder(options.clone(), Layers::All);
+            let (top, of_top) = encoder(options, Layers::Top);
+            assert_eq!(dims.last(), of_top.last());
+            let mut input = Vec::new();
+            all.cut(&picture(1), &mut input).unwrap();
+            let (all, top) = (all.features(input.clone()), top.features(input));
+            assert_eq!(all.len(), dims.iter().map(|(_, dim)| dim).sum::<usize>());
+            assert_eq!(all[all.len() - top.len()..], top);
+            let first = dims[0].1;
+            assert_ne!(all[..first], all[first..2 * first]);
+        }
     }
 
     fn picture(seed: usize) -> Vec<u8> {
@@ -192,34 +235,34 @@ mod tests {
 
     #[test]
     fn a_views_feature_does_not_depend_on_the_views_beside_it() {
-        let swin = swin(vec![1; 4]);
         let tokens = Options {
             masked: Some(MaskedInput::Token),
             head: Some(HeadKind::Linear),
             taps: Some("top".parse().unwrap()),
             ..Options::default()
         };
-        for options in [Options::default(), swin, tokens] {
-            let encoder = encoder(options);
+        for options in [Options::default(), swin(vec![1; 4]), tokens] {
+            let (encoder, dims) = encoder(options, Layers::Top);
+            let dim = dims[0].1;
             let of = |seeds: &[usize]| {
                 let mut input = Vec::new();
                 seeds.iter().for_each(|&seed| encoder.cut(&picture(seed), &mut input).unwrap());
                 encoder.features(input)
             };
             let both = of(&[1, 2]);
-            assert_eq!(both.len(), 2 * encoder.dim());
+            assert_eq!(both.len(), 2 * dim);
             let alone = [of(&[1]), of(&[2])].concat();
             for (a, b) in both.iter().zip(&alone) {
                 assert!((a - b).abs() < 1e-4, "{a} and {b}");
             }
-            assert!(alone[..encoder.dim()] != alone[encoder.dim()..], "two views differ");
+            assert!(alone[..dim] != alone[dim..], "two views differ");
             assert!(encoder.cut(&[0; 12], &mut vec![]).is_err());
         }
     }
 
     #[test]
     fn a_querys_attention_adds_up_to_one() {
-        let encoder = encoder(Options::default());
+        let (encoder, _) = encoder(Options::default(), Layers::Top);
         let mut input = Vec::new();
         encoder.cut(&picture(1), &mut input).unwrap();
         let blocks = encoder.attention(input);
@@ -241,7 +284,7 @@ mod tests {
 
     #[test]
     fn each_patch_of_a_swin_looks_at_those_of_one_window() {
-        let encoder = encoder(swin(vec![2; 4]));
+        let (encoder, _) = encoder(swin(vec![2; 4]), Layers::Top);
         let mut input = Vec::new();
         encoder.cut(&picture(1), &mut input).unwrap();
         let blocks = encoder.attention(input);

@@ -11,11 +11,11 @@ use shards::columns::ColumnError;
 use shards::{Columns, GroupRef, ShardSet};
 
 use super::EncodeError;
-use super::encoder::{Frozen, cut_whole};
+use super::encoder::{Frozen, Layers, cut_whole};
 use super::spread::in_order;
 use crate::checkpoint::Checkpoint;
 use crate::device::DeviceKind;
-use crate::model::{ModelConfig, alone};
+use crate::model::ModelConfig;
 
 /// Views that go through an encoder at once on a core.
 const CPU_PIECE: usize = 8;
@@ -33,6 +33,8 @@ pub struct Encoders<'a> {
     pub path: &'a Path,
     /// Of one network, with parameters of their own each.
     pub checkpoints: &'a [&'a Checkpoint],
+    /// Of which layers the features are.
+    pub layers: Layers,
 }
 
 /// Rows of a row group that went through the encoders.
@@ -56,9 +58,10 @@ struct Read {
 }
 
 impl Encoders<'_> {
-    /// Numbers a feature.
+    /// Numbers a feature, of all layers.
     pub fn dim(&self) -> usize {
-        self.checkpoints.first().map_or(0, |checkpoint| alone::width(&checkpoint.header.network))
+        let Some(checkpoint) = self.checkpoints.first() else { return 0 };
+        self.layers.of(&checkpoint.header.network).iter().map(|(_, dim)| dim).sum()
     }
 
     /// Hands to `take`, group by group in their order, the rows that `choose` picks by a group's
@@ -126,7 +129,8 @@ impl Encoders<'_> {
     }
 
     fn frozen<B: Kernels>(&self, device: &B::Device) -> Result<Vec<Frozen<B>>, EncodeError> {
-        let frozen = |checkpoint: &&Checkpoint| Frozen::new(checkpoint, self.path, device);
+        let frozen =
+            |checkpoint: &&Checkpoint| Frozen::new(checkpoint, self.layers, self.path, device);
         self.checkpoints.iter().map(frozen).collect()
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::sides::SidesError;
+use crate::checkpoint::CheckpointError;
 use crate::encode::EncodeError;
 use crate::export::ExportError;
 use crate::range::OutOfRange;
@@ -35,6 +36,9 @@ pub enum EvalError {
         /// Its value.
         value: f64,
     },
+    /// It was asked to stop; what was learned is kept.
+    #[error("stopped; the same command goes on")]
+    Stopped,
     /// The folder of the results.
     #[error(transparent)]
     Keep(#[from] KeepError),
@@ -63,6 +67,9 @@ pub enum KeepError {
     /// The fine-tuned weights.
     #[error(transparent)]
     Weights(#[from] ExportError),
+    /// What a tuning goes on from.
+    #[error(transparent)]
+    Unfinished(#[from] CheckpointError),
     /// Something could not be drawn.
     #[error("the page can't be drawn: {0}")]
     Draw(String),

@@ -1,7 +1,9 @@
 //! A shard set → one feature a view, on the host, with classes; and what evaluation does with
 //! rows and classes before it classifies.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use schemas::layout;
@@ -43,6 +45,22 @@ impl Features {
     /// The feature of a row.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.dim..][..self.dim]
+    }
+
+    /// The same rows with these of their features' numbers.
+    pub fn columns(&self, columns: Range<usize>) -> Cow<'_, Self> {
+        if columns == (0..self.dim) {
+            return Cow::Borrowed(self);
+        }
+        let values = self.values.chunks(self.dim.max(1));
+        Cow::Owned(Self {
+            dim: columns.len(),
+            values: values.flat_map(|row| &row[columns.clone()]).copied().collect(),
+            labels: self.labels.clone(),
+            pictures: self.pictures.clone(),
+            classes: self.classes.clone(),
+            unlabelled: self.unlabelled,
+        })
     }
 
     /// Parts the rows in two, of which the second has about `share` of the pictures. A picture's

@@ -22,7 +22,7 @@ pub fn page(record: &EvalRecord) -> Result<String, KeepError> {
     let confusions = confusions(record);
     let body = html! {
         h1 { (title) }
-        @for warning in score.warnings() { p.warning { (sentence(&warning)) } }
+        @for warning in record.warnings() { p.warning { (sentence(&warning)) } }
         (facts(told(record)))
         h2 { "Confusion matrix" }
         p {

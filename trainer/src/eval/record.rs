@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use voice::terminal::counted;
 
 use super::features::Features;
 use super::finetune::FinetuneSettings;
 use super::knn::KnnSettings;
 use super::linear::LinearSettings;
-use super::score::Score;
+use super::score::{Score, percent};
 use crate::checkpoint::EVAL_FOLDER;
 use crate::range::OutOfRange;
 
@@ -78,6 +79,15 @@ pub struct Split {
     pub test_share: f64,
 }
 
+/// How well a layer's features did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LayerScore {
+    /// The block, or stage of a Swin, counted from 1.
+    pub layer: usize,
+    /// Top-1 accuracy.
+    pub top1: f64,
+}
+
 /// One evaluation of one checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvalRecord {
@@ -106,12 +116,31 @@ pub struct EvalRecord {
     pub split: Option<Split>,
     /// Test pictures whose bytes are those of a train picture.
     pub shared_pictures: u64,
+    /// Each layer's accuracy, where several were judged; all else is told of the best of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerScore>,
     /// How well it did.
     #[serde(flatten)]
     pub score: Score,
 }
 
 impl EvalRecord {
+    /// What a reader of the accuracies must know: of the scores, and of a test set that is too small
+    /// for them.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.score.warnings();
+        let (pictures, classes) = (self.test.pictures, self.score.classes.len() as u64);
+        if pictures < classes {
+            warnings.push(format!(
+                "{} for {}: some class is not tested at all, and each picture moves the accuracy by {}; test on more",
+                counted(pictures, "test picture"),
+                counted(classes, "class"),
+                percent(1.0 / pictures.max(1) as f64)
+            ));
+        }
+        warnings
+    }
+
     /// The record's file without its extension: `eval/KIND-step-N` in the run's folder.
     pub fn stem(&self, run: &Path) -> PathBuf {
         run.join(EVAL_FOLDER).join(format!("{}-step-{:08}", self.method.name(), self.step))

@@ -1,43 +1,45 @@
-//! The paper's comparison at a small size, as one command: every recipe trains equally long on the
-//! same shards, from several seeds, and its encoder is judged as it goes.
+//! The paper's comparison at a small size, as one command: every arm trains equally long, from
+//! several seeds, and its encoder is judged as it goes. What was made on several evenings and machines
+//! is put together from the folders.
 //!
-//! In the order in which data flows: [`plan`] (what is compared), this file (pictures → shards →
-//! runs → evaluations), [`settle`] (shards → steps and rates), [`outcome`] (evaluations → means,
-//! spreads, times), [`page`].
+//! In the order in which data flows: [`plan`] (what is compared), `lab` (pictures → shards, and
+//! what is done with them), `settle` (shards → steps and rates), `ahead` (what is left to do), `make`
+//! (an arm and a seed → a run, judged as it goes), [`kept`] (what a
+//! run's folder holds), [`gather`] (folders → runs that can be compared), [`ratio`] (curves → how much
+//! sooner, and how sure), [`outcome`] (runs → what is told), `page`.
 
+mod ahead;
+pub mod gather;
+pub mod kept;
+mod lab;
+mod make;
 pub mod outcome;
-pub mod page;
+mod page;
 pub mod plan;
-pub mod settle;
+pub mod ratio;
+mod settle;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use schemas::ShardLayout;
-use serde::{Deserialize, Serialize};
-use shards::{ShardSet, ShardSource, ShardsError};
 use storage::{Address, Storage};
 
-use crate::checkpoint::{CheckpointError, CheckpointFolder};
-use crate::compare::CompareError;
+use crate::analyze::AnalyzeError;
+use crate::checkpoint::CheckpointError;
 use crate::device::DeviceKind;
-use crate::encode::pictures::ingest_told;
-use crate::eval::knn::KnnSettings;
-use crate::eval::linear::LinearSettings;
-use crate::eval::record::{self, Method};
-use crate::eval::{self, EvalError, Evaluated};
+use crate::eval::EvalError;
 use crate::metrics::MetricsError;
 use crate::plot::PlotError;
 use crate::progress::Console;
-use crate::settings::{Settings, SettingsError};
-use crate::train::TrainRequest;
-use crate::train::run::{Resume, RunPaths, TrainError};
+use crate::settings::SettingsError;
+use crate::train::run::TrainError;
+use ahead::Ahead;
+use kept::Scale;
+use lab::Lab;
 use outcome::ExperimentOutcome;
-use plan::{Arm, CELLS, Plan, SIZE};
-
-/// The folder of the sets that encoders are judged on.
-const JUDGED_ON: &str = "judged-on";
+use plan::{Arm, Bench};
+use shards::ShardsError;
 
 /// An experiment that can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +66,9 @@ pub enum ExperimentError {
     /// An evaluation.
     #[error(transparent)]
     Eval(#[from] EvalError),
-    /// A run's folder.
+    /// An analysis.
     #[error(transparent)]
-    Compare(#[from] CompareError),
+    Analyze(#[from] AnalyzeError),
     /// A plot.
     #[error(transparent)]
     Plot(#[from] PlotError),
@@ -89,9 +91,39 @@ pub enum ExperimentError {
         /// What it was begun with.
         found: String,
     },
+    /// An arm that the encoder is not for.
+    #[error("--model {model}: {arm} is an arm of another kind of encoder; leave it out of --arms")]
+    Model {
+        /// The encoder.
+        model: &'static str,
+        /// The arm.
+        arm: Arm,
+    },
+    /// Two runs that would count twice.
+    #[error(
+        "{} and {} are runs of one arm from one seed; leave one of their folders out, or make it with other --seeds",
+        a.display(),
+        b.display()
+    )]
+    Twice {
+        /// One.
+        a: PathBuf,
+        /// The other.
+        b: PathBuf,
+    },
+    /// Folders without a finished run.
+    #[error("no finished run lies in {}; `trainer experiment` makes them", named(folders))]
+    NoRuns {
+        /// The folders.
+        folders: Vec<PathBuf>,
+    },
     /// It was asked to stop.
     #[error("stopped; the same command goes on")]
     Stopped,
+}
+
+fn named(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// What is to be done.
@@ -103,34 +135,18 @@ pub struct ExperimentRequest {
     pub test: Option<Address>,
     /// The folder of the experiment.
     pub out: PathBuf,
-    /// How long each run trains, and from how many seeds; on how many pictures it is judged.
+    /// In what every run trains.
+    pub bench: Bench,
+    /// How long it trains, and on how many pictures it is judged.
     pub scale: Scale,
+    /// The seeds of each arm.
+    pub seeds: Vec<u64>,
     /// What is compared.
     pub arms: Vec<Arm>,
+    /// Base learning rates that need not be tried for.
+    pub rates: Vec<(Arm, f64)>,
     /// How stores are reached.
     pub storage: Storage,
-}
-
-/// The size of an experiment.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Scale {
-    /// Minutes that each run trains.
-    pub minutes: f64,
-    /// Seeds of each arm.
-    pub seeds: u64,
-    /// Pictures whose features the classifiers learn from.
-    pub train_pictures: u64,
-    /// Pictures they are tested on.
-    pub test_pictures: u64,
-}
-
-impl Scale {
-    /// What two cores do in under ninety minutes.
-    pub const SMALL: Self =
-        Self { minutes: 2.0, seeds: 3, train_pictures: 4000, test_pictures: 2000 };
-    /// A night's work.
-    pub const FULL: Self =
-        Self { minutes: 25.0, seeds: 3, train_pictures: 20_000, test_pictures: 10_000 };
 }
 
 /// Makes an experiment, or goes on with it: what is finished is not made again.
@@ -143,163 +159,35 @@ pub fn run(
     console: &Console,
     stop: &AtomicBool,
 ) -> Result<ExperimentOutcome, ExperimentError> {
-    let shards = request.out.join("shards");
-    ingest_pictures(request, &shards, console)?;
-    let dataset = ShardSet::open_whole(ShardSource::local(shards.as_path()))?;
-    let bench = Bench { request, dataset: &dataset, device, console, stop };
-    let settled = settle::settle(&bench)?;
-
-    let runs = request.arms.len() as u64 * request.scale.seeds;
-    let mut number = 0;
+    let lab = Lab::open(request, device, console, stop)?;
+    let settled = settle::settle(&lab)?;
     // Seeds outermost, so that an experiment that is cut short has all arms.
-    for seed in 0..request.scale.seeds {
-        for arm in &request.arms {
-            number += 1;
-            let settled = settled.of(*arm);
-            let plan =
-                Plan { steps: settled.steps, rate: settled.rate(), rows: dataset.rows(), seed };
-            let settings = arm.settings(plan, device)?;
-            let run = run_folder(&request.out, *arm, seed);
-            console.message(&format!("run {number} of {runs}: {}, seed {seed}", arm.name()));
-            bench.train_whole(&run, &settings)?;
-            bench.judge_all(&run)?;
-        }
+    let of_seed = |&seed| request.arms.iter().map(move |&arm| (arm, seed));
+    let runs = request.seeds.iter().flat_map(of_seed);
+    let runs = runs.map(|(arm, seed)| lab.record(&settled, arm, seed)).collect::<Vec<_>>();
+    let ahead = Ahead::of(&lab, &settled, &runs)?;
+    console.message(&ahead.told()?);
+    for run in &runs {
+        lab.make(run, &ahead)?;
     }
-    let outcome = ExperimentOutcome::read(&request.out, &settled, request.scale)?;
-    let json = serde_json::to_vec_pretty(&outcome).expect("names and numbers are always JSON");
-    write(&request.out.join("experiment.json"), &json)?;
-    write(&request.out.join("experiment.html"), page::page(&outcome)?.as_bytes())?;
-    Ok(outcome)
+    put_together(std::slice::from_ref(&request.out), &request.out)
 }
 
-/// The folder of a run.
-pub(crate) fn run_folder(out: &Path, arm: Arm, seed: u64) -> PathBuf {
-    out.join("runs").join(format!("{}-{seed}", arm.name()))
+/// Reads the runs in the folders of experiments and writes what they show together into `out`:
+/// `experiment.json` and `experiment.html`.
+///
+/// # Errors
+/// [`ExperimentError`] if they can't be read or do not fit together, or the files can't be written.
+pub fn put_together(folders: &[PathBuf], out: &Path) -> Result<ExperimentOutcome, ExperimentError> {
+    let gathered = gather::gather(folders)?;
+    let outcome = ExperimentOutcome::new(&gathered);
+    let json = serde_json::to_vec_pretty(&outcome).expect("names and numbers are always JSON");
+    write(&out.join("experiment.json"), &json)?;
+    write(&out.join("experiment.html"), page::page(&gathered, &outcome)?.as_bytes())?;
+    Ok(outcome)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError> {
     storage::write_file(path, bytes)
         .map_err(|source| ExperimentError::Io { path: path.to_owned(), source })
-}
-
-/// Pictures → the shards that every run trains on.
-fn ingest_pictures(
-    request: &ExperimentRequest,
-    shards: &Path,
-    console: &Console,
-) -> Result<(), ExperimentError> {
-    let mut settings = ingest::Settings::new("", "");
-    settings.sources = vec![request.pictures.clone()];
-    settings.out = Address::from(shards);
-    settings.ingest.layout =
-        ShardLayout { size: SIZE, cells: CELLS.to_vec(), bins: 9, ..settings.ingest.layout };
-    // Small pictures are what this is for.
-    settings.ingest.min_side = 1;
-    settings.ingest.one_colour = 0;
-    let summary = ingest_told(&settings, console)?;
-    console.message(&format!(
-        "{}: {} pictures in {}",
-        request.pictures,
-        summary.manifest.accepted,
-        shards.display()
-    ));
-    Ok(())
-}
-
-/// What all runs of an experiment have in common.
-struct Bench<'a> {
-    request: &'a ExperimentRequest,
-    dataset: &'a ShardSet,
-    device: DeviceKind,
-    console: &'a Console,
-    stop: &'a AtomicBool,
-}
-
-impl Bench<'_> {
-    /// Trains into the folder `out`.
-    fn train(
-        &self,
-        out: &Path,
-        settings: &Settings,
-        resume: Option<Resume>,
-    ) -> Result<(), ExperimentError> {
-        let paths = RunPaths { shards: self.dataset.source().clone(), out: out.to_owned() };
-        let Self { console, stop, .. } = self;
-        TrainRequest { paths: &paths, settings, resume, console, stop }.on(self.device)?;
-        self.go_on()
-    }
-
-    /// Whether nobody has asked to stop.
-    fn go_on(&self) -> Result<(), ExperimentError> {
-        if self.stop.load(Ordering::Relaxed) { Err(ExperimentError::Stopped) } else { Ok(()) }
-    }
-
-    /// Judges a checkpoint's encoder: on a set of its own, or on a part of the pictures to train on,
-    /// which the seed parts off.
-    fn judge(
-        &self,
-        checkpoint: PathBuf,
-        test: Option<&Address>,
-        methods: &[Method],
-        seed: u64,
-    ) -> Result<Vec<Evaluated>, ExperimentError> {
-        let ExperimentRequest { pictures, out, scale, storage, .. } = self.request;
-        let cache = out.join(JUDGED_ON);
-        // The sets are made where they are first looked at, which takes a while.
-        let made = std::fs::read_dir(&cache).map_or(0, Iterator::count);
-        let quiet = Console::quiet();
-        let sets = 1 + usize::from(test.is_some());
-        let console = if made < sets { self.console } else { &quiet };
-        let evaluation = eval::EvalRequest {
-            checkpoint,
-            storage: storage.clone(),
-            train: pictures.clone(),
-            test: test.cloned(),
-            test_share: 0.2,
-            methods: methods.to_vec(),
-            seed,
-            cache: Some(cache),
-            most: Some((scale.train_pictures, scale.test_pictures)),
-        };
-        Ok(eval::run(&evaluation, self.device, console)?)
-    }
-
-    /// Trains a run to its end, from a checkpoint of the untrained network on.
-    fn train_whole(&self, run: &Path, settings: &Settings) -> Result<(), ExperimentError> {
-        let folder = CheckpointFolder::of_run(run);
-        let network = settings.network(self.dataset.layout())?;
-        let dataset = self.dataset.fingerprint();
-        let (path, checkpoint) =
-            folder.newest_or_untrained(settings, network, dataset, self.console)?;
-        if Some(checkpoint.header.step) == settings.steps {
-            return Ok(());
-        }
-        self.train(run, settings, Some(Resume { path, checkpoint }))
-    }
-
-    /// Judges each of a run's checkpoints that has not been.
-    fn judge_all(&self, run: &Path) -> Result<(), ExperimentError> {
-        let methods =
-            [Method::Knn(KnnSettings::default()), Method::Linear(LinearSettings::default())];
-        let io = |source| ExperimentError::Io { path: run.to_owned(), source };
-        let made = record::read_all(run).map_err(io)?;
-        let folder = CheckpointFolder::of_run(run);
-        for step in folder.steps()? {
-            if methods.iter().all(|method| {
-                made.iter().any(|eval| eval.step == step && eval.method.name() == method.name())
-            }) {
-                continue;
-            }
-            self.go_on()?;
-            let test = self.request.test.as_ref();
-            for done in self.judge(folder.path(step), test, &methods, 0)? {
-                self.console.message(&format!(
-                    "step {step}: {} {}",
-                    done.record.method.name(),
-                    eval::score::percent(done.record.score.top1)
-                ));
-            }
-        }
-        Ok(())
-    }
 }

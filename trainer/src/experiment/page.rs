@@ -1,101 +1,307 @@
-//! The experiment as one page.
+//! What the runs show, as one page: a plot a claim, with what the paper says of it.
 
 use maud::{Markup, html};
 use voice::html::{document, table};
 
-use super::outcome::{ArmOutcome, Bar, ExperimentOutcome};
-use super::plan::{Family, RATES};
-use super::{ExperimentError, Scale};
+use super::ExperimentError;
+use super::gather::{Axis, Gathered, Group, Kind, Run};
+use super::outcome::{ExperimentOutcome, GroupOutcome, SoonerOutcome};
+use super::plan::{Arm, Change, Family, RATES};
+use super::ratio::mean;
 use crate::eval::score::percent;
-use crate::plot::{Axes, Series, Shape, figure};
+use crate::plot::{Axes, Series, Shape, captioned};
+use crate::settings::Recipe;
+
+/// A claim of the paper, and the arms that show it.
+struct Section {
+    title: &'static str,
+    /// What the paper says.
+    paper: &'static str,
+    arms: Vec<Arm>,
+}
+
+/// The claims, in their order.
+fn sections() -> Vec<Section> {
+    let vit = |recipe| Arm::of(Family::Vit, recipe);
+    let swin = |recipe| Arm::of(Family::Swin, recipe);
+    let changed = |changes: &[Change]| {
+        let changes = changes.iter().map(|&change| Arm::changed(change));
+        std::iter::once(Arm::BASE).chain(changes).collect::<Vec<_>>()
+    };
+    use Recipe::{Greenmim, LocalmimHog, LocalmimPixel, Mae, Maskfeat, Simmim};
+    vec![
+        Section {
+            title: "On the ViT, LocalMIM gets there sooner",
+            paper: "LocalMIM reaches MAE's best 3.1 times sooner, and MaskFeat's 5.6 times.",
+            arms: [LocalmimHog, LocalmimPixel, Mae, Maskfeat].map(vit).to_vec(),
+        },
+        Section {
+            title: "On the Swin, LocalMIM gets there sooner",
+            paper: "LocalMIM reaches SimMIM's best 3.6 times sooner, and GreenMIM's 6.4 times.",
+            arms: [LocalmimHog, Simmim, Greenmim].map(swin).to_vec(),
+        },
+        Section {
+            title: "Targets of several scales matter",
+            paper: "Taps at several layers gain little where all predict one scale; with a scale \
+                    each, fine ones below and coarse ones above, they gain more.",
+            arms: changed(&[Change::OneScale, Change::TopOnly]),
+        },
+        Section {
+            title: "With gradients cut after each tap, it still learns",
+            paper: "Each layer can learn from the next tap alone.",
+            arms: changed(&[Change::LocalGradients]),
+        },
+        Section {
+            title: "How many views of a picture to store",
+            paper: "The paper cuts a new view each time a picture is seen; here views are stored.",
+            arms: changed(&[Change::OneView, Change::EightViews]),
+        },
+    ]
+}
 
 /// The page, with everything it shows inside it.
-pub(super) fn page(outcome: &ExperimentOutcome) -> Result<String, ExperimentError> {
-    let title = "The comparison at a small size";
-    let Scale { minutes, seeds, train_pictures, test_pictures } = outcome.scale;
-    let seeds = if seeds == 1 { "one seed".to_owned() } else { format!("each of {seeds} seeds") };
-    let bars: Vec<_> = outcome.bars.iter().map(named).collect();
+pub(super) fn page(
+    gathered: &Gathered,
+    outcome: &ExperimentOutcome,
+) -> Result<String, ExperimentError> {
+    let title = "LocalMIM's claims at a small size";
+    let groups: Vec<Markup> = gathered
+        .groups
+        .iter()
+        .zip(&outcome.groups)
+        .map(|(group, outcome)| of_group(group, outcome))
+        .collect::<Result<_, _>>()?;
     let body = html! {
         h1 { (title) }
-        p {
-            "Each arm trained for " (minutes) " minutes from " (seeds) " on the same shards. Its "
-            "frozen encoder was judged by at most " (train_pictures) " labelled pictures to learn "
-            "from and " (test_pictures) " to be tested on, before training and at every quarter of "
-            "it. Means over the seeds, ± the standard deviation."
+        div.claims { @for group in groups { (group) } }
+        @if !outcome.unfinished.is_empty() {
+            h2 { "Left out" }
+            p { "These runs are not finished: " (outcome.unfinished.join(", ")) "." }
         }
-        (table(&ExperimentOutcome::HEADINGS, outcome.rows()))
-        p {
-            "A bar is the best accuracy of a trained encoder of the arm of a family that did worst, "
-            "so that every arm reached it, but no less than the untrained encoder's: "
-            (bars.join("; ")) "."
-        }
-        p { "In the plots, the dashed line is the untrained encoder's accuracy." }
-        h2 { "Rates" }
-        p {
-            "Each arm's base learning rate is the best of those that were tried, for a sixth of a "
-            "run each, by k-NN on labelled pictures held out from those to train on. None of the "
-            "pictures above to be tested on took part where they are given apart."
-        }
-        (rates(&outcome.arms))
-        (family(outcome, Family::Vit)?)
-        (family(outcome, Family::Swin)?)
+        h2 { "How it was measured" }
+        (method())
     };
     Ok(document(title, &body))
 }
 
-/// A family as it is written.
-fn name(family: Family) -> &'static str {
-    match family {
-        Family::Vit => "ViT",
-        Family::Swin => "Swin",
+fn method() -> Markup {
+    html! {
+        p {
+            "Each arm trains for the same time on the same pictures, its schedule as long as its run. "
+            "At points of the run the encoder is judged by labelled pictures: by a linear classifier "
+            "and by nearest neighbours, on the features of each layer, of which the best counts. This "
+            "is no part of its time."
+        }
+        p {
+            "A bar is the best mean accuracy that the slower arm reaches in its whole run, if it is "
+            "above the untrained encoder's. The ratio is that of the times, or views, at which the "
+            "lines of means first reach the bar, between two points on the line that joins them. Its "
+            "interval holds 95 % of what comes out when seeds are drawn anew with replacement; of "
+            "three seeds such an interval is too narrow rather than too wide. Where it holds 1, "
+            "nothing is shown; of one seed there is none."
+        }
+        p {
+            "Core time is what the processor computed for a run, divided by its cores: the clock of a "
+            "machine that does nothing else. The clock itself counts what other programs took, too."
+        }
     }
 }
 
-fn named(bar: &Bar) -> String {
-    let whose = if bar.by_untrained { " (the untrained encoder's)" } else { "" };
-    format!("{}, {} {}{whose}", name(bar.family), bar.kind, percent(bar.accuracy))
-}
-
-/// What each arm reached at each rate.
-fn rates(arms: &[ArmOutcome]) -> Markup {
-    let mut headings = vec!["arm".to_owned()];
-    headings.extend(RATES.map(|rate| format!("{rate:e}")));
-    let row = |arm: &ArmOutcome| {
-        let tried = arm.tried.iter().map(|trial| percent(trial.accuracy));
-        std::iter::once(arm.name.clone()).chain(tried).collect::<Vec<_>>()
-    };
-    table(&headings, arms.iter().map(row))
-}
-
-/// Accuracies of a family's arms over time, a plot for each kind of evaluation.
-fn family(outcome: &ExperimentOutcome, family: Family) -> Result<Markup, ExperimentError> {
-    let arms: Vec<_> = outcome.arms.iter().filter(|arm| arm.arm.family == family).collect();
+/// What the runs of one setup show.
+fn of_group(group: &Group, outcome: &GroupOutcome) -> Result<Markup, ExperimentError> {
+    let arms = group.arms();
+    let shown =
+        |section: &Section| section.arms.iter().filter(|arm| arms.contains(arm)).count() > 1;
+    let sections = sections().into_iter().filter(shown);
+    let sections: Vec<Markup> =
+        sections.map(|section| claim(group, outcome, &section)).collect::<Result<_, _>>()?;
     Ok(html! {
-        @if !arms.is_empty() {
-            h2 { (name(family)) ", k-NN" }
-            (accuracies(&arms, "knn")?)
-            h2 { (name(family)) ", linear classifier" }
-            (accuracies(&arms, "linear")?)
+        p { (outcome.setup.text()) " Made on " (outcome.machines.join(" and on ")) "." }
+        @for section in sections { (section) }
+        (layers(group)?)
+        h2 { "All arms" }
+        (table(&GroupOutcome::ARMS, outcome.arm_rows()))
+        p { "Means over the seeds, ± their standard deviation." }
+        (rates(group))
+    })
+}
+
+/// A claim: the plot, what the paper says and what came out, and the figures.
+fn claim(
+    group: &Group,
+    outcome: &GroupOutcome,
+    section: &Section,
+) -> Result<Markup, ExperimentError> {
+    let arms: Vec<Arm> =
+        section.arms.iter().copied().filter(|arm| group.of(*arm).next().is_some()).collect();
+    let missing = section.arms.iter().filter(|arm| !arms.contains(arm));
+    let missing: Vec<String> = missing.map(|arm| arm.name()).collect();
+    let names: Vec<String> = arms.iter().map(|arm| arm.name()).collect();
+    let sooner = |of: &SoonerOutcome| names.contains(&of.fast) && names.contains(&of.slow);
+    let about = GroupOutcome {
+        sooner: outcome.sooner.iter().filter(|of| sooner(of)).cloned().collect(),
+        gains: outcome
+            .gains
+            .iter()
+            .filter(|of| names.contains(&of.arm) && names.contains(&of.against))
+            .cloned()
+            .collect(),
+        ..outcome.clone()
+    };
+    let caption = caption(section.paper, &ours(&about));
+    Ok(html! {
+        h2 { (section.title) }
+        (accuracies(group, &arms, outcome.time, &caption)?)
+        @if !about.sooner.is_empty() { (table(&GroupOutcome::SOONER, about.sooner_rows())) }
+        @if !about.gains.is_empty() { (table(&GroupOutcome::GAINS, about.gain_rows())) }
+        @if !missing.is_empty() {
+            p {
+                "Not made: " (missing.join(", ")) ". " code { (command(group, &missing)) }
+                " makes them."
+            }
         }
     })
 }
 
-fn accuracies(arms: &[&ArmOutcome], kind: &str) -> Result<Markup, ExperimentError> {
-    let series: Vec<Series> = arms
-        .iter()
-        .filter_map(|arm| {
-            let points = arm.of(kind)?.points.iter();
-            let points = points.map(|point| (point.minutes, 100.0 * point.mean)).collect();
-            let name = arm.arm.recipe.name().to_owned();
-            Some(Series { name, points, shape: Shape::DottedLine })
-        })
-        .collect();
-    let untrained = arms.iter().filter_map(|arm| arm.of(kind)?.points.first());
-    let untrained = untrained.map(|point| point.mean).reduce(f64::max);
+/// What the paper says, and what came out.
+fn caption(paper: &str, ours: &[String]) -> Markup {
+    html! {
+        p { strong { "The paper: " } (paper) }
+        p { strong { "Here: " } @for sentence in ours { (sentence) " " } }
+    }
+}
+
+/// The command that makes arms in a group's setup.
+fn command(group: &Group, arms: &[String]) -> String {
+    let setup = group.setup;
+    let model =
+        setup.bench.model.map_or(String::new(), |model| format!(" --model {}", model.name()));
+    format!(
+        "trainer experiment PICTURES --test-pictures TEST --size {}{model} --precision {} --minutes {} --arms {}",
+        setup.bench.size,
+        setup.bench.precision.name(),
+        setup.scale.minutes,
+        arms.join(",")
+    )
+}
+
+/// What came out, in sentences: by the linear classifier, over time.
+fn ours(outcome: &GroupOutcome) -> Vec<String> {
+    let by_time =
+        outcome.sooner.iter().filter(|of| of.kind == Kind::Linear && of.axis == outcome.time);
+    let sooner = by_time.map(|of| {
+        let bar = of.found.map_or(String::new(), |found| format!(" ({})", percent(found.bar)));
+        let how = of.text();
+        match of.found {
+            None => format!("{how}, so there is no bar for {} to reach.", of.fast),
+            Some(_) => format!("{} against {}'s best{bar}: {how} times sooner.", of.fast, of.slow),
+        }
+    });
+    let gains = outcome.gain_rows().into_iter().zip(&outcome.gains);
+    let gains = gains.filter(|(_, gain)| gain.kind == Kind::Linear).map(|(row, gain)| {
+        format!("{} ends {} points against {}.", gain.arm, row[3], gain.against)
+    });
+    sooner.chain(gains).collect()
+}
+
+/// Accuracies by the linear classifier over time: means, and bands from the lowest seed to the
+/// highest.
+fn accuracies(
+    group: &Group,
+    arms: &[Arm],
+    time: Axis,
+    caption: &Markup,
+) -> Result<Markup, ExperimentError> {
+    let mut untrained: Option<f64> = None;
+    let mut series = vec![];
+    for &arm in arms {
+        let curves: Vec<_> =
+            group.of(arm).filter_map(|run| run.curve(Kind::Linear, time)).collect();
+        let line = mean(&curves.iter().collect::<Vec<_>>());
+        untrained = line.first().map(|point| point.1).into_iter().chain(untrained).reduce(f64::max);
+        let edge = |at: usize, pick: fn(f64, f64) -> f64| {
+            curves.iter().map(|curve| curve[at].1).reduce(pick).unwrap_or(f64::NAN)
+        };
+        let band = |(at, point): (usize, &(f64, f64))| {
+            (point.0, 100.0 * edge(at, f64::min), 100.0 * edge(at, f64::max))
+        };
+        let band = line.iter().enumerate().map(band).collect();
+        let points = line.iter().map(|point| (point.0, 100.0 * point.1)).collect();
+        let name = match arm.change {
+            None => arm.recipe.name().to_owned(),
+            Some(_) => arm.name(),
+        };
+        let drawn = Series::of(name, points, Shape::DottedLine);
+        series.push(if curves.len() > 1 { drawn.with_band(band) } else { drawn });
+    }
     let axes = Axes {
         from: Some(0.0),
         level: untrained.map(|accuracy| 100.0 * accuracy),
-        ..Axes::new("minutes of training", "top-1 accuracy in per cent")
+        ..Axes::new(time.label(), "linear accuracy in per cent")
     };
-    Ok(figure(&series, &axes)?)
+    Ok(captioned(&series, &axes, Some(caption))?)
+}
+
+/// The mutual information of attention by layer, untrained and trained: LocalMIM's beside MAE's.
+fn layers(group: &Group) -> Result<Markup, ExperimentError> {
+    let arms = [Arm::BASE, Arm::of(Family::Vit, Recipe::Mae)];
+    let line =
+        |name: String, runs: &[&Run], pick: fn(&Run) -> Option<&crate::analyze::NmiRecord>| {
+            let records: Vec<_> = runs.iter().filter_map(|run| pick(run)).collect();
+            let depth = records.iter().map(|record| record.layers.len()).min().unwrap_or(0);
+            let at = |layer: usize| {
+                let sum: f64 = records.iter().map(|record| record.layers[layer].mean).sum();
+                ((layer + 1) as f64, sum / records.len() as f64)
+            };
+            Series::of(name, (0..depth).map(at).collect(), Shape::DottedLine)
+        };
+    let mut series = vec![];
+    for arm in arms {
+        let runs: Vec<&Run> = group.of(arm).collect();
+        if runs.iter().all(|run| run.nmi.len() > 1) && !runs.is_empty() {
+            series.push(line(arm.recipe.name().to_owned(), &runs, |run| run.nmi.last()));
+            if arm == Arm::BASE {
+                series.push(line("untrained".to_owned(), &runs, |run| run.nmi.first()));
+            }
+        }
+    }
+    if series.is_empty() {
+        return Ok(html! {});
+    }
+    let axes = Axes { from: Some(1.0), ..Axes::new("block", "normalised mutual information") };
+    let paper = "Without guidance of their own, as in MAE, lower layers learn little: where a token \
+                 looks depends less on where it is than with LocalMIM.";
+    let ours = "The mutual information between the positions of queries and keys, by block, as a mean \
+                over heads, views and seeds: 0 where attention does not depend on the query.";
+    let caption = caption(paper, &[ours.to_owned()]);
+    Ok(html! {
+        h2 { "Lower layers learn where they are guided" }
+        (captioned(&series, &axes, Some(&caption))?)
+    })
+}
+
+/// What each arm reached at each rate that was tried.
+fn rates(group: &Group) -> Markup {
+    let tried = |arm: &Arm| {
+        let run = group.of(*arm).find(|run| !run.record.tried.is_empty())?;
+        let accuracies = RATES.map(|rate| {
+            let trial = run.record.tried.iter().find(|trial| trial.rate == rate);
+            trial.map_or("–".to_owned(), |trial| percent(trial.accuracy))
+        });
+        Some(std::iter::once(arm.name()).chain(accuracies).collect::<Vec<_>>())
+    };
+    let arms = group.arms().into_iter().filter(|arm| arm.change.is_none());
+    let rows: Vec<_> = arms.filter_map(|arm| tried(&arm)).collect();
+    let mut headings = vec!["arm".to_owned()];
+    headings.extend(RATES.map(|rate| format!("{rate:e}")));
+    html! {
+        @if !rows.is_empty() {
+            h2 { "Rates" }
+            p {
+                "Each method's base learning rate is the best of those that were tried, by a linear "
+                "classifier on labelled pictures held out from those to train on."
+            }
+            (table(&headings, rows))
+        }
+    }
 }

@@ -1,29 +1,59 @@
-//! What is compared: an arm is a recipe on an encoder, at a size that two cores can train.
+//! What is compared: an arm is a recipe on an encoder, with at most one thing changed, at a size that
+//! two cores can train.
 
+use std::fmt;
+use std::str::FromStr;
+
+use schemas::ShardLayout;
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceKind;
-use crate::model::{Decay, ModelName, Positions};
+use crate::model::{Decay, EncoderConfig, ModelName, Positions, Precision};
 use crate::settings::{Options, Recipe, Settings, SettingsError};
 
-/// The side of a view in pixels.
+/// The side of a view in pixels, unless another is asked for.
 ///
 /// Small pictures are enlarged: on 32 pixels with patches of 4, a quarter of a patch would be a HOG
 /// cell of one pixel, which has one gradient and no histogram. On 64 with patches of 8 the finest
 /// cell is half a patch, 4 pixels, as it is for the paper's 14-pixel patches.
 pub const SIZE: u32 = 64;
 
-/// The target cells that the shards hold.
-pub const CELLS: [u32; 3] = [4, 8, 16];
+/// The target cells of views of [`SIZE`].
+const CELLS: [u32; 3] = [4, 8, 16];
 
 /// Views a batch.
 pub const BATCH: usize = 64;
 
+/// Views of each picture that are stored, unless an arm changes that.
+const VIEWS: u32 = 4;
+
 /// The base learning rates that are tried for each arm.
 pub const RATES: [f64; 3] = [5e-4, 1.5e-3, 4.5e-3];
 
-/// The part of a run's steps that a rate is tried for.
-pub const TRIAL: f64 = 1.0 / 6.0;
+/// The parts of a run after which its encoder is judged: the closer together the earlier, for that is
+/// when the faster methods get to where the slower ones end.
+const POINTS: [f64; 12] = [
+    1.0 / 64.0,
+    1.0 / 32.0,
+    1.0 / 16.0,
+    1.0 / 8.0,
+    3.0 / 16.0,
+    1.0 / 4.0,
+    3.0 / 8.0,
+    1.0 / 2.0,
+    5.0 / 8.0,
+    3.0 / 4.0,
+    7.0 / 8.0,
+    1.0,
+];
+
+/// The steps after which an encoder is judged, rising; the last is that of the run.
+pub fn points(steps: u64) -> Vec<u64> {
+    let mut points: Vec<u64> = POINTS.iter().map(|part| (steps as f64 * part) as u64).collect();
+    points.retain(|&step| step > 0);
+    points.dedup();
+    points
+}
 
 /// The kinds of encoders that are compared among themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +63,47 @@ pub enum Family {
     Vit,
     /// Pyramidal: patches of 2 pixels, 2, 2, 2, 2 blocks of width 32 to 256.
     Swin,
+}
+
+impl Family {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vit => "ViT",
+            Self::Swin => "Swin",
+        }
+    }
+}
+
+/// One thing that is changed of LocalMIM with HOG on the ViT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// One tap, at the top, on cells of a patch, with the same decoder.
+    TopOnly,
+    /// All taps, on cells of a patch each.
+    OneScale,
+    /// Gradients are cut after each tap.
+    LocalGradients,
+    /// One view of each picture is stored.
+    OneView,
+    /// Eight are.
+    EightViews,
+}
+
+impl Change {
+    const ALL: [Self; 5] =
+        [Self::TopOnly, Self::OneScale, Self::LocalGradients, Self::OneView, Self::EightViews];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::TopOnly => "top-only",
+            Self::OneScale => "one-scale",
+            Self::LocalGradients => "local-gradients",
+            Self::OneView => "one-view",
+            Self::EightViews => "eight-views",
+        }
+    }
 }
 
 /// What a run of an arm is given.
@@ -48,35 +119,84 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// A recipe on an encoder.
+/// What all arms of an experiment train in.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Bench {
+    /// The side of a view in pixels.
+    pub size: u32,
+    /// The encoder, in place of the families' small ones.
+    pub model: Option<ModelName>,
+    /// In which numbers matrices are multiplied.
+    pub precision: Precision,
+}
+
+impl Bench {
+    /// The layout of its shards.
+    pub fn layout(&self, base: ShardLayout) -> ShardLayout {
+        let cells = if self.size == SIZE { CELLS.to_vec() } else { base.cells.clone() };
+        ShardLayout { size: self.size, cells, bins: 9, ..base }
+    }
+}
+
+/// A recipe on an encoder, perhaps with one thing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arm {
     /// The encoder.
     pub family: Family,
     /// The recipe.
     pub recipe: Recipe,
+    /// What is changed of it.
+    pub change: Option<Change>,
 }
 
 impl Arm {
-    /// Every arm: LocalMIM with both targets, MAE and MaskFeat on a ViT; LocalMIM and GreenMIM on a
-    /// Swin.
-    pub fn all() -> Vec<Self> {
-        let vit = [Recipe::LocalmimHog, Recipe::LocalmimPixel, Recipe::Mae, Recipe::Maskfeat];
-        let swin = [Recipe::LocalmimHog, Recipe::Greenmim];
-        let arm = |family| move |recipe| Self { family, recipe };
-        vit.into_iter()
-            .map(arm(Family::Vit))
-            .chain(swin.into_iter().map(arm(Family::Swin)))
-            .collect()
+    /// LocalMIM with HOG on the ViT, which changes are held against.
+    pub const BASE: Self = Self { family: Family::Vit, recipe: Recipe::LocalmimHog, change: None };
+
+    /// A recipe on an encoder.
+    pub const fn of(family: Family, recipe: Recipe) -> Self {
+        Self { family, recipe, change: None }
     }
 
-    /// The arm's name, as in `vit-mae`.
+    /// [`Self::BASE`] with one thing changed.
+    pub const fn changed(change: Change) -> Self {
+        Self { change: Some(change), ..Self::BASE }
+    }
+
+    /// The methods: LocalMIM with both targets, MAE and MaskFeat on a ViT; LocalMIM, GreenMIM and
+    /// SimMIM on a Swin.
+    pub fn methods() -> Vec<Self> {
+        let vit = [Recipe::LocalmimHog, Recipe::LocalmimPixel, Recipe::Mae, Recipe::Maskfeat];
+        let swin = [Recipe::LocalmimHog, Recipe::Greenmim, Recipe::Simmim];
+        let of = |family| move |recipe| Self::of(family, recipe);
+        let vit = vit.into_iter().map(of(Family::Vit));
+        vit.chain(swin.into_iter().map(of(Family::Swin))).collect()
+    }
+
+    /// Every arm: the methods, and LocalMIM with one thing changed.
+    pub fn all() -> Vec<Self> {
+        let changed = Change::ALL.into_iter().map(Self::changed);
+        Self::methods().into_iter().chain(changed).collect()
+    }
+
+    /// The arm's name, as in `vit-mae` or `vit-one-scale`.
     pub fn name(self) -> String {
-        let family = match self.family {
-            Family::Vit => "vit",
-            Family::Swin => "swin",
-        };
-        format!("{family}-{}", self.recipe.name())
+        let family = self.family.name().to_lowercase();
+        format!("{family}-{}", self.change.map_or(self.recipe.name(), Change::name))
+    }
+
+    /// The arm whose learning rate this one trains at: what is changed must not be the rate, too.
+    pub fn rated_by(self) -> Self {
+        Self { change: None, ..self }
+    }
+
+    /// Views of each picture that its shards hold.
+    pub fn views(self) -> u32 {
+        match self.change {
+            Some(Change::OneView) => 1,
+            Some(Change::EightViews) => 8,
+            _ => VIEWS,
+        }
     }
 
     /// The settings of a run.
@@ -85,13 +205,17 @@ impl Arm {
     /// are narrowed as the encoder is against the paper's. Positions and what decays are the same for
     /// all, so that encoders differ in what they learned alone; so are batch, warm-up, clipping and
     /// the last rate, for the papers' are for hundreds of epochs of large batches. The rate is each
-    /// arm's own, of [`RATES`].
+    /// method's own, of [`RATES`].
     ///
     /// # Errors
     /// [`SettingsError`] only if these constants do not fit a recipe.
-    pub fn settings(self, plan: Plan, device: DeviceKind) -> Result<Settings, SettingsError> {
+    pub fn settings(
+        self,
+        bench: Bench,
+        plan: Plan,
+        device: DeviceKind,
+    ) -> Result<Settings, SettingsError> {
         let Plan { steps, rate, rows, seed } = plan;
-        let local = matches!(self.recipe, Recipe::LocalmimHog | Recipe::LocalmimPixel);
         let mut options = Options {
             recipe: Some(self.recipe),
             steps: Some(steps),
@@ -102,31 +226,58 @@ impl Arm {
             decay: Some(Decay::Matrices),
             warmup_epochs: Some(0.1 * steps as f64 / (rows / BATCH as u64).max(1) as f64),
             clip_grad: Some(1.0),
+            precision: Some(bench.precision),
             seed: Some(seed),
             log_every: Some((steps / 50).max(1)),
-            checkpoint_every: Some(steps.div_ceil(POINTS)),
-            keep: Some(POINTS as usize + 2),
+            // Whoever trains stops at the points, and what is left there is kept.
+            checkpoint_every: Some(steps),
+            keep: Some(POINTS.len() + 1),
             ..Options::default()
         };
+        match bench.model {
+            Some(model) => narrowed(&mut options, model, self.recipe),
+            None => self.small(&mut options),
+        }
+        if self.recipe == Recipe::Simmim {
+            options.input_size = Some(bench.size as usize);
+        }
+        let taps = match self.change {
+            Some(Change::TopOnly) => {
+                options.taps = Some(crate::settings::Taps::Named(crate::settings::NamedTaps::Top));
+                1
+            }
+            Some(Change::OneScale) => 4,
+            _ => 0,
+        };
+        if taps > 0 {
+            let patch = bench.model.map_or(SMALL_PATCH, |model| model.encoder().patch());
+            options.cells = Some(vec![patch; taps]);
+        }
+        options.local_gradients = Some(self.change == Some(Change::LocalGradients));
+        Settings::resolve(options, device)
+    }
+
+    /// The families' small encoders.
+    fn small(self, options: &mut Options) {
+        let local = matches!(self.recipe, Recipe::LocalmimHog | Recipe::LocalmimPixel);
         match self.family {
             Family::Vit => {
                 options.model = Some(ModelName::VitTiny16);
-                options.patch = Some(8);
+                options.patch = Some(SMALL_PATCH);
                 options.width = Some(128);
                 options.depths = Some(vec![6]);
                 options.heads = Some(vec![4]);
-                if local {
-                    options.cells = Some(vec![4, 4, 8, 16]);
-                    options.decoder_dim = Some(48);
-                    options.decoder_heads = Some(4);
-                }
-                if self.recipe == Recipe::Mae {
-                    options.decoder_dim = Some(88);
-                    options.decoder_depth = Some(4);
-                    options.decoder_heads = Some(4);
-                }
-                if self.recipe == Recipe::Maskfeat {
-                    options.cells = Some(vec![4]);
+                options.decoder_heads = Some(4);
+                match self.recipe {
+                    Recipe::Mae => {
+                        options.decoder_dim = Some(88);
+                        options.decoder_depth = Some(4);
+                    }
+                    Recipe::Maskfeat => options.cells = Some(vec![4]),
+                    _ => {
+                        options.cells = Some(vec![4, 4, 8, 16]);
+                        options.decoder_dim = Some(48);
+                    }
                 }
             }
             Family::Swin => {
@@ -140,29 +291,95 @@ impl Arm {
                 options.decoder_heads = Some(4);
             }
         }
-        Settings::resolve(options, device)
     }
 }
 
-/// Evaluations of a run, besides that of the untrained encoder.
-pub const POINTS: u64 = 4;
+/// The side of a patch of the small ViT.
+const SMALL_PATCH: usize = 8;
+
+/// A named encoder; decoders as wide beside it as the papers' beside theirs: a third, of MAE's two
+/// thirds.
+fn narrowed(options: &mut Options, model: ModelName, recipe: Recipe) {
+    options.model = Some(model);
+    let width = match model.encoder() {
+        EncoderConfig::Vit { dim, .. } | EncoderConfig::Swin { dim, .. } => dim,
+    };
+    match (recipe, model.encoder()) {
+        (Recipe::Mae, EncoderConfig::Vit { .. }) => options.decoder_dim = Some(width * 2 / 3),
+        (_, EncoderConfig::Vit { .. }) => options.decoder_dim = Some(width / 3),
+        // A Swin's first width is an eighth of its last.
+        (Recipe::LocalmimHog | Recipe::LocalmimPixel, _) => options.decoder_dim = Some(width * 2),
+        _ => options.decoder_dim = Some(width * 4),
+    }
+    options.decoder_heads = Some(4);
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+impl FromStr for Arm {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let all = Self::all();
+        all.iter().find(|arm| arm.name() == name).copied().ok_or_else(|| {
+            let names: Vec<_> = all.iter().map(|arm| arm.name()).collect();
+            format!("expected one of {}", names.join(", "))
+        })
+    }
+}
 
 #[cfg(test)]
 mod tests {
-    use schemas::ShardLayout;
-
     use super::*;
 
-    #[test]
-    fn every_arm_fits_the_shards() {
-        for arm in Arm::all() {
-            let plan = Plan { steps: 100, rate: RATES[0], rows: 50, seed: 0 };
-            let settings = arm.settings(plan, DeviceKind::Cpu).unwrap();
-            let network =
-                settings.network(&ShardLayout::new(SIZE, CELLS.to_vec(), 9).unwrap()).unwrap();
-            for tap in &network.taps {
-                assert!(CELLS.contains(&(tap.cell as u32)), "{}: {}", arm.name(), tap.cell);
-            }
+    const BENCH: Bench = Bench { size: SIZE, model: None, precision: Precision::F32 };
+
+    fn fits(bench: Bench, arm: Arm) {
+        let plan = Plan { steps: 100, rate: RATES[0], rows: 50, seed: 0 };
+        let settings = arm.settings(bench, plan, DeviceKind::Cpu).unwrap();
+        let base = ShardLayout::new(224, vec![4, 8, 16, 32], 9).unwrap();
+        let layout = bench.layout(base);
+        let network = settings.network(&layout).unwrap();
+        for tap in &network.taps {
+            assert!(layout.cells.contains(&(tap.cell as u32)), "{arm}: {}", tap.cell);
         }
+    }
+
+    #[test]
+    fn every_arm_fits_the_shards_and_has_a_name_of_its_own() {
+        for arm in Arm::all() {
+            fits(BENCH, arm);
+            assert_eq!(arm.name().parse(), Ok(arm));
+        }
+        for arm in Arm::all().into_iter().filter(|arm| arm.family == Family::Vit) {
+            fits(Bench { size: 224, model: Some(ModelName::VitTiny16), ..BENCH }, arm);
+        }
+    }
+
+    #[test]
+    fn a_change_is_of_one_thing() {
+        let plan = Plan { steps: 100, rate: RATES[0], rows: 50, seed: 0 };
+        let settings = |arm: Arm| arm.settings(BENCH, plan, DeviceKind::Cpu).unwrap();
+        let base = settings(Arm::BASE);
+        let differ = |change| {
+            let conflicts = settings(Arm::changed(change)).conflicts(&base).into_iter();
+            conflicts.map(|(flag, ..)| flag).collect::<Vec<_>>()
+        };
+        assert_eq!(differ(Change::TopOnly), ["cells", "taps"]);
+        assert_eq!(differ(Change::OneScale), ["cells"]);
+        assert_eq!(differ(Change::LocalGradients), ["local-gradients"]);
+        assert!(differ(Change::OneView).is_empty());
+    }
+
+    #[test]
+    fn an_encoder_is_judged_at_the_end_and_more_often_at_the_beginning() {
+        let of_many = points(6400);
+        assert_eq!((of_many.len(), of_many[0], of_many[11]), (12, 100, 6400));
+        assert_eq!(points(2), [1, 2]);
+        assert_eq!(points(1), [1]);
     }
 }

@@ -92,6 +92,10 @@ pub struct Record {
     /// between are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed_s: Option<f64>,
+    /// Seconds of all cores that this process computed in that time: on a machine that others use,
+    /// too, they say more than the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core_s: Option<f64>,
     /// The rates of that time, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Rates>,
@@ -111,11 +115,20 @@ fn at(path: &Path) -> impl Fn(io::Error) -> MetricsError + '_ {
     |source| MetricsError { path: path.to_owned(), source }
 }
 
+/// What training has taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spent {
+    /// Seconds by the clock.
+    pub elapsed_s: f64,
+    /// Seconds of all cores; none where an earlier release trained a part of it.
+    pub core_s: Option<f64>,
+}
+
 /// Writes the metrics of a run.
 #[derive(Debug)]
 pub struct MetricsWriter {
     path: PathBuf,
-    elapsed_s: f64,
+    before: Spent,
     lines: File,
     events: EventFile,
 }
@@ -130,19 +143,22 @@ impl MetricsWriter {
         let path = out.join(METRICS_FILE);
         let records = read(out)?;
         let kept = || records.iter().filter(|record| record.step <= step);
-        let elapsed_s = kept().filter_map(|record| record.elapsed_s).fold(0.0, f64::max);
+        let before = Spent {
+            elapsed_s: kept().filter_map(|record| record.elapsed_s).fold(0.0, f64::max),
+            core_s: kept().next_back().map_or(Some(0.0), |record| record.core_s),
+        };
         if records.last().is_some_and(|record| record.step > step) {
             let text: String = kept().map(line).collect();
             storage::write_file(&path, text).map_err(at(&path))?;
         }
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
         let events = EventFile::create(out, step).map_err(at(out))?;
-        Ok(Self { path, elapsed_s, lines, events })
+        Ok(Self { path, before, lines, events })
     }
 
-    /// Seconds of training that the records tell of which were there on opening.
-    pub fn elapsed_s(&self) -> f64 {
-        self.elapsed_s
+    /// What training had taken by the records which were there on opening.
+    pub fn before(&self) -> Spent {
+        self.before
     }
 
     /// Writes one record; it is in the files when this returns.
@@ -166,6 +182,9 @@ impl MetricsWriter {
         }
         if let Some(elapsed) = record.elapsed_s {
             scalars.push(("time/elapsed_s".to_owned(), elapsed));
+        }
+        if let Some(cores) = record.core_s {
+            scalars.push(("time/core_s".to_owned(), cores));
         }
         if let Some(rates) = record.profile {
             scalars.extend([
@@ -236,6 +255,7 @@ mod tests {
             shares: Shares { data: 0.1, encoder: 0.2, decoders: 0.3, optimizer: 0.05 },
             slowest: (step > 2).then_some(Slowest { rank: 3, data: 0.5 }),
             elapsed_s: Some(10.0 * step as f64),
+            core_s: Some(19.0 * step as f64),
             profile: (step > 3).then_some(Rates {
                 encoder_gflops: 1.0,
                 decoders_gflops: 2.0,
@@ -262,7 +282,8 @@ mod tests {
         writer.lines.write_all(b"{\"step\": 6, \"epo").unwrap();
         drop(writer);
         let mut writer = MetricsWriter::open(folder.path(), 3).unwrap();
-        assert_eq!(writer.elapsed_s(), 30.0, "the time of what it will write again is not counted");
+        let before = Spent { elapsed_s: 30.0, core_s: Some(57.0) };
+        assert_eq!(writer.before(), before, "the time of what it will write again is not counted");
         writer.write(&record(4)).unwrap();
         let expected: Vec<_> = (1..=4).map(record).collect();
         assert_eq!(read(folder.path()).unwrap(), expected);

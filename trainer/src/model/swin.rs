@@ -318,8 +318,10 @@ mod tests {
                 }
             }
             let device = Default::default();
+            let top = crate::model::alone::top(&config);
             let alone =
-                EncoderAlone::<Flex>::new(&config, &parameters, Precision::F32, &device).unwrap();
+                EncoderAlone::<Flex>::new(&config, &top, &parameters, Precision::F32, &device)
+                    .unwrap();
             let Encoder::Swin(swin) = &alone.encoder else { panic!("another encoder") };
             let plan = Windows::of(&config.encoder, SIZE).unwrap().whole();
             let on_device = DevicePlan::send(&plan, &device).arrived();

@@ -17,6 +17,7 @@ use storage::Storage;
 use crate::checkpoint::{Checkpoint, EVAL_FOLDER, run_of};
 use crate::device::DeviceKind;
 use crate::encode::EncodeError;
+use crate::encode::encoder::Layers;
 use crate::encode::pictures::Given;
 use crate::encode::rows::Encoders;
 use crate::export::{ExportError, find_encoder};
@@ -212,7 +213,7 @@ pub fn find(
     let cache = request.cache.clone().unwrap_or_else(|| run_of(&path).join(EVAL_FOLDER));
     let set = request.given.open(&request.storage, &header.network, &cache, console)?;
     let both = [&checkpoint, &untrained];
-    let encoders = Encoders { device, path: &path, checkpoints: &both };
+    let encoders = Encoders { device, path: &path, checkpoints: &both, layers: Layers::Top };
 
     // What can be known to be missing is, before anything is encoded.
     let named = query::named(request, &set, &header.network)?;

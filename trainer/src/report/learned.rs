@@ -27,7 +27,7 @@ fn accuracies(evaluations: &[EvalRecord]) -> Markup {
             "the classes of labelled test pictures. Chance is always naming the largest class."
         }
         (table(&["Judged by", "Encoder", "Top-1", "Chance", "Test"], evaluations.iter().map(row)))
-        @for warning in evaluations.last().into_iter().flat_map(|last| last.score.warnings()) {
+        @for warning in evaluations.last().into_iter().flat_map(|last| last.warnings()) {
             p.warning { (warning) }
         }
     }

@@ -127,18 +127,21 @@ impl Settings {
         Ok(Self::close(&options, device))
     }
 
+    /// What may change in mid-run: when to stop, how fast to read, what to write; and in which numbers
+    /// to multiply, for another machine may have no products in those of this one.
+    pub fn is_free(flag: &str) -> bool {
+        table::FREE.contains(&flag.replace('-', "_").as_str())
+    }
+
     /// Settings of `self` that differ from `earlier`'s and would change the course of its run, as
     /// `(flag, earlier value, value now)`.
     pub fn conflicts(&self, earlier: &Self) -> Vec<(String, String, String)> {
         let (now, earlier) = (toml_of(self), toml_of(earlier));
-        // What may change in mid-run: when to stop, how fast to read, what to write; and in which
-        // numbers to multiply, for another machine may have no products in those of this one.
-        let is_free = |flag: &str| table::FREE.contains(&flag.replace('-', "_").as_str());
         let spell = |value: Option<&toml::Value>| value.map_or("unset".into(), ToString::to_string);
         let flags: BTreeSet<_> = now.keys().chain(earlier.keys()).collect();
         flags
             .into_iter()
-            .filter(|flag| !is_free(flag) && now.get(*flag) != earlier.get(*flag))
+            .filter(|flag| !Self::is_free(flag) && now.get(*flag) != earlier.get(*flag))
             .map(|flag| (flag.clone(), spell(earlier.get(flag)), spell(now.get(flag))))
             .collect()
     }

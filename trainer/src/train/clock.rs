@@ -5,13 +5,35 @@
 
 use std::time::{Duration, Instant};
 
+use cpu_time::ProcessTime;
+
 use super::step::{PartTimes, Timing};
-use crate::metrics::Shares;
+use crate::metrics::{Shares, Spent};
 
 /// A queued device's parts are timed anew after so long, at the next logged step.
 const TIMED_EVERY: Duration = Duration::from_secs(10);
 /// So many logged steps are timed whenever they come: the first may compile kernels.
 const TIMED_FIRST: u32 = 2;
+
+/// What a run has taken since it began, or was taken up.
+pub(super) struct Stopwatch {
+    start: Instant,
+    cores: ProcessTime,
+}
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self { start: Instant::now(), cores: ProcessTime::now() }
+    }
+
+    /// What the run has taken, with what it took before.
+    pub fn after(&self, before: Spent) -> Spent {
+        Spent {
+            elapsed_s: before.elapsed_s + self.start.elapsed().as_secs_f64(),
+            core_s: before.core_s.map(|before| before + self.cores.elapsed().as_secs_f64()),
+        }
+    }
+}
 
 /// Where the time since the last line of metrics went.
 pub(super) struct Clock {

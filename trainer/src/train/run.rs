@@ -12,7 +12,7 @@ use kernels::{Optimize, Trainable, asked};
 use shards::{ShardSet, ShardSource};
 
 use super::batch::Loaded;
-use super::clock::Clock;
+use super::clock::{Clock, Stopwatch};
 pub use super::error::TrainError;
 use super::guard::{Told, Watch};
 use super::optim::Gradient;
@@ -173,7 +173,7 @@ struct Run<'a, B: Trainable> {
     watch: Watch<B::InnerBackend>,
     /// The shards' trouble has been told.
     told: bool,
-    begun: Instant,
+    begun: Stopwatch,
     /// Since the last line of metrics.
     clock: Clock,
     profile: Option<Profile>,
@@ -232,7 +232,7 @@ impl<'a, B: Trainable> Run<'a, B> {
             metrics,
             watch: Watch::begin(),
             told: false,
-            begun: Instant::now(),
+            begun: Stopwatch::start(),
             clock: Clock::start(Self::QUEUED),
             profile: None,
         })
@@ -288,7 +288,7 @@ impl<'a, B: Trainable> Run<'a, B> {
             let profile =
                 Profile::begin::<B::InnerBackend>(network, settings, parameters, &self.device);
             self.profile = Some(profile);
-            (self.begun, self.clock) = (Instant::now(), Clock::start(Self::QUEUED));
+            (self.begun, self.clock) = (Stopwatch::start(), Clock::start(Self::QUEUED));
         }
     }
 
@@ -375,6 +375,7 @@ impl<'a, B: Trainable> Run<'a, B> {
         let shares = self.clock.shares();
         let waits = self.seat.gather(vec![shares.data])?;
         let Some(metrics) = &mut self.metrics else { return Ok(()) };
+        let spent = self.begun.after(metrics.before());
         let record = Record {
             step: self.trainee.step,
             epoch: epoch as f64 + batch as f64 / self.batches_per_epoch as f64,
@@ -385,7 +386,8 @@ impl<'a, B: Trainable> Run<'a, B> {
             views_per_s,
             shares,
             slowest: told::slowest(&waits),
-            elapsed_s: Some(metrics.elapsed_s() + self.begun.elapsed().as_secs_f64()),
+            elapsed_s: Some(spent.elapsed_s),
+            core_s: spent.core_s,
             profile: self
                 .profile
                 .as_mut()

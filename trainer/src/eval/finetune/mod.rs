@@ -1,13 +1,16 @@
 //! Full fine-tuning: the encoder and a linear head, trained on labelled views.
 //!
 //! In the order in which data flows: [`augment`] (what the network sees of a batch of labelled
-//! views), [`network`] (the classifier), and the loop here.
+//! views), [`network`] (the classifier), and the loop here; [`unfinished`] (what a tuning that was
+//! stopped goes on from).
 
 pub mod augment;
 pub mod network;
+pub mod unfinished;
 
 use std::ops::{Bound, Range};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::cuda::CudaDevice;
 use burn::backend::{Autodiff, Cuda, Flex, Wgpu};
@@ -41,6 +44,7 @@ use crate::train::step::{Losses, PartTimes, StepOutput};
 use crate::train::unseen::{Made, Unseen};
 use augment::{Augment, Mix};
 use network::{Classifier, blocks, branches_on, cross_entropy, depth_of, draw_branches};
+use unfinished::Unfinished;
 
 /// Views that are classified at once.
 const PIECE: usize = 8;
@@ -148,35 +152,53 @@ pub struct Compute<B: Kernels> {
     pub threads: usize,
 }
 
+/// What is tuned, on what.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning<'a> {
+    /// The encoder that it begins with.
+    pub checkpoint: &'a Checkpoint,
+    /// What names it in errors.
+    pub path: &'a Path,
+    /// The rows to learn from.
+    pub train: &'a Labelled,
+    /// Those to be tested on.
+    pub test: &'a Labelled,
+    /// How.
+    pub settings: &'a FinetuneSettings,
+    /// The seed of all that is random.
+    pub seed: u64,
+    /// The file that it goes on from after a stop.
+    pub unfinished: &'a Path,
+    /// Raised when it is to stop.
+    pub stop: &'a AtomicBool,
+}
+
 /// [`predict`] on a device.
 ///
 /// # Errors
 /// [`EvalError`] as there, and if the system gives no thread.
 pub fn predict_on(
     device: DeviceKind,
-    from: (&Checkpoint, &Path),
-    sides: (&Labelled, &Labelled),
-    settings: &FinetuneSettings,
-    seed: u64,
+    tuning: &Tuning<'_>,
     console: &Console,
 ) -> Result<(Vec<Vec<u32>>, State), EvalError> {
     match device {
         DeviceKind::Cuda(index) => {
             let (device, slices) = (CudaDevice::new(index), Slices::whole());
             let compute = Compute { device, precision: Precision::Bf16, slices, threads: 1 };
-            predict::<Autodiff<Cuda>>(from, sides, settings, seed, &compute, console)
+            predict::<Autodiff<Cuda>>(tuning, &compute, console)
         }
         DeviceKind::Vulkan(adapter) => {
             let (device, slices) = (adapter.device(), Slices::whole());
             let compute = Compute { device, precision: Precision::F32, slices, threads: 1 };
-            predict::<Autodiff<Wgpu>>(from, sides, settings, seed, &compute, console)
+            predict::<Autodiff<Wgpu>>(tuning, &compute, console)
         }
         DeviceKind::Cpu => {
             let threads = rayon::current_num_threads();
             let slices = Slices::over_threads(threads).map_err(EncodeError::from)?;
             let device = Default::default();
             let compute = Compute { device, precision: Precision::F32, slices, threads };
-            predict::<Autodiff<Flex>>(from, sides, settings, seed, &compute, console)
+            predict::<Autodiff<Flex>>(tuning, &compute, console)
         }
     }
 }
@@ -184,34 +206,23 @@ pub fn predict_on(
 /// For each row of `test` the classes by their logits, the best first, and the parameters of encoder
 /// and head (`head.*`), after training the encoder of a checkpoint, which `path` names, and a head
 /// on `train`. Everything random follows from the seed; on the CPU the number of threads does not
-/// change a bit.
+/// change a bit, and neither does a stop.
 ///
 /// # Errors
-/// [`EvalError`] if a shard can't be read or the loss becomes no number.
+/// [`EvalError`] if a shard can't be read or the loss becomes no number; [`EvalError::Stopped`] when it
+/// was asked to, after what was learned was kept.
 pub fn predict<B: Trainable>(
-    (checkpoint, path): (&Checkpoint, &Path),
-    (train, test): (&Labelled, &Labelled),
-    settings: &FinetuneSettings,
-    seed: u64,
+    tuning: &Tuning<'_>,
     compute: &Compute<B>,
     console: &Console,
 ) -> Result<(Vec<Vec<u32>>, State), EvalError> {
-    let Compute { device, precision, slices, .. } = compute;
+    let &Tuning { checkpoint, train, settings, seed, .. } = tuning;
     let (network, classes) = (&checkpoint.header.network, train.classes());
-    let parameters = &checkpoint.model;
-    let mut model = Classifier::<B>::new(network, parameters, (classes, seed), *precision, device)
-        .map_err(|source| EncodeError::State { path: path.to_owned(), source })?;
-    let encoder = &network.encoder;
-    let depth = blocks(encoder);
-    let weight_decay = settings.weight_decay;
-    let adamw = AdamWSettings { betas: (0.9, 0.999), weight_decay, decay: Decay::Matrices };
-    let scale = |param: &ParamInfo| {
-        let below = depth + 1 - depth_of(encoder, &param.name);
-        settings.layer_decay.powi(below as i32)
-    };
-    let mut optimizer =
-        Optimizer::with_scales(&model, &alone::config(network), adamw, scale, device);
-    let windows = EncoderAlone::windows(network, device);
+    let mut unfinished = Unfinished::new(tuning, compute.precision);
+    let Begun { mut model, mut optimizer, done } =
+        Begun::new(tuning, compute, unfinished.read(console))?;
+    let windows = EncoderAlone::windows(network, &compute.device);
+    let depth = blocks(&network.encoder);
 
     let batch_size = settings.batch_size.clamp(1, train.rows());
     let batches = (train.rows() / batch_size) as u64;
@@ -222,23 +233,23 @@ pub fn predict<B: Trainable>(
     let (mut step, mut unseen) = (0, Unseen::none());
     for epoch in 0..settings.epochs {
         let mut sum = 0.0;
+        if step + batches <= done {
+            step += batches;
+            bar.inc(batches * batch_size as u64);
+            continue;
+        }
         train.epoch(seed, epoch, batch_size, |views| {
+            // What was made before a stop is read again, and no more.
+            if step < done {
+                step += 1;
+                bar.inc(batch_size as u64);
+                return Ok(());
+            }
             let mut rng = random("localmim fine-tuning step", seed, step);
             let sample = prepare(views, network, &augment, classes, &mut rng);
             let kept = draw_branches(depth, batch_size, settings.drop_path, &mut rng);
-            let output = slices.spread(&model, batch_size, device, |model, range| {
-                let mut input = sample.input(&range, network, windows.clone(), device);
-                input.branches = Some(branches_on(&kept, depth, range.clone(), device));
-                let soft = sample.soft[range.start * classes..range.end * classes].to_vec();
-                let soft = Tensor::from_data(TensorData::new(soft, [range.len(), classes]), device);
-                let loss = cross_entropy(model.forward(input), soft, batch_size);
-                let mut gradients = loss.backward();
-                StepOutput {
-                    gradients: Gradients::take(model, &mut gradients),
-                    losses: Losses::whole(vec![loss.inner()]),
-                    times: PartTimes::default(),
-                }
-            });
+            let whole = Whole { sample: &sample, kept: &kept, network, windows: windows.clone() };
+            let output = whole.learn(&model, compute, (batch_size, depth, classes));
             let batches = vec![(output.losses, ())];
             unseen.keep(Made { step: step + 1, batches, norm: None });
             if !queued || unseen.full() {
@@ -248,16 +259,103 @@ pub fn predict<B: Trainable>(
             optimizer.step(&mut model, &gradient, schedule.at(step), None);
             step += 1;
             bar.inc(batch_size as u64);
-            Ok::<(), EvalError>(())
+            let stopped = tuning.stop.load(Ordering::Relaxed);
+            if stopped || unfinished.is_due() {
+                sum += look(&mut unseen)?;
+                unfinished.keep(&model, &optimizer, step)?;
+            }
+            if stopped { Err(EvalError::Stopped) } else { Ok(()) }
         })?;
         sum += look(&mut unseen)?;
-        let text = format!("epoch {}: loss {:.4}", epoch + 1, sum / batches.max(1) as f64);
+        let made = (step - done.max(epoch * batches)).max(1);
+        let text = format!("epoch {}: loss {:.4}", epoch + 1, sum / made as f64);
         bar.suspend(|| console.message(&text));
     }
     bar.finish_and_clear();
     let model = model.valid();
-    let predictions = classify(&model, test, network, compute, console)?;
+    let predictions = classify(&model, tuning.test, network, compute, console)?;
     Ok((predictions, state::save(&model, &alone::config(network))))
+}
+
+/// Network and optimizer before the next step.
+struct Begun<B: Trainable> {
+    model: Classifier<B>,
+    optimizer: Optimizer<B>,
+    /// Steps that were made before a stop.
+    done: u64,
+}
+
+impl<B: Trainable> Begun<B> {
+    /// Those of the encoder, or of what was kept.
+    fn new(
+        tuning: &Tuning<'_>,
+        compute: &Compute<B>,
+        kept: Option<Checkpoint>,
+    ) -> Result<Self, EvalError> {
+        let &Tuning { checkpoint, path, train, settings, seed, .. } = tuning;
+        let Compute { device, precision, .. } = compute;
+        let (network, head) = (&checkpoint.header.network, (train.classes(), seed));
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| EncodeError::State { path, source }
+        };
+        let model = Classifier::<B>::new(network, &checkpoint.model, head, *precision, device);
+        let mut model = model.map_err(at(path))?;
+        let alone = alone::config(network);
+        if let Some(kept) = &kept {
+            let loaded = state::load(model, &alone, &kept.model, device);
+            model = loaded.map_err(at(tuning.unfinished))?;
+        }
+        let encoder = &network.encoder;
+        let depth = blocks(encoder);
+        let weight_decay = settings.weight_decay;
+        let adamw = AdamWSettings { betas: (0.9, 0.999), weight_decay, decay: Decay::Matrices };
+        let scale = |param: &ParamInfo| {
+            let below = depth + 1 - depth_of(encoder, &param.name);
+            settings.layer_decay.powi(below as i32)
+        };
+        let mut optimizer = Optimizer::with_scales(&model, &alone, adamw, scale, device);
+        let mut done = 0;
+        if let Some(Checkpoint { header, moments, .. }) = &kept {
+            done = header.optimizer_steps;
+            optimizer.load(moments, done).map_err(at(tuning.unfinished))?;
+        }
+        Ok(Self { model, optimizer, done })
+    }
+}
+
+/// A batch before it is spread.
+struct Whole<'a, B: Kernels> {
+    sample: &'a Sample,
+    /// Which branches of which views are kept.
+    kept: &'a [f32],
+    network: &'a ModelConfig,
+    windows: Option<DevicePlan<B>>,
+}
+
+impl<B: Trainable> Whole<'_, B> {
+    /// Losses and gradients.
+    fn learn(
+        &self,
+        model: &Classifier<B>,
+        compute: &Compute<B>,
+        (batch_size, depth, classes): (usize, usize, usize),
+    ) -> StepOutput<B> {
+        let Compute { device, slices, .. } = compute;
+        slices.spread(model, batch_size, device, |model, range| {
+            let mut input = self.sample.input(&range, self.network, self.windows.clone(), device);
+            input.branches = Some(branches_on(self.kept, depth, range.clone(), device));
+            let soft = self.sample.soft[range.start * classes..range.end * classes].to_vec();
+            let soft = Tensor::from_data(TensorData::new(soft, [range.len(), classes]), device);
+            let loss = cross_entropy(model.forward(input), soft, batch_size);
+            let mut gradients = loss.backward();
+            StepOutput {
+                gradients: Gradients::take(model, &mut gradients),
+                losses: Losses::whole(vec![loss.inner()]),
+                times: PartTimes::default(),
+            }
+        })
+    }
 }
 
 /// The sum of the losses of steps that were not looked at yet.

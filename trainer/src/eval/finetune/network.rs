@@ -60,8 +60,8 @@ impl<B: Kernels> Classifier<B> {
 impl<B: Kernels> Classifier<B> {
     /// Logits `[views, classes]`.
     pub fn forward(&self, input: EncoderInput<B>) -> Tensor<B, 2> {
-        let features = alone::pooled(&self.encoder, input, self.prefix);
-        let logits = self.head.forward(features);
+        let features = alone::pooled(&self.encoder, input, self.prefix).pop();
+        let logits = self.head.forward(features.expect("an encoder alone has a tap"));
         let [views, _, classes] = logits.dims();
         logits.reshape([views, classes])
     }

@@ -1,0 +1,231 @@
+//! How much sooner: two arms' curves of accuracy, one a seed, → the bar, when each gets there, the
+//! ratio, and how sure it is.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// Accuracy over time or views: from the untrained encoder, at which x is 0, to the end.
+pub type Curve = Vec<(f64, f64)>;
+
+/// Times that seeds are drawn anew for an interval.
+const DRAWS: usize = 2000;
+/// The part of the draws that lies in an interval.
+const INSIDE: f64 = 0.95;
+
+/// When two arms reach what the slower one reaches in its whole run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sooner {
+    /// The best accuracy of the slower arm.
+    pub bar: f64,
+    /// Where the slower arm reaches it.
+    pub slow: f64,
+    /// Where the faster one does; none if it never does.
+    pub fast: Option<f64>,
+    /// How many times as long the slower one takes; 0 where the faster one never gets there.
+    pub ratio: f64,
+    /// Between which ratios 95 % of the draws of seeds lie; none of a single seed.
+    pub interval: Option<(f64, f64)>,
+    /// Seeds that both arms have.
+    pub seeds: usize,
+}
+
+/// What can be said of a ratio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The interval lies above 1.
+    Sooner,
+    /// It lies below 1.
+    Later,
+    /// It holds 1.
+    NotShown,
+    /// There is one seed, so no interval.
+    OneSeed,
+}
+
+impl Sooner {
+    /// Holds curves of the same seeds against each other, in the same order. None where the slower arm
+    /// is at no time better than an untrained encoder: then it has reached nothing.
+    pub fn of(fast: &[Curve], slow: &[Curve]) -> Option<Self> {
+        let seeds = fast.len().min(slow.len());
+        let pairs: Vec<_> = fast.iter().zip(slow).collect();
+        let (bar, slow_at, fast_at) = once(&pairs)?;
+        Some(Self {
+            bar,
+            slow: slow_at,
+            fast: fast_at,
+            ratio: ratio(slow_at, fast_at),
+            interval: interval(&pairs),
+            seeds,
+        })
+    }
+
+    /// What can be said.
+    pub fn verdict(&self) -> Verdict {
+        match self.interval {
+            None => Verdict::OneSeed,
+            Some((low, _)) if low > 1.0 => Verdict::Sooner,
+            Some((_, high)) if high < 1.0 => Verdict::Later,
+            Some(_) => Verdict::NotShown,
+        }
+    }
+}
+
+fn ratio(slow: f64, fast: Option<f64>) -> f64 {
+    fast.map_or(0.0, |fast| slow / fast)
+}
+
+/// The bar, and when the means of the slower and of the faster arm reach it.
+fn once(pairs: &[(&Curve, &Curve)]) -> Option<(f64, f64, Option<f64>)> {
+    let fast = mean(&pairs.iter().map(|pair| pair.0).collect::<Vec<_>>());
+    let slow = mean(&pairs.iter().map(|pair| pair.1).collect::<Vec<_>>());
+    let untrained = fast.first()?.1.max(slow.first()?.1);
+    let bar = slow.iter().skip(1).map(|point| point.1).reduce(f64::max)?;
+    if bar <= untrained {
+        return None;
+    }
+    Some((bar, first_at(&slow, bar)?, first_at(&fast, bar)))
+}
+
+/// The mean of curves, point by point; as long as the shortest.
+pub fn mean(curves: &[&Curve]) -> Curve {
+    let points = curves.iter().map(|curve| curve.len()).min().unwrap_or(0);
+    let count = curves.len() as f64;
+    let sum = |at: usize| {
+        curves.iter().fold((0.0, 0.0), |sum, curve| (sum.0 + curve[at].0, sum.1 + curve[at].1))
+    };
+    (0..points).map(sum).map(|(x, y)| (x / count, y / count)).collect()
+}
+
+/// Where a curve first reaches an accuracy: on the line between the points before and after.
+pub fn first_at(curve: &Curve, accuracy: f64) -> Option<f64> {
+    let at = curve.iter().position(|point| point.1 >= accuracy)?;
+    let (x, y) = curve[at];
+    let Some(&(x_before, y_before)) = at.checked_sub(1).and_then(|at| curve.get(at)) else {
+        return Some(x);
+    };
+    Some(x_before + (accuracy - y_before) / (y - y_before) * (x - x_before))
+}
+
+/// Between which ratios most draws of seeds lie: as many seeds as there are, with replacement, the
+/// same for both arms; bar and times are found anew for each. None of a single seed, and none where in
+/// a draw the slower arm reaches nothing.
+fn interval(pairs: &[(&Curve, &Curve)]) -> Option<(f64, f64)> {
+    if pairs.len() < 2 {
+        return None;
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut draw = || {
+        let drawn: Vec<_> = pairs.iter().map(|_| pairs[rng.random_range(0..pairs.len())]).collect();
+        once(&drawn).map(|(_, slow, fast)| ratio(slow, fast))
+    };
+    let ratios: Option<Vec<f64>> = (0..DRAWS).map(|_| draw()).collect();
+    inside(ratios?)
+}
+
+/// The middle 95 % of values.
+fn inside(mut values: Vec<f64>) -> Option<(f64, f64)> {
+    values.sort_by(f64::total_cmp);
+    let outside = (1.0 - INSIDE) / 2.0;
+    let last = values.len().checked_sub(1)?;
+    let at = |part: f64| values[(part * last as f64).round() as usize];
+    Some((at(outside), at(1.0 - outside)))
+}
+
+/// A difference of accuracies at the end of runs of the same seeds, with its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Gain {
+    /// The mean of the differences.
+    pub mean: f64,
+    /// Between which means 95 % of the draws of seeds lie; none of a single seed.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Gain {
+    /// Of differences, one a seed; none of none.
+    pub fn of(differences: &[f64]) -> Option<Self> {
+        let count = differences.len();
+        if count == 0 {
+            return None;
+        }
+        let mean = differences.iter().sum::<f64>() / count as f64;
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut draw = || {
+            let drawn = (0..count).map(|_| differences[rng.random_range(0..count)]);
+            drawn.sum::<f64>() / count as f64
+        };
+        let interval = (count > 1).then(|| inside((0..DRAWS).map(|_| draw()).collect())).flatten();
+        Some(Self { mean, interval })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A curve with a point each unit.
+    fn curve(accuracies: &[f64]) -> Curve {
+        accuracies.iter().enumerate().map(|(at, &accuracy)| (at as f64, accuracy)).collect()
+    }
+
+    #[test]
+    fn the_bar_is_what_the_slower_one_reaches_and_times_lie_between_points() {
+        // The slower ends below its best, which it had at 3.
+        let slow = curve(&[0.2, 0.1, 0.3, 0.4, 0.35]);
+        let fast = curve(&[0.2, 0.3, 0.5, 0.6, 0.6]);
+        let found = Sooner::of(std::slice::from_ref(&fast), std::slice::from_ref(&slow)).unwrap();
+        assert_eq!((found.bar, found.slow), (0.4, 3.0));
+        assert!((found.fast.unwrap() - 1.5).abs() < 1e-9);
+        assert!((found.ratio - 2.0).abs() < 1e-9);
+        // Nothing is said of how sure it is.
+        assert_eq!((found.interval, found.verdict()), (None, Verdict::OneSeed));
+        // The other way round it never gets there, whatever bar the faster one sets.
+        let never = Sooner::of(&[slow], &[fast]).unwrap();
+        assert_eq!((never.bar, never.fast, never.ratio), (0.6, None, 0.0));
+    }
+
+    #[test]
+    fn an_arm_that_never_left_the_untrained_encoder_behind_sets_no_bar() {
+        let slow = curve(&[0.4, 0.2, 0.4]);
+        assert_eq!(Sooner::of(&[curve(&[0.4, 0.5, 0.6])], &[slow]), None);
+        // Nor one that is better than its own start, but not than the other's.
+        let slow = curve(&[0.3, 0.2, 0.4]);
+        assert_eq!(Sooner::of(&[curve(&[0.45, 0.5, 0.6])], &[slow]), None);
+        assert_eq!(Sooner::of(&[], &[]), None);
+    }
+
+    #[test]
+    fn a_ratio_is_shown_where_every_seed_says_it() {
+        let slow = [curve(&[0.2, 0.3, 0.40]), curve(&[0.2, 0.3, 0.42]), curve(&[0.2, 0.3, 0.41])];
+        let fast = [curve(&[0.2, 0.5, 0.6]), curve(&[0.2, 0.45, 0.6]), curve(&[0.2, 0.55, 0.6])];
+        let found = Sooner::of(&fast, &slow).unwrap();
+        let (low, high) = found.interval.unwrap();
+        assert!(1.0 < low && low <= found.ratio && found.ratio <= high, "{found:?}");
+        assert_eq!((found.verdict(), found.seeds), (Verdict::Sooner, 3));
+        // An arm is neither sooner nor later than itself.
+        let same = Sooner::of(&slow, &slow).unwrap();
+        assert_eq!((same.ratio, same.interval), (1.0, Some((1.0, 1.0))));
+        assert_eq!(same.verdict(), Verdict::NotShown);
+    }
+
+    #[test]
+    fn seeds_that_disagree_show_nothing() {
+        let slow = [curve(&[0.2, 0.3, 0.4]), curve(&[0.2, 0.3, 0.4])];
+        // One is twice as fast, the other never gets there.
+        let fast = [curve(&[0.2, 0.4, 0.8]), curve(&[0.2, 0.2, 0.2])];
+        let found = Sooner::of(&fast, &slow).unwrap();
+        let (low, high) = found.interval.unwrap();
+        assert_eq!((low, high), (0.0, 2.0));
+        assert_eq!(found.verdict(), Verdict::NotShown);
+    }
+
+    #[test]
+    fn a_gain_has_an_interval_from_two_seeds_on() {
+        assert_eq!(Gain::of(&[]), None);
+        assert_eq!(Gain::of(&[0.1]).unwrap(), Gain { mean: 0.1, interval: None });
+        let gain = Gain::of(&[0.1, 0.3]).unwrap();
+        assert!((gain.mean - 0.2).abs() < 1e-9);
+        assert_eq!(gain.interval, Some((0.1, 0.3)));
+    }
+}
