@@ -24,7 +24,10 @@ const SEEDS: [u64; 3] = [0, 1, 2];
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
     /// Labelled pictures to train on: a folder of class folders, or an archive
-    #[arg(required_unless_present = "from", conflicts_with_all = ["given_before", "from"])]
+    #[arg(
+        required_unless_present_any = ["from", "given_before"],
+        conflicts_with_all = ["given_before", "from"]
+    )]
     pictures: Option<Address>,
     /// As they were given before they had a place of their own
     #[arg(long = "pictures", id = "given_before", hide = true)]
