@@ -173,7 +173,7 @@ fn accumulated_batches_step_as_one_large_batch_does() {
 fn learns(recipe: Recipe, factor: f64) -> (Case, Trained) {
     let case = Case::with_shards(25);
     let settings = settings_of(recipe, |options| {
-        options.epochs = Some(8);
+        options.epochs = Some(16);
         options.lr = Some(2e-2);
         options.clip_grad = Some(1.0);
     });
