@@ -3,7 +3,7 @@
 //! The engine reads and shuffles; here is what its processes do of it, by the code that `ingest`
 //! itself runs:
 //!
-//! 1. Each picture is looked at ([`Engine::mark`]): where it stands in the order of the set, and the
+//! 1. Each picture is looked at ([`Engine::marks`]): where it stands in the order of the set, and the
 //!    hash of its bytes, by which the engine tells duplicates.
 //! 2. The order cuts the set into shards, whose pictures are counted before the first is made
 //!    ([`Engine::begin`]).
