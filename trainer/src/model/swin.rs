@@ -1,7 +1,7 @@
 //! The pyramidal encoder: patches → latents at the taps, over visible tokens only.
 //!
 //! GreenMIM's sparse path through Swin (arXiv 2205.13515), which LocalMIM follows: tokens stand in
-//! the order of their units, windows are those of a [`WindowPlan`](super::windows::WindowPlan), and
+//! the order of their units, windows are those of a [`WindowPlan`], and
 //! merging happens within a unit. With all units visible it is Swin as it is known.
 
 use burn::module::{Module, Param};
