@@ -89,7 +89,8 @@ class Dataset(IterableDataset):
         self._fingerprint = described["fingerprint"]
 
     def _open(self, worker: int, workers: int) -> Reader:
-        part = (self.rank * workers + worker, self.world * workers)
+        # A forked worker has none of the threads of its parent's reader.
+        part = (self.rank * workers + worker, self.world * workers, os.getpid())
         if self._reader is None or self._part != part:
             self._reader = Reader(self.shards, part=part[0], parts=part[1], **self._given)
             self._part = part
