@@ -13,6 +13,7 @@
 //! 4. When all are there, the manifest makes a set of them ([`Begun::commit`]).
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use pictures::MemoryBudget;
 use rayon::prelude::*;
@@ -78,6 +79,8 @@ pub struct Engine {
     storage: Storage,
     wanted: Wanted,
     threads: rayon::ThreadPool,
+    /// What waits for stores, once a picture lies there.
+    fetches: OnceLock<rayon::ThreadPool>,
 }
 
 impl Engine {
@@ -102,7 +105,7 @@ impl Engine {
         let storage = settings.storage()?;
         let wanted = wanted(&settings.ingest, Columns::default(), settings.classes.clone());
         let threads = threads(settings.threads)?;
-        Ok(Self { settings, storage, wanted, threads })
+        Ok(Self { settings, storage, wanted, threads, fetches: OnceLock::new() })
     }
 
     /// The settings.
@@ -142,9 +145,17 @@ impl Engine {
     pub fn marks(&self, pictures: &[Given]) -> Result<Vec<Mark>, IngestError> {
         let marks = || pictures.par_iter().map(|given| self.mark(given)).collect();
         match pictures.iter().any(|given| given.file.is_remote()) {
-            true => threads(FETCHES)?.install(marks),
+            true => self.fetches()?.install(marks),
             false => self.threads.install(marks),
         }
+    }
+
+    fn fetches(&self) -> Result<&rayon::ThreadPool, IngestError> {
+        if let Some(fetches) = self.fetches.get() {
+            return Ok(fetches);
+        }
+        let fetches = threads(FETCHES)?;
+        Ok(self.fetches.get_or_init(|| fetches))
     }
 
     fn mark(&self, Given { name, label, file, .. }: &Given) -> Result<Mark, IngestError> {

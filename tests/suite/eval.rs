@@ -330,15 +330,19 @@ fn runs_are_compared_by_the_evaluations_of_their_checkpoints() {
     assert!(error.contains("raw is no run's folder"), "{error}");
 }
 
-#[test]
-fn attention_is_measured_and_drawn() {
-    let case = trained();
-    let request = views::AnalyzeRequest {
+fn analysis(case: &Case, views: u64) -> views::AnalyzeRequest {
+    views::AnalyzeRequest {
         checkpoint: case.path("run"),
         storage: Storage::local(),
         shards: Address::from(case.shards()),
-        views: 3,
-    };
+        views,
+    }
+}
+
+#[test]
+fn attention_is_measured_and_drawn() {
+    let case = trained();
+    let request = analysis(&case, 3);
     let (record, page) = analyze::nmi(&request, &Console::quiet()).unwrap();
     assert_eq!((record.layers.len(), record.layers[0].heads.len()), (12, 3));
     assert_eq!((record.views, record.layers[0].grid, record.window), (3, 4, None));
@@ -373,12 +377,7 @@ fn a_swins_attention_is_measured_and_drawn_in_its_windows() {
         options.max_steps = Some(1);
     };
     case.train("run", &settings(swin), false).unwrap();
-    let request = views::AnalyzeRequest {
-        checkpoint: case.path("run"),
-        storage: Storage::local(),
-        shards: Address::from(case.shards()),
-        views: 2,
-    };
+    let request = analysis(&case, 2);
     let (record, page) = analyze::nmi(&request, &Console::quiet()).unwrap();
     let of = |layer: &analyze::Layer| (layer.grid, layer.heads.len());
     let blocks: Vec<_> = record.layers.iter().map(of).collect();

@@ -1,6 +1,7 @@
 //! Remote pictures, fetched several at once.
 
 use std::io::Read;
+use std::path::Path;
 use std::thread::Scope;
 
 use archives::{COMPANION, Limits};
@@ -10,7 +11,7 @@ use pictures::{MemoryBudget, Reserved};
 use schemas::{Fault, Reason};
 use storage::{Address, Storage, StorageError};
 
-use super::{take, too_large};
+use super::{Body, take, too_large};
 use crate::{IngestError, source};
 
 /// Pictures of buckets that are fetched at once.
@@ -98,6 +99,27 @@ impl<'scope, 'env> Fetcher<'scope, 'env> {
     pub fn new(scope: &'scope Scope<'scope, 'env>, reach: &Reach<'env>) -> Self {
         let Reach { storage, web: options, room, most } = *reach;
         Self { scope, storage, options, room, most, jobs: None, web: None }
+    }
+
+    /// A local picture of so many bytes, of the source `root`, which takes its room; what is too large
+    /// by its size is not read.
+    pub fn file(&self, path: &Path, root: &Address, bytes: u64) -> Body {
+        let taken = if bytes > self.most { None } else { take(self.room, bytes) };
+        Body::File { path: path.to_owned(), root: root.clone(), bytes, taken }
+    }
+
+    /// A picture wherever it lies, of which nobody has said how large it is.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    pub fn body(&mut self, at: Address, root: &Address) -> Result<Body, IngestError> {
+        Ok(match at.local() {
+            Some(path) => {
+                let bytes = path.metadata().map_or(0, |about| about.len());
+                self.file(path, root, bytes)
+            }
+            None => Body::Coming { body: self.fetch(at, 0, 0)?, bytes: 0 },
+        })
     }
 
     /// Begins to fetch a picture of so many bytes, 0 if that is not known, which takes the room of so

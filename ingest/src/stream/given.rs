@@ -9,7 +9,7 @@ use storage::{Address, Storage};
 
 use super::fetch::{self, Fetcher, Reach};
 use super::label::Label;
-use super::{Body, Item, file, read_file};
+use super::{Item, read_file};
 use crate::IngestError;
 use archives::Passed;
 
@@ -96,14 +96,9 @@ impl Reach<'_> {
             Brought::Here(body) => return Ok(Item::here(name, label, Ok(body), self.most, after)),
             Brought::At(at) => at,
         };
-        let body = match at.local() {
-            Some(path) => {
-                let bytes = path.metadata().map_or(0, |about| about.len());
-                let folder = path.parent().unwrap_or(path).to_owned();
-                file(path, &folder.into(), bytes, (self.room, self.most))
-            }
-            None => Body::Coming { body: fetcher.fetch(at, 0, 0)?, bytes: 0 },
-        };
+        let folder = at.local().map(|path| Address::from(path.parent().unwrap_or(path)));
+        let root = folder.unwrap_or_else(|| at.clone());
+        let body = fetcher.body(at, &root)?;
         let (label, passed) = (Label::Known(label), Passed::default());
         Ok(Item { name, label, body, passed, after, done: 0, _turn: None })
     }

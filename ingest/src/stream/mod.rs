@@ -164,12 +164,6 @@ fn take(room: &MemoryBudget, bytes: u64) -> Option<Reserved> {
     room.acquire(bytes.min(room.limit()))
 }
 
-/// A local file, which takes its room; what is too large by its size is not read.
-fn file(path: &Path, root: &Address, bytes: u64, (room, most): (&MemoryBudget, u64)) -> Body {
-    let taken = if bytes > most { None } else { take(room, bytes) };
-    Body::File { path: path.to_owned(), root: root.clone(), bytes, taken }
-}
-
 /// What a stream is made from.
 pub(crate) struct Feed<'a> {
     pub storage: &'a Storage,
@@ -289,7 +283,7 @@ impl Way<'_> {
             // It need not be fetched.
             here(fault)
         } else if let Some(path) = at.local() {
-            self.file(path, listing.root(listed), bytes)
+            fetcher.file(path, listing.root(listed), bytes)
         } else if bytes > most {
             here(too_large(bytes, most))
         } else {
@@ -309,11 +303,6 @@ impl Way<'_> {
             after: Place { unit: unit + 1, ..Place::default() },
             done: self.done,
         })
-    }
-
-    fn file(&self, path: &Path, root: &Address, bytes: u64) -> Body {
-        let Feed { room, wanted, .. } = *self.feed;
-        file(path, root, bytes, (room, wanted.limits.member_bytes))
     }
 
     fn archive(&mut self, listed: &Listed, from: Place) -> Sent {
@@ -381,15 +370,9 @@ impl Way<'_> {
                 (Ok(picture), None) if is_of_a_bucket(&picture) && !trusted => {
                     here(source::of_a_bucket(), 0)
                 }
-                (Ok(picture), None) => match picture.local() {
-                    Some(path) => {
-                        let bytes = path.metadata().map_or(0, |about| about.len());
-                        self.file(path, &at, bytes)
-                    }
-                    None => match fetcher.fetch(picture, 0, 0) {
-                        Ok(body) => Body::Coming { body, bytes: 0 },
-                        Err(error) => return self.fail(error),
-                    },
+                (Ok(picture), None) => match fetcher.body(picture, &at) {
+                    Ok(body) => body,
+                    Err(error) => return self.fail(error),
                 },
             };
             self.send(Found {

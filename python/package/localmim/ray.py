@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +32,7 @@ def ingest(
     _arguments.callable_or_none("progress", progress)
     files = _local_files(ds, key, bytes, label)
     if files is not None:
-        columns, table = Columns("path", None, None, None), pa.table({"path": files})
-        columns = replace(columns, root=Columns.of(["path"], root=root).root)
+        columns, table = Columns.of(["path"], root=root), pa.table({"path": files})
     else:
         columns, table = Columns.of(ds.schema().names, key, bytes, label, root), None
     job = _shuffle.Job.of(out, settings, columns)

@@ -7,18 +7,23 @@ pub mod nmi;
 pub mod views;
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 use voice::html::{document, facts, table};
 
 use crate::encode::encoder::Attention;
+use crate::eval::record;
 use crate::model::EncoderConfig;
 use crate::plot::{Axes, PlotError, Series, Shape, figure};
 use crate::progress::Console;
 pub use error::AnalyzeError;
-use views::{AnalyzeRequest, Views};
+use views::{ANALYSIS_FOLDER, AnalyzeRequest, Views};
+
+/// What files of mutual information are called.
+const NMI: &str = "nmi";
 
 /// The mutual information of one block's attention maps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,11 +148,26 @@ pub fn nmi(
         layers,
     };
     let json = serde_json::to_vec_pretty(&record).expect("names and numbers are always JSON");
-    let page = views.file("nmi", "html");
-    views::write(&views.file("nmi", "json"), &json)?;
-    views::write(&views.file("nmi", "csv"), record.csv().as_bytes())?;
+    let page = views.file(NMI, "html");
+    views::write(&views.file(NMI, "json"), &json)?;
+    views::write(&views.file(NMI, "csv"), record.csv().as_bytes())?;
     views::write(&page, nmi_page(&record, &views.title())?.as_bytes())?;
     Ok((record, page))
+}
+
+/// The record that [`nmi`] leaves of a run's step.
+pub fn nmi_file(run: &Path, step: u64) -> PathBuf {
+    views::file(run, NMI, step, "json")
+}
+
+/// The records in a run's folder, by step.
+///
+/// # Errors
+/// What the system or the parser says, with the file's name.
+pub fn read_nmi(run: &Path) -> io::Result<Vec<NmiRecord>> {
+    let mut records: Vec<NmiRecord> = record::read_folder(&run.join(ANALYSIS_FOLDER), NMI)?;
+    records.sort_by_key(|record| record.step);
+    Ok(records)
 }
 
 fn nmi_page(record: &NmiRecord, run: &str) -> Result<String, AnalyzeError> {

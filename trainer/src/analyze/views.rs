@@ -94,10 +94,9 @@ impl Views {
         all
     }
 
-    /// A file in the run's folder of analyses: `analysis/NAME-step-N.EXTENSION`.
+    /// The [`file`] of such a name, of the step that is analyzed.
     pub fn file(&self, name: &str, extension: &str) -> PathBuf {
-        let step = self.checkpoint.header.step;
-        self.run().join(ANALYSIS_FOLDER).join(format!("{name}-step-{step:08}.{extension}"))
+        file(&self.run(), name, self.checkpoint.header.step, extension)
     }
 
     /// What a page's title says of the run.
@@ -110,6 +109,11 @@ impl Views {
 
 /// The folder of analyses in a run's folder.
 pub const ANALYSIS_FOLDER: &str = "analysis";
+
+/// A file of a run's step there: `analysis/NAME-step-N.EXTENSION`.
+pub fn file(run: &Path, name: &str, step: u64, extension: &str) -> PathBuf {
+    run.join(ANALYSIS_FOLDER).join(format!("{name}-step-{step:08}.{extension}"))
+}
 
 /// Writes a file whole.
 ///

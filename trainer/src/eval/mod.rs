@@ -146,8 +146,7 @@ impl Judged {
 
     /// The layer that did best; none of an encoder that was tuned.
     fn layer(&self) -> Option<usize> {
-        let better = |a: LayerScore, b: LayerScore| if b.top1 > a.top1 { b } else { a };
-        self.layers.iter().copied().reduce(better).map(|best| best.layer)
+        LayerScore::best(&self.layers).map(|best| best.layer)
     }
 }
 

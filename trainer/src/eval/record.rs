@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use voice::terminal::counted;
 
@@ -88,6 +89,14 @@ pub struct LayerScore {
     pub top1: f64,
 }
 
+impl LayerScore {
+    /// The one that did best; the lowest of several that did equally well.
+    pub fn best(layers: &[Self]) -> Option<Self> {
+        let better = |a: Self, b: Self| if b.top1 > a.top1 { b } else { a };
+        layers.iter().copied().reduce(better)
+    }
+}
+
 /// One evaluation of one checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvalRecord {
@@ -153,25 +162,32 @@ impl EvalRecord {
 /// # Errors
 /// What the system or the parser says, with the file's name.
 pub fn read_all(run: &Path) -> io::Result<Vec<EvalRecord>> {
-    let folder = run.join(EVAL_FOLDER);
-    let entries = match fs::read_dir(&folder) {
+    let mut records: Vec<EvalRecord> = read_folder(&run.join(EVAL_FOLDER), "")?;
+    records.sort_by_key(|record| (record.method.name(), record.step));
+    Ok(records)
+}
+
+/// The records in a folder whose files are `NAME-step-N.json`, with a name that begins so, in any
+/// order; none where there is no folder.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn read_folder<T: DeserializeOwned>(folder: &Path, begins: &str) -> io::Result<Vec<T>> {
+    let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(error) => return Err(named(&folder, error)),
+        Err(error) => return Err(named(folder, error)),
     };
     let mut records = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| named(&folder, error))?.path();
+        let path = entry.map_err(|error| named(folder, error))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !(name.contains("-step-") && name.ends_with(".json")) {
+        if !(name.starts_with(begins) && name.contains("-step-") && name.ends_with(".json")) {
             continue;
         }
         let text = fs::read(&path).map_err(|error| named(&path, error))?;
-        let record: EvalRecord =
-            serde_json::from_slice(&text).map_err(|error| named(&path, error.into()))?;
-        records.push(record);
+        records.push(serde_json::from_slice(&text).map_err(|error| named(&path, error.into()))?);
     }
-    records.sort_by_key(|record| (record.method.name(), record.step));
     Ok(records)
 }
 

@@ -10,9 +10,8 @@ use super::ExperimentError;
 use super::kept::{RUNS_FOLDER, RunRecord, Setup};
 use super::plan::Arm;
 use super::ratio::Curve;
-use crate::analyze::NmiRecord;
-use crate::analyze::views::ANALYSIS_FOLDER;
-use crate::eval::record::{self, EvalRecord};
+use crate::analyze::{self, NmiRecord};
+use crate::eval::record::{self, EvalRecord, LayerScore};
 use crate::metrics::{self, Record};
 
 /// How an encoder is judged.
@@ -103,7 +102,7 @@ impl Run {
         Ok(Some(Self {
             metrics: metrics::read(folder)?,
             evals: record::read_all(folder).map_err(io)?,
-            nmi: read_nmi(folder).map_err(io)?,
+            nmi: analyze::read_nmi(folder).map_err(io)?,
             folder: folder.to_owned(),
             record,
         }))
@@ -145,21 +144,8 @@ impl Run {
     /// The layer that did best in the end, counted from 1, of how many.
     pub fn best_layer(&self, kind: Kind) -> Option<(usize, usize)> {
         let layers = &self.judged(kind, self.record.steps)?.layers;
-        let most = layers.iter().map(|layer| layer.top1).fold(f64::NEG_INFINITY, f64::max);
-        Some((layers.iter().find(|layer| layer.top1 == most)?.layer, layers.len()))
+        Some((LayerScore::best(layers)?.layer, layers.len()))
     }
-}
-
-fn read_nmi(run: &Path) -> io::Result<Vec<NmiRecord>> {
-    let mut found: Vec<NmiRecord> = vec![];
-    for path in entries(&run.join(ANALYSIS_FOLDER))? {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("nmi-step-") && name.ends_with(".json") {
-            found.push(serde_json::from_slice(&fs::read(&path)?).map_err(io::Error::other)?);
-        }
-    }
-    found.sort_by_key(|record| record.step);
-    Ok(found)
 }
 
 /// What lies in a folder, by name; nothing where there is none.

@@ -2,13 +2,12 @@
 //! be read wherever it is brought.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Arm, Bench};
-use super::{ExperimentError, write};
+use super::{ExperimentError, read_json, write_json};
 use crate::device::DeviceKind;
 
 /// The folder of runs in an experiment's.
@@ -110,21 +109,11 @@ pub struct RunRecord {
 impl RunRecord {
     /// Writes it into the run's folder.
     pub(super) fn keep(&self, run: &Path) -> Result<(), ExperimentError> {
-        let text = serde_json::to_vec_pretty(self).expect("names and numbers are always JSON");
-        write(&run.join(ARM_FILE), &text)
+        write_json(&run.join(ARM_FILE), self)
     }
 
     /// That of a run's folder; none where it is no arm's.
     pub(super) fn read(run: &Path) -> Result<Option<Self>, ExperimentError> {
-        let path = run.join(ARM_FILE);
-        let fault = |source| ExperimentError::Io { path: path.clone(), source };
-        match fs::read(&path) {
-            Ok(text) => {
-                let read = serde_json::from_slice(&text).map_err(io::Error::other);
-                read.map(Some).map_err(fault)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(fault(error)),
-        }
+        read_json(&run.join(ARM_FILE))
     }
 }

@@ -11,7 +11,7 @@ use super::lab::{Lab, shards_of};
 use super::plan::{self, Arm, Family};
 use super::settle::Settled;
 use crate::analyze;
-use crate::analyze::views::{ANALYSIS_FOLDER, AnalyzeRequest};
+use crate::analyze::views::AnalyzeRequest;
 use crate::checkpoint::CheckpointFolder;
 use crate::eval::knn::KnnSettings;
 use crate::eval::linear::LinearSettings;
@@ -106,8 +106,7 @@ impl Lab<'_> {
 
     /// Measures where a ViT looks, unless that was done.
     fn analyze(&self, run: &RunRecord, folder: &Path, step: u64) -> Result<(), ExperimentError> {
-        let made = folder.join(ANALYSIS_FOLDER).join(format!("nmi-step-{step:08}.json"));
-        if run.arm.family != Family::Vit || made.exists() {
+        if run.arm.family != Family::Vit || analyze::nmi_file(folder, step).exists() {
             return Ok(());
         }
         let request = AnalyzeRequest {

@@ -19,10 +19,13 @@ pub mod plan;
 pub mod ratio;
 mod settle;
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use storage::{Address, Storage};
 
 use crate::analyze::AnalyzeError;
@@ -181,10 +184,23 @@ pub fn run(
 pub fn put_together(folders: &[PathBuf], out: &Path) -> Result<ExperimentOutcome, ExperimentError> {
     let gathered = gather::gather(folders)?;
     let outcome = ExperimentOutcome::new(&gathered);
-    let json = serde_json::to_vec_pretty(&outcome).expect("names and numbers are always JSON");
-    write(&out.join("experiment.json"), &json)?;
+    write_json(&out.join("experiment.json"), &outcome)?;
     write(&out.join("experiment.html"), page::page(&gathered, &outcome)?.as_bytes())?;
     Ok(outcome)
+}
+
+fn write_json(path: &Path, what: &impl Serialize) -> Result<(), ExperimentError> {
+    write(path, &serde_json::to_vec_pretty(what).expect("names and numbers are always JSON"))
+}
+
+/// What [`write_json`] wrote; none where there is no file.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ExperimentError> {
+    let read = match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    read.map_err(|source| ExperimentError::Io { path: path.to_owned(), source })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError> {

@@ -7,7 +7,8 @@ use super::ExperimentError;
 use super::gather::{Axis, Gathered, Group, Kind, Run};
 use super::outcome::{ExperimentOutcome, GroupOutcome, SoonerOutcome};
 use super::plan::{Arm, Change, Family, RATES};
-use super::ratio::mean;
+use super::ratio::Curve;
+use crate::compare::seeds::{At, mean};
 use crate::eval::score::percent;
 use crate::plot::{Axes, Series, Shape, captioned};
 use crate::settings::Recipe;
@@ -215,28 +216,25 @@ fn accuracies(
     let mut untrained: Option<f64> = None;
     let mut series = vec![];
     for &arm in arms {
-        let curves: Vec<_> =
-            group.of(arm).filter_map(|run| run.curve(Kind::Linear, time)).collect();
-        let line = mean(&curves.iter().collect::<Vec<_>>());
-        untrained = line.first().map(|point| point.1).into_iter().chain(untrained).reduce(f64::max);
-        let edge = |at: usize, pick: fn(f64, f64) -> f64| {
-            curves.iter().map(|curve| curve[at].1).reduce(pick).unwrap_or(f64::NAN)
+        let curves = group.of(arm).filter_map(|run| run.curve(Kind::Linear, time));
+        // Runs of an arm are judged at the same points.
+        let line = |curve: Curve| -> Vec<At> {
+            let points = (0..).zip(curve);
+            points.map(|(at, (x, y))| (f64::from(at), x, 100.0 * y)).collect()
         };
-        let band = |(at, point): (usize, &(f64, f64))| {
-            (point.0, 100.0 * edge(at, f64::min), 100.0 * edge(at, f64::max))
-        };
-        let band = line.iter().enumerate().map(band).collect();
-        let points = line.iter().map(|point| (point.0, 100.0 * point.1)).collect();
+        let (points, band) = mean(&curves.map(line).collect::<Vec<_>>());
+        untrained = points.first().map(|[_, y]| *y).into_iter().chain(untrained).reduce(f64::max);
+        let points = points.into_iter().map(|[x, y]| (x, y)).collect();
+        let band = band.into_iter().map(|[x, low, high]| (x, low, high)).collect();
         let name = match arm.change {
             None => arm.recipe.name().to_owned(),
             Some(_) => arm.name(),
         };
-        let drawn = Series::of(name, points, Shape::DottedLine);
-        series.push(if curves.len() > 1 { drawn.with_band(band) } else { drawn });
+        series.push(Series::of(name, points, Shape::DottedLine).with_band(band));
     }
     let axes = Axes {
         from: Some(0.0),
-        level: untrained.map(|accuracy| 100.0 * accuracy),
+        level: untrained,
         ..Axes::new(time.label(), "linear accuracy in per cent")
     };
     Ok(captioned(&series, &axes, Some(caption))?)

@@ -56,7 +56,9 @@ impl Sooner {
             slow: slow_at,
             fast: fast_at,
             ratio: ratio(slow_at, fast_at),
-            interval: interval(&pairs),
+            interval: interval(&pairs, |drawn| {
+                once(drawn).map(|(_, slow, fast)| ratio(slow, fast))
+            }),
             seeds,
         })
     }
@@ -108,20 +110,20 @@ pub fn first_at(curve: &Curve, accuracy: f64) -> Option<f64> {
     Some(x_before + (accuracy - y_before) / (y - y_before) * (x - x_before))
 }
 
-/// Between which ratios most draws of seeds lie: as many seeds as there are, with replacement, the
-/// same for both arms; bar and times are found anew for each. None of a single seed, and none where in
-/// a draw the slower arm reaches nothing.
-fn interval(pairs: &[(&Curve, &Curve)]) -> Option<(f64, f64)> {
-    if pairs.len() < 2 {
+/// Between which figures most draws of seeds lie: as many as there are, with replacement, of what each
+/// seed gave; the figure is found anew for each draw. None of a single seed, and none where a draw has
+/// no figure.
+fn interval<T: Copy>(seeds: &[T], figure: impl Fn(&[T]) -> Option<f64>) -> Option<(f64, f64)> {
+    if seeds.len() < 2 {
         return None;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut draw = || {
-        let drawn: Vec<_> = pairs.iter().map(|_| pairs[rng.random_range(0..pairs.len())]).collect();
-        once(&drawn).map(|(_, slow, fast)| ratio(slow, fast))
+        let drawn: Vec<T> = seeds.iter().map(|_| seeds[rng.random_range(0..seeds.len())]).collect();
+        figure(&drawn)
     };
-    let ratios: Option<Vec<f64>> = (0..DRAWS).map(|_| draw()).collect();
-    inside(ratios?)
+    let figures: Option<Vec<f64>> = (0..DRAWS).map(|_| draw()).collect();
+    inside(figures?)
 }
 
 /// The middle 95 % of values.
@@ -145,18 +147,8 @@ pub struct Gain {
 impl Gain {
     /// Of differences, one a seed; none of none.
     pub fn of(differences: &[f64]) -> Option<Self> {
-        let count = differences.len();
-        if count == 0 {
-            return None;
-        }
-        let mean = differences.iter().sum::<f64>() / count as f64;
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
-        let mut draw = || {
-            let drawn = (0..count).map(|_| differences[rng.random_range(0..count)]);
-            drawn.sum::<f64>() / count as f64
-        };
-        let interval = (count > 1).then(|| inside((0..DRAWS).map(|_| draw()).collect())).flatten();
-        Some(Self { mean, interval })
+        let mean = |of: &[f64]| (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64);
+        Some(Self { mean: mean(differences)?, interval: interval(differences, mean) })
     }
 }
 

@@ -2,7 +2,6 @@
 //! is, and at which learning rate.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use voice::terminal::{self, duration};
 use super::kept::{Machine, Setup, Trial};
 use super::lab::Lab;
 use super::plan::{self, Arm, RATES};
-use super::{ExperimentError, write};
+use super::{ExperimentError, read_json, write_json};
 use crate::checkpoint::CheckpointFolder;
 use crate::eval;
 use crate::eval::linear::LinearSettings;
@@ -95,10 +94,7 @@ pub(super) fn settle(lab: &Lab<'_>) -> Result<Settled, ExperimentError> {
     let Lab { request, console, .. } = *lab;
     let path = request.out.join(FILE);
     let mut settled = read(lab, &path)?;
-    let keep = |settled: &Settled| {
-        let text = serde_json::to_vec_pretty(settled).expect("numbers are always JSON");
-        write(&path, &text)
-    };
+    let keep = |settled: &Settled| write_json(&path, settled);
     let given =
         |arm: Arm| request.rates.iter().find(|(rated, _)| *rated == arm).map(|(_, rate)| *rate);
     // An arm that trains at another's rate needs that one settled, too.
@@ -172,14 +168,8 @@ fn try_rates(
 
 /// What was settled before in the folder, if anything.
 fn read(lab: &Lab<'_>, path: &Path) -> Result<Settled, ExperimentError> {
-    let io = |source| ExperimentError::Io { path: path.to_owned(), source };
-    let found = match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice::<Settled>(&bytes)
-            .map_err(|source| io(io::Error::other(source)))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Settled { setup: lab.setup, arms: vec![] });
-        }
-        Err(source) => return Err(io(source)),
+    let Some(found) = read_json::<Settled>(path)? else {
+        return Ok(Settled { setup: lab.setup, arms: vec![] });
     };
     if found.setup == lab.setup {
         return Ok(found);

@@ -7,7 +7,7 @@ use kernels::input::Sent;
 use kernels::{Inputs, Kernels, Op, float};
 
 use super::ModelConfig;
-use super::windows::{StagePlan, Tiling, WindowPlan};
+use super::windows::{self, StagePlan, Tiling, WindowPlan};
 
 /// Some views of a batch: all that their losses are a function of, but for the parameters.
 #[derive(Debug, Clone)]
@@ -82,6 +82,12 @@ pub struct DevicePlan<B: Backend> {
 }
 
 impl<B: Backend> DevicePlan<B> {
+    /// The windows of a stage's block, both from 0.
+    pub fn of_block(&self, stage: usize, block: usize) -> &kernels::Windows<B> {
+        let (plain, shifted) = &self.stages[stage];
+        windows::of_block(plain, shifted, block)
+    }
+
     /// Sends a plan to the device, all its tables at once.
     pub fn send(plan: &WindowPlan, device: &B::Device) -> Sent<B, Self>
     where

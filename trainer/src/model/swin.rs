@@ -221,18 +221,37 @@ impl<B: Backend> Swin<B> {
 impl<B: Kernels> Swin<B> {
     /// Latents at the taps, each `[views, tokens, width]`, in the order of the units.
     pub fn forward(&self, input: EncoderInput<B>) -> Vec<Tensor<B, 3>> {
+        self.walk(input, |_, _, _| {})
+    }
+
+    /// The attention of each block up to the topmost tap, of one view whose windows are `plan`'s.
+    pub fn attention(&self, input: EncoderInput<B>, plan: &WindowPlan) -> Vec<BlockAttention<B>> {
+        let mut all = vec![];
+        self.walk(input, |stage, block, x| {
+            let SwinBlock { norm1, attn, .. } = &self.layers[stage].blocks[block];
+            let tiling = plan.stages[stage].of_block(block);
+            let windows = attn.weights(norm1.forward(x.clone()), tiling);
+            all.push(BlockAttention { stage, windows });
+        });
+        all
+    }
+
+    /// The way up to the topmost tap, with a look at what each stage's block is given.
+    fn walk(
+        &self,
+        input: EncoderInput<B>,
+        mut look: impl FnMut(usize, usize, &Tensor<B, 3>),
+    ) -> Vec<Tensor<B, 3>> {
         let windows = input.windows.expect("a Swin's input has windows");
         let x = self.patch_embed.forward(input.patches);
         let mut x = replace_masked(x, self.mask_token.as_ref(), input.seen);
         let mut taps = Taps::new(&self.taps, &self.norm, self.local_gradients);
         let mut number = 0;
-        for (stage, (layer, (plain, shifted))) in
-            self.layers.iter().zip(&windows.stages).enumerate()
-        {
+        for (stage, layer) in self.layers.iter().enumerate() {
             for (i, block) in layer.blocks.iter().enumerate() {
-                let grouping = shifted.as_ref().filter(|_| i % 2 == 1).unwrap_or(plain);
+                look(stage, i, &x);
                 let branches = Branches::of_block(input.branches.as_ref(), number);
-                x = block.forward(x, grouping, branches);
+                x = block.forward(x, windows.of_block(stage, i), branches);
                 number += 1;
             }
             if let Some(merging) = &layer.downsample {
@@ -244,28 +263,6 @@ impl<B: Kernels> Swin<B> {
             }
         }
         taps.latents()
-    }
-
-    /// The attention of each block up to the topmost tap, of one view whose windows are `plan`'s.
-    pub fn attention(&self, input: EncoderInput<B>, plan: &WindowPlan) -> Vec<BlockAttention<B>> {
-        let windows = input.windows.expect("a Swin's input has windows");
-        let mut x = self.patch_embed.forward(input.patches);
-        let mut all = vec![];
-        let top = self.taps.last().copied().unwrap_or(0);
-        for (stage, layer) in self.layers[..top].iter().enumerate() {
-            let (plain, shifted) = &windows.stages[stage];
-            for (i, block) in layer.blocks.iter().enumerate() {
-                let normed = block.norm1.forward(x.clone());
-                let weights = block.attn.weights(normed, plan.stages[stage].of_block(i));
-                all.push(BlockAttention { stage, windows: weights });
-                let grouping = shifted.as_ref().filter(|_| i % 2 == 1).unwrap_or(plain);
-                x = block.forward(x, grouping, None);
-            }
-            if let Some(merging) = &layer.downsample {
-                x = merging.forward(x);
-            }
-        }
-        all
     }
 }
 
@@ -329,9 +326,8 @@ mod tests {
             let input = EncoderInput::whole(&config, picture, Some(on_device.clone()), &device);
             let mut x = swin.patch_embed.forward(input.patches);
             let block = &swin.layers[0].blocks;
-            let (plain, shifted) = &on_device.stages[0];
             for (i, block) in block.iter().enumerate() {
-                let windows = shifted.as_ref().filter(|_| i == 1).unwrap_or(plain);
+                let windows = on_device.of_block(0, i);
                 let normed = block.norm1.forward(x.clone());
                 let mixed = block.attn.branch(x.clone(), &block.norm1, windows, None) - x.clone();
                 let (mixed, values) = (state::to_host(mixed), state::to_host(normed.clone()));

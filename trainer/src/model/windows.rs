@@ -55,8 +55,13 @@ pub struct Tiling {
 impl StagePlan {
     /// The windows of the stage's block `block`, from 0.
     pub fn of_block(&self, block: usize) -> &Tiling {
-        self.shifted.as_ref().filter(|_| block % 2 == 1).unwrap_or(&self.plain)
+        of_block(&self.plain, &self.shifted, block)
     }
+}
+
+/// Of a stage's windows those of its block `block`, from 0: odd ones have the shifted, if there are any.
+pub fn of_block<'a, T>(plain: &'a T, shifted: &'a Option<T>, block: usize) -> &'a T {
+    shifted.as_ref().filter(|_| block % 2 == 1).unwrap_or(plain)
 }
 
 impl Tiling {
