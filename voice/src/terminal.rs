@@ -57,7 +57,8 @@ fn in_words(error: clap::Error) -> clap::Error {
 
 /// Writes a line to standard error. Where nobody reads that any more, the work goes on unseen.
 pub fn tell(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    // In one piece: other processes write their lines there, too.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Whether an error is that whoever read standard output has gone.

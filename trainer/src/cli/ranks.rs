@@ -27,8 +27,8 @@ pub struct RanksArgs {
     /// Slurm's SLURM_PROCID]
     #[arg(long, value_name = "NUMBER")]
     rank: Option<usize>,
-    /// Where the others find process 0 [default: torchrun's MASTER_ADDR and MASTER_PORT, else the
-    /// first host of Slurm's job at port 29500]
+    /// Where the others find process 0 [default: torchrun's MASTER_ADDR and the port after
+    /// MASTER_PORT, where its agent listens; else the first host of Slurm's job at port 29500]
     #[arg(long, value_name = "HOST:PORT")]
     rendezvous: Option<String>,
     /// Seconds to wait for all to be there

@@ -104,7 +104,7 @@ fn without_bf16(missing: &[&str]) -> Option<String> {
 #[non_exhaustive]
 pub enum NoDevice {
     /// It was asked for by name and is not there.
-    #[error("--device {kind}:{index}: {reason}; --device auto or cpu runs without it")]
+    #[error("{kind}:{index} can't be had: {reason}; --device auto or cpu runs without it")]
     Absent {
         /// `cuda` or `vulkan`.
         kind: &'static str,

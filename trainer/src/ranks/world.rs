@@ -80,8 +80,8 @@ pub enum WorldError {
         nodes: usize,
     },
     /// There is none at all.
-    #[error("--nodes: must be 1 or more, not 0")]
-    Nobody,
+    #[error("{0}: must be 1 or more, not 0")]
+    Nobody(&'static str),
     /// The address is none.
     #[error("--rendezvous {0}: expected HOST:PORT, as in node1:29500")]
     Address(String),
@@ -100,6 +100,8 @@ pub enum WorldError {
 /// The variables of what started this process: number, how many, number on the machine.
 const LAUNCHERS: [[&str; 3]; 2] =
     [["RANK", "WORLD_SIZE", "LOCAL_RANK"], ["SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"]];
+/// Whether the store that torchrun's agent keeps is the one that its processes are to use.
+const AGENT: &str = "TORCHELASTIC_USE_AGENT_STORE";
 
 impl Asked {
     /// The world that flags and then `variable`, the environment, tell of.
@@ -143,7 +145,10 @@ impl Asked {
         let nodes = self.nodes.or(nodes).unwrap_or(if named { 2 } else { 1 });
         let open = |flag, hint| WorldError::Open { nodes, flag, hint };
         match nodes {
-            0 => return Err(WorldError::Nobody),
+            0 => {
+                let said = launcher.filter(|_| self.nodes.is_none()).map(|names| names[1]);
+                return Err(WorldError::Nobody(said.unwrap_or("--nodes")));
+            }
             1 => return Ok(Found { world: alone, local }),
             _ => {}
         }
@@ -155,10 +160,7 @@ impl Asked {
         if rank >= nodes {
             return Err(WorldError::Rank { rank, nodes });
         }
-        let torchrun = || {
-            let port = variable("MASTER_PORT").unwrap_or_else(|| PORT.to_string());
-            Some(format!("{}:{port}", variable("MASTER_ADDR")?))
-        };
+        let torchrun = || Some(format!("{}:{}", variable("MASTER_ADDR")?, master_port(&variable)));
         let slurm = || Some(format!("{}:{PORT}", first_host(&variable("SLURM_JOB_NODELIST")?)?));
         let rendezvous = self.rendezvous.or_else(torchrun).or_else(slurm);
         let rendezvous = rendezvous
@@ -188,6 +190,18 @@ impl World {
     /// What is wrong with the rendezvous.
     pub(super) fn fault(&self, reason: String) -> RanksError {
         RanksError::Address { address: self.rendezvous.clone(), reason }
+    }
+}
+
+/// The port beside the address in `MASTER_ADDR`. Where torchrun's agent has a store of its own listen
+/// at `MASTER_PORT`, and says so, it is the next one.
+fn master_port(variable: impl Fn(&str) -> Option<String>) -> String {
+    let is_taken = variable(AGENT).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let port = variable("MASTER_PORT").unwrap_or_else(|| PORT.to_string());
+    match port.trim().parse::<u16>() {
+        Ok(taken) if is_taken => taken.checked_add(1).unwrap_or(taken - 1).to_string(),
+        // What is no number is told by whoever reads the address.
+        _ => port,
     }
 }
 
@@ -298,6 +312,16 @@ mod tests {
         assert_eq!(find(flags, &SLURM).unwrap().world, world(2, 4, "[::1]:7"));
         let alone = Asked { nodes: Some(1), ..nothing() };
         assert_eq!(find(alone, &TORCHRUN).unwrap().world, world(0, 1, ""));
+        // The store of torchrun's agent listens at its port.
+        for (port, said, free) in
+            [("1234", "True", "1235"), ("65535", "True", "65534"), ("7", "False", "7")]
+        {
+            let agent = [TORCHRUN.as_slice(), &[(AGENT, said)]].concat();
+            let agent = agent.into_iter().filter(|(name, _)| *name != "MASTER_PORT");
+            let agent = agent.chain([("MASTER_PORT", port)]).collect::<Vec<_>>();
+            let found = find(nothing(), &agent).unwrap();
+            assert_eq!(found.world.rendezvous, format!("node0:{free}"));
+        }
         // One task of Slurm, or torchrun with one process, is a run as any other.
         let one = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")];
         assert_eq!(find(nothing(), &one).unwrap().world.processes, 1);
@@ -315,6 +339,8 @@ mod tests {
         assert!(asked(Some(2), Some(2), Some("a:1")).contains("numbered 0 to 1"));
         assert!(asked(Some(2), Some(1), Some("a")).contains("HOST:PORT"));
         assert!(asked(Some(0), None, None).contains("not 0"));
+        let nobody = find(Asked::default(), &[("RANK", "0"), ("WORLD_SIZE", "0")]).unwrap_err();
+        assert_eq!(nobody.to_string(), "WORLD_SIZE: must be 1 or more, not 0");
         let broken = [("RANK", "x"), ("WORLD_SIZE", "2")];
         let error = find(Asked::default(), &broken).unwrap_err().to_string();
         assert!(error.contains("RANK=x"), "{error}");
