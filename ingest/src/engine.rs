@@ -6,7 +6,7 @@
 //! 1. Each picture is looked at ([`Engine::marks`]): where it stands in the order of the set, and the
 //!    hash of its bytes, by which the engine tells duplicates.
 //! 2. The order cuts the set into shards, whose pictures are counted before the first is made
-//!    ([`Engine::begin`]).
+//!    ([`Engine::begin`], with a [`listing`] of the whole order).
 //! 3. The pictures of a shard come together in one process, which writes it ([`Engine::shard`]): the
 //!    file that `ingest` writes of the same pictures. A process that does so a second time, or while
 //!    another does, writes the same bytes.
@@ -37,7 +37,7 @@ use crate::stream::{FETCHES, Item, Reach, Wanted};
 use crate::tally::Tally;
 use crate::{CREATED_BY, IngestError, Settings, Silent};
 
-pub use crate::stream::given::{Brought, Given};
+pub use crate::stream::given::{Brought, Given, Named};
 
 /// What the engine shuffles pictures by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,33 @@ pub struct Mark {
     pub order: [u8; 32],
     /// BLAKE3 of its bytes; none if it can't be a duplicate, nor another be one of it.
     pub content_hash: Option<[u8; 32]>,
+}
+
+impl Mark {
+    /// The first 64 bits of its order, as a number that engines know: it sorts alike.
+    pub fn place(order: &[u8; 32]) -> i64 {
+        let (bytes, _) = order.split_at(8);
+        let number = bytes.iter().fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+        (number ^ 1 << 63) as i64
+    }
+}
+
+/// What an engine's [`listing`] begins with.
+const LISTING: &str = "engine:";
+
+/// A hash of all pictures' places, sorted, which tells a set's pictures from others: of an engine
+/// no more than that is known at once.
+pub fn listing(places: impl IntoIterator<Item = i64>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for place in places {
+        hasher.update(&place.to_le_bytes());
+    }
+    format!("{LISTING}{}", hasher.finalize().to_hex())
+}
+
+/// Whether it is the [`listing`] of an engine, not that of sources.
+pub(crate) fn is_listing(listing: &str) -> bool {
+    listing.starts_with(LISTING)
 }
 
 /// What a shard came to.
@@ -141,7 +168,7 @@ impl Engine {
     /// once.
     ///
     /// # Errors
-    /// [`IngestError`] if a store does not give what it has.
+    /// [`IngestError`] if a store does not give what it has, or a folder that others may see.
     pub fn marks(&self, pictures: &[Given]) -> Result<Vec<Mark>, IngestError> {
         let marks = || pictures.par_iter().map(|given| self.mark(given)).collect();
         match pictures.iter().any(|given| given.file.is_remote()) {
@@ -225,7 +252,7 @@ impl Engine {
     }
 
     /// Takes hold of the output for a part of so many pictures in so many shards. `sources` says
-    /// where they come from, `listing` tells them from others.
+    /// where they come from, the [`listing`] tells them from others.
     ///
     /// # Errors
     /// [`IngestError`] if what is there is in the way, or another run is at work.

@@ -84,6 +84,17 @@ pub enum IngestError {
         /// What was to be read.
         lost: String,
     },
+    /// A picture that an engine names can't be read by one of its processes, though it may be sound
+    /// and others may see it.
+    #[error(
+        "can't read {at}, or no longer: a folder of pictures must be one that every node sees at the same path, and a bucket one that every node reaches (--endpoint, variables with credentials); mend that and run the same again, which goes on from the finished shards"
+    )]
+    NotSeen {
+        /// The picture.
+        at: Box<Address>,
+        /// What went wrong.
+        source: io::Error,
+    },
     /// A remote picture could not be fetched, though it may be sound.
     #[error(
         "can't fetch {at}; the finished shards are kept, and the same command goes on from there"

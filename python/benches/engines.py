@@ -1,4 +1,5 @@
-"""Time of Spark and Ray beside `ingest` on the same cores and pictures, one after the other.
+"""Time of Spark and Ray beside `ingest` on the same cores and pictures, one after the other: by the
+clock, and the seconds that cores computed, which other programs do not lengthen as much.
 
     python benches/engines.py PHOTOS [--rounds 3] [--cores 2]
 
@@ -24,6 +25,25 @@ import localmim.spark
 def same(one, other):
     read = lambda out: json.loads((Path(out) / "manifest.json").read_text())["shards"]
     assert read(one) == read(other), "the sets differ"
+
+
+def computed() -> float:
+    """Seconds that this process and all below it have computed."""
+    parents, seconds = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "stat").read_text().rsplit(")")[-1].split()
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(words[1])
+        seconds[int(folder.name)] = sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def is_ours(pid):
+        while pid in parents and pid != os.getpid():
+            pid = parents[pid]
+        return pid == os.getpid()
+
+    return sum(taken for pid, taken in seconds.items() if is_ours(pid))
 
 
 def main():
@@ -73,26 +93,27 @@ def main():
 
         runs["ray"] = with_ray
 
-    times = {name: [] for name in runs}
+    times, cores = {name: [] for name in runs}, {name: [] for name in runs}
     for turn in range(given.rounds + 1):
         for name, run in runs.items():
             out = work / f"{name}-{turn}"
-            begin = time.perf_counter()
+            begin, before = time.perf_counter(), computed()
             run(out)
-            taken = time.perf_counter() - begin
+            taken, work = time.perf_counter() - begin, computed() - before
             # The first round warms engines and the page cache.
             if turn:
                 times[name].append(taken)
+                cores[name].append(work)
             if name != "ingest":
                 same(out, work / f"ingest-{turn}")
         for name in runs:
             shutil.rmtree(work / f"{name}-{turn}")
     for name, taken in times.items():
-        ratios = [one / base for one, base in zip(taken, times["ingest"])]
-        print(
-            f"{name:7} {statistics.median(taken):6.2f} s   "
-            f"{statistics.median(ratios):.2f} times ingest   {[round(t, 2) for t in taken]}"
-        )
+        said = f"{name:7}"
+        for what, all in (("s", times), ("s of a core", cores)):
+            ratios = [one / base for one, base in zip(all[name], all["ingest"])]
+            said += f" {statistics.median(all[name]):7.2f} {what} ({statistics.median(ratios):.2f} times)"
+        print(said, [round(t, 2) for t in taken])
 
 
 if __name__ == "__main__":

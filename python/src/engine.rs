@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{
-    ArrayRef, FixedSizeBinaryBuilder, Int64Array, RecordBatch, StringArray, UInt64Array,
+    ArrayRef, AsArray, FixedSizeBinaryBuilder, Int64Array, RecordBatch, StringArray, UInt64Array,
 };
+use arrow::datatypes::Int64Type;
 use arrow_pyarrow::PyArrowType;
-use ingest::engine::{self, Output};
+use ingest::engine::{self, Mark, Output};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use schemas::{Manifest, Reject};
@@ -49,7 +50,7 @@ impl Engine {
         let given = pictures(&batch.0)?;
         py.detach(|| {
             let marks = self.0.marks(&given).map_err(of_ingest)?;
-            let orders = marks.iter().map(|mark| place(&mark.order)).collect::<Vec<_>>();
+            let orders = marks.iter().map(|mark| Mark::place(&mark.order)).collect::<Vec<_>>();
             let mut hashes = FixedSizeBinaryBuilder::with_capacity(given.len(), 32);
             for mark in marks {
                 match mark.content_hash {
@@ -73,7 +74,7 @@ impl Engine {
     ) -> PyResult<PyArrowType<RecordBatch>> {
         let given = pictures(&keys.0)?;
         py.detach(|| {
-            let orders = given.iter().map(|of| place(&self.0.order(&of.name)));
+            let orders = given.iter().map(|of| Mark::place(&self.0.order(&of.name)));
             let orders: ArrayRef = Arc::new(Int64Array::from_iter_values(orders));
             Ok(PyArrowType(RecordBatch::try_from_iter([("order", orders)]).map_err(input)?))
         })
@@ -115,16 +116,22 @@ impl Engine {
         Ok((made.accepted, made.rejected, made.bytes))
     }
 
-    /// Takes hold of the output: the shards that are there already, or the finished set's summary.
+    /// Takes hold of the output for pictures of these orders, sorted, in so many shards.
     fn begin(
         &self,
         py: Python<'_>,
         sources: Vec<String>,
-        listing: String,
-        pictures: u64,
+        orders: PyArrowType<RecordBatch>,
         shards: u64,
     ) -> PyResult<Begun> {
-        let begun = py.detach(|| self.0.begin(sources, listing, (pictures, shards)));
+        let orders =
+            orders.0.column_by_name("order").and_then(|of| of.as_primitive_opt::<Int64Type>());
+        let orders =
+            orders.ok_or_else(|| input("the record batch has no column `order` of numbers"))?;
+        let begun = py.detach(|| {
+            let listing = engine::listing(orders.values().iter().copied());
+            self.0.begin(sources, listing, (orders.len() as u64, shards))
+        });
         Ok(match begun.map_err(of_ingest)? {
             Output::Finished(manifest) => Begun { done: Some(manifest), work: Mutex::new(None) },
             Output::Begun(work) => Begun { done: None, work: Mutex::new(Some(work)) },
@@ -192,13 +199,6 @@ pub fn commit<'py>(
     let settings = self::settings(out, settings)?;
     let manifest = py.detach(|| engine::commit(settings)).map_err(of_ingest)?;
     summary(py, &manifest)
-}
-
-/// The first 64 bits of an order, as a number that Spark and Ray know.
-fn place(order: &[u8; 32]) -> i64 {
-    let (bytes, _) = order.split_at(8);
-    let number = bytes.iter().fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
-    (number ^ 1 << 63) as i64
 }
 
 fn of_rejects(rejects: &[Reject]) -> PyResult<RecordBatch> {

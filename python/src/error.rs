@@ -43,9 +43,12 @@ pub fn of_ingest(error: IngestError) -> PyErr {
     let text = told(&error);
     match error {
         IngestError::Shards(error) => of_shards(error),
-        IngestError::Storage(_) | IngestError::Io { .. } | IngestError::Write { .. } => {
-            StoreError::new_err(text)
-        }
+        IngestError::Storage(_)
+        | IngestError::Io { .. }
+        | IngestError::Write { .. }
+        | IngestError::NotSeen { .. }
+        | IngestError::Vanished { .. }
+        | IngestError::Fetch { .. } => StoreError::new_err(text),
         IngestError::Setting { .. }
         | IngestError::NoSource(_)
         | IngestError::NothingFound(_)

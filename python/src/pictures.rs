@@ -1,36 +1,49 @@
-//! A record batch of (key, bytes or at, label?, twin?) → pictures, whose bytes stay where they are.
+//! A record batch of (key, bytes or at, label?, twin?, seen?) → pictures, whose bytes stay where they are.
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::DataType;
 use bytes::Bytes;
-use ingest::engine::{Brought, Given};
+use ingest::engine::{Brought, Given, Named};
 use pyo3::PyResult;
 use storage::Address;
 
 use crate::error::{input, of_storage};
 
-/// The pictures of a batch: those with an address (`at`) are read from there, the others have the
-/// `bytes` of the batch. A picture whose bytes are null is one of none.
+/// The pictures of a batch: those with an address (`at`) are read from there, where one of the
+/// engine's processes may have `seen` them; the others have the `bytes` of the batch. A picture whose
+/// bytes are null is one of none.
 pub fn pictures(batch: &RecordBatch) -> PyResult<Vec<Given>> {
     let keys = Texts::of(batch, "key")?.ok_or_else(|| lacks("key"))?;
     let labels = Texts::of(batch, "label")?;
     let twins = Texts::of(batch, "twin")?;
     let places = Texts::of(batch, "at")?;
     let bodies = Bodies::of(batch, places.is_some())?;
+    let seen = truths(batch, "seen")?;
+    let seen = |row| seen.is_some_and(|seen| seen.is_valid(row) && seen.value(row));
     (0..batch.num_rows())
         .map(|row| {
             let name = keys
                 .at(row)
                 .ok_or_else(|| input("a key is null; every picture needs a name of its own"))?;
             let file = match places.as_ref().and_then(|places| places.at(row)) {
-                Some(at) => Brought::At(place(at)?),
+                Some(at) => Brought::At(Named { at: place(at)?, seen: seen(row) }),
                 None => Brought::Here(bodies.at(row)),
             };
             let text = |texts: &Option<Texts<'_>>| texts.as_ref()?.at(row).map(str::to_owned);
             Ok(Given { name: name.to_owned(), label: text(&labels), file, twin: text(&twins) })
         })
         .collect()
+}
+
+fn truths<'a>(batch: &'a RecordBatch, name: &str) -> PyResult<Option<&'a BooleanArray>> {
+    match batch.column_by_name(name) {
+        None => Ok(None),
+        Some(column) => match column.as_boolean_opt() {
+            Some(truths) => Ok(Some(truths)),
+            None => Err(is_another(name, column.data_type(), "true or false")),
+        },
+    }
 }
 
 /// Where a picture lies.

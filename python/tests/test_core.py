@@ -1,6 +1,8 @@
 """One record batch, settings, errors, and a commit."""
 
 import subprocess
+import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +10,7 @@ import pytest
 
 import localmim
 from conftest import INGEST, SHARD_PICTURES, manifest, read_set, run
-from localmim import _errors, _shuffle
+from localmim import _errors, _progress, _shuffle
 from localmim._columns import Columns
 
 
@@ -80,7 +82,8 @@ def ingest_here(table, out, **settings):
     columns = Columns.of(table.schema.names, root=settings.pop("root", None))
     job = _shuffle.Job.of(out, settings, columns)
     marks = pa.Table.from_batches([job.mark(table)])
-    job, begun = job.begin(marks["order"].to_numpy(), "here")
+    keys = lambda orders: marks.filter(pa.compute.is_in(marks["order"], pa.array(orders)))["key"].to_pylist()
+    job, begun = job.begin(marks["order"].to_numpy(), "here", keys)
     placed = job.place(table)
     twins = job.place_twins(job.twins(marks))
     placed = pa.concat_tables([twins, placed]).sort_by("shard")
@@ -169,8 +172,81 @@ def test_pictures_are_read_from_their_addresses(pictures, expected, tmp_path):
     gone = pa.table({"path": [str(tmp_path / "gone.jpg")]})
     _, rejects = localmim.rows(gone)
     assert rejects.to_pylist()[0]["reason"] == "unreadable"
+    # Whether a file is gone, one that does not even see its folder can't tell; nor is one gone that
+    # was there.
+    unseen = pa.table({"path": [str(tmp_path / "none" / "a.jpg")]})
+    with pytest.raises(localmim.StoreError, match="none/a.jpg.* every node sees"):
+        localmim.rows(unseen)
+    listed = replace(Columns.of(["path"]), listed=True)
+    with pytest.raises(localmim.StoreError, match="gone.jpg.* every node sees"):
+        _shuffle.Job.of(tmp_path / "out", {}, listed).mark(gone)
     with pytest.raises(localmim.InputError, match="folder or a bucket"):
         localmim.rows(pa.table({"path": ["https://example.org/a.jpg"]}))
+
+
+def test_a_file_has_one_name_however_its_address_is_written(tmp_path, monkeypatch):
+    folder = tmp_path / "ü 1"
+    folder.mkdir()
+    for name in ("a b.jpg", "a%20c.jpg"):
+        (folder / name).write_bytes(b"")
+    monkeypatch.chdir(folder)
+    written = [f"file:{folder}/a b.jpg", f"{(folder / 'a b.jpg').as_uri()}", "a b.jpg"]
+    written += [f"file:{folder}/a%20c.jpg", (folder / "a%20c.jpg").as_uri(), f"{folder}/a%20c.jpg"]
+    columns = Columns.of(["path"])
+    found = columns.pictures(pa.table({"path": written}))
+    paths = [f"{folder}/a b.jpg"] * 3 + [f"{folder}/a%20c.jpg"] * 3
+    assert found["at"].to_pylist() == paths
+    buckets = pa.table({"path": ["s3://b/a%20b.jpg", "https://a/b%20c"]})
+    assert columns.pictures(buckets)["at"].to_pylist() == buckets["path"].to_pylist()
+    # The root, too.
+    for root in (folder, folder.as_uri()):
+        below = Columns.of(["path"], root=root).pictures(pa.table({"path": written[:2]}))
+        assert below["key"].to_pylist() == ["a b.jpg"] * 2
+
+
+def test_a_key_that_is_there_twice_is_told(tmp_path):
+    pictures = picture_table(6)
+    twice = pa.concat_tables([pictures, pictures.slice(2, 1)])
+    for settings in ({}, {"keep_duplicates": True}):
+        with pytest.raises(localmim.InputError, match="a/2.bmp is there 2 times"):
+            ingest_here(twice, tmp_path / "out", size=32, cells=[8], **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_progress_raises_ends_no_set():
+    told = []
+
+    def fail(done, total):
+        told.append((done, total))
+        raise ValueError("no more of it")
+
+    progress = _progress.Progress(fail, range(9))
+    with pytest.warns(RuntimeWarning, match="no more of it.*made all the same"):
+        progress.pictures(3)
+    progress.pictures(9)
+    assert told == [(3, 9)]
+
+
+def test_shards_are_counted_though_looks_fail(monkeypatch):
+    class Begun:
+        looks = 0
+
+        def made(self):
+            self.looks += 1
+            if self.looks == 1:
+                raise localmim.StoreError("no answer")
+            return [1]
+
+    class Job:
+        counts, done = np.array([4, 3, 2]), np.array([2])
+
+    monkeypatch.setattr(_progress, "EVERY", 0.001)
+    told = []
+    progress = _progress.Progress(lambda *numbers: told.append(numbers), range(9))
+    with progress.watched(Job, Begun()):
+        while not told:
+            time.sleep(0.001)
+    assert told == [(5, 9)]
 
 
 @pytest.mark.parametrize(
@@ -189,3 +265,10 @@ def test_what_a_worker_raised_is_found_in_what_an_engine_says(told):
     with pytest.raises(RuntimeError, match="nothing of ours"):
         with _errors.of_workers():
             raise RuntimeError("nothing of ours: ValueError: x")
+    # What the caller was just about is no cause.
+    try:
+        raise localmim.InputError("an earlier one")
+    except localmim.InputError:
+        with pytest.raises(RuntimeError, match="nothing of ours"):
+            with _errors.of_workers():
+                raise RuntimeError("nothing of ours")

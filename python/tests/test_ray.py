@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import localmim.ray
-from conftest import SHARD_PICTURES, assert_same_set
+from conftest import SHARD_PICTURES, assert_same_set, manifest
 
 ray = pytest.importorskip("ray")
 
@@ -99,10 +99,21 @@ def test_addresses_alone_are_enough_and_errors_are_told_by_kind(
         localmim.ray.ingest(str(pictures), tmp_path / "two")
 
 
-def test_parquet_and_webdataset_are_read(cluster, pictures, expected, tmp_path):
+def test_parquet_and_webdataset_are_read(cluster, pictures, expected, tmp_path, monkeypatch):
     import tarfile
 
+    monkeypatch.chdir(pictures)
+    files = ray.data.read_binary_files(".", include_paths=True)
+    assert localmim.ray._local_files(files, None, None, None)
+    localmim.ray.ingest(files, tmp_path / "zero", shard_pictures=SHARD_PICTURES)
+    found, wanted = manifest(tmp_path / "zero"), manifest(expected)
+    assert (found["accepted"], found["rejected"]) == (wanted["accepted"], wanted["rejected"])
     ds = ray.data.read_binary_files(str(pictures), include_paths=True)
+    addresses = ds.select_columns(["path"])
+    localmim.ray.ingest(addresses, tmp_path / "a", root=pictures, shard_pictures=SHARD_PICTURES)
+    assert_same_set(tmp_path / "a", expected)
+    with pytest.raises(localmim.InputError, match="is there 2 times"):
+        localmim.ray.ingest(addresses.union(addresses), tmp_path / "twice")
     ds.write_parquet(str(tmp_path / "table"))
     table = ray.data.read_parquet(str(tmp_path / "table"))
     localmim.ray.ingest(

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import localmim.spark
-from conftest import SHARD_PICTURES, assert_same_set
+from conftest import SHARD_PICTURES, assert_same_set, manifest, run
 from executors import executors
 from localmim._columns import Columns
 from localmim.spark import _are_local_files
@@ -67,10 +67,20 @@ def test_the_set_is_that_of_ingest_though_a_worker_is_killed(spark, pictures, ex
     assert summary["rejects"]["duplicate"] > 0
     assert_same_set(out, expected)
     # Nothing is left to do.
+    told = []
     again = localmim.spark.ingest(
-        read(spark, pictures), out, root=pictures, shard_pictures=SHARD_PICTURES
+        read(spark, pictures),
+        out,
+        root=pictures,
+        shard_pictures=SHARD_PICTURES,
+        progress=lambda done, total: told.append((done, total)),
     )
-    assert again == summary
+    assert again == summary and told == [(everything, everything)]
+    # What is damaged is made again, of files of the same names.
+    for name in ("rejects.jsonl", manifest(out)["shards"][1]["file"]):
+        (out / name).write_bytes(b"damaged")
+    run("repair", out)
+    assert_same_set(out, expected)
 
 
 def test_parquet_is_read_with_its_columns(spark, pictures, expected, tmp_path):
@@ -89,6 +99,12 @@ def test_addresses_alone_are_enough(spark, pictures, expected, tmp_path):
     given = dict(root=pictures, shard_pictures=SHARD_PICTURES)
     localmim.spark.ingest(addresses, out, **given)
     assert_same_set(out, expected)
+    one = addresses.limit(1)
+    with pytest.raises(localmim.InputError, match="is there 2 times"):
+        localmim.spark.ingest(one.union(one), tmp_path / "twice", **given)
+    away = spark.createDataFrame([("/nowhere/a.jpg",)], "path string")
+    with pytest.raises(localmim.StoreError, match="/nowhere/a.jpg.* every node sees"):
+        localmim.spark.ingest(away, tmp_path / "away")
 
 
 def test_local_files_are_told_from_what_was_made_of_them(spark, pictures):

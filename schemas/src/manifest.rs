@@ -59,7 +59,8 @@ pub struct Part {
     /// The column of lists that holds the addresses, if one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_column: Option<String>,
-    /// BLAKE3, in hexadecimal, of names and sizes of the listed pictures and archives, in order.
+    /// BLAKE3, in hexadecimal, of names and sizes of the listed pictures and archives, in order. Of a
+    /// part that Spark or Ray brought: `engine:`, and the same of the pictures' places in that order.
     pub listing: String,
     /// The number of its first picture in the set.
     pub first: u64,

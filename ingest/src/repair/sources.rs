@@ -9,6 +9,7 @@ use voice::terminal::counted;
 use super::Repair;
 use crate::IngestError;
 use crate::classes::Classes;
+use crate::engine::{self, Mark};
 use crate::make::wanted;
 use crate::output::plan::Columns;
 use crate::source::{self, Listing, Request, Source};
@@ -77,25 +78,29 @@ impl<'a> Sources<'a> {
         let part = &self.manifest.parts[index];
         if !self.listings.contains_key(&index) {
             let sources = &self.of_part[&index];
+            let of_engine = engine::is_listing(&part.listing);
             let request = Request {
                 sources,
-                prefixed: sources.len() > 1 || index > 0,
+                // An engine's names are what they are.
+                prefixed: !of_engine && (sources.len() > 1 || index > 0),
                 out: self.out,
                 seed: self.manifest.settings.seed,
                 follow_links: part.follow_links,
                 limits: &wanted_of(self.manifest, part).limits,
                 private_addresses: self.private_addresses,
             };
-            let listing = source::list(self.storage, &request).map_err(|error| match error {
-                IngestError::NoSource(at) => {
-                    IngestError::Repair { file: file.to_owned(), problem: gone(&at) }
-                }
-                error => error,
-            })?;
-            let other = (listing.hash.to_hex().as_str() != part.listing).then(|| {
+            let mut listing =
+                source::list(self.storage, &request).map_err(|error| match error {
+                    IngestError::NoSource(at) => {
+                        let problem = if of_engine { gone_of_engine(&at) } else { gone(&at) };
+                        IngestError::Repair { file: file.to_owned(), problem }
+                    }
+                    error => error,
+                })?;
+            let other = other_than(part, &mut listing, self.manifest.settings.seed).map(|by| {
                 let given: Vec<_> = sources.iter().map(|source| source.at.to_string()).collect();
                 format!(
-                    "the files of {} are not those of which the set was made (compared by name and size); bring them back, or say with --from where a copy of them lies",
+                    "the files of {} are not those of which the set was made (compared by {by}); bring them back, or say with --from where a copy of them lies",
                     given.join(", ")
                 )
             });
@@ -104,6 +109,36 @@ impl<'a> Sources<'a> {
         let (listing, other) = &self.listings[&index];
         Ok((part, listing, other.as_deref()))
     }
+}
+
+/// By what a part's sources were found to list others than it was made of, if they do. What an engine
+/// brought may be without its empty files, over which Spark passes: then they leave the listing, too.
+fn other_than(part: &Part, listing: &mut Listing, seed: u64) -> Option<&'static str> {
+    if !engine::is_listing(&part.listing) {
+        return (listing.hash.to_hex().as_str() != part.listing).then_some("name and size");
+    }
+    let is_of = |listing: &Listing| {
+        let order = |listed| source::order(seed, &listing.name(listed));
+        let orders = listing.loose.iter().map(order);
+        engine::listing(orders.map(|order| Mark::place(&order))) == part.listing
+    };
+    if is_of(listing) {
+        return None;
+    }
+    let loose = listing.loose.clone();
+    listing.loose.retain(|listed| listed.bytes > 0);
+    if is_of(listing) {
+        return None;
+    }
+    listing.loose = loose;
+    Some("name")
+}
+
+/// That what an engine's pictures are to be made of is gone, and the way out.
+fn gone_of_engine(at: &Address) -> String {
+    format!(
+        "its pictures were brought by Spark or Ray, and no folder {at} is there; say with --from in which folder they lie by the names of the `source` column"
+    )
 }
 
 /// That a source is gone, and the way out.

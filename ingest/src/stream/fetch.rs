@@ -11,7 +11,7 @@ use pictures::{MemoryBudget, Reserved};
 use schemas::{Fault, Reason};
 use storage::{Address, Storage, StorageError};
 
-use super::{Body, take, too_large};
+use super::{Body, Owner, take, too_large};
 use crate::{IngestError, source};
 
 /// Pictures of buckets that are fetched at once.
@@ -105,7 +105,7 @@ impl<'scope, 'env> Fetcher<'scope, 'env> {
     /// by its size is not read.
     pub fn file(&self, path: &Path, root: &Address, bytes: u64) -> Body {
         let taken = if bytes > self.most { None } else { take(self.room, bytes) };
-        Body::File { path: path.to_owned(), root: root.clone(), bytes, taken }
+        Body::File { path: path.to_owned(), owner: Owner::Source(root.clone()), bytes, taken }
     }
 
     /// A picture wherever it lies, of which nobody has said how large it is.
@@ -118,7 +118,7 @@ impl<'scope, 'env> Fetcher<'scope, 'env> {
                 let bytes = path.metadata().map_or(0, |about| about.len());
                 self.file(path, root, bytes)
             }
-            None => Body::Coming { body: self.fetch(at, 0, 0)?, bytes: 0 },
+            None => Body::Coming { body: self.fetch(at, 0, 0)?, bytes: 0, named: None },
         })
     }
 

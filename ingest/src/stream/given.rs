@@ -1,5 +1,7 @@
 //! Pictures that are given one by one, by their bytes or by where they lie → the stream.
 
+use std::io::{Error, ErrorKind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use storage::{Address, Storage};
 
 use super::fetch::{self, Fetcher, Reach};
 use super::label::Label;
-use super::{Item, read_file};
+use super::{Body, Item, Owner, read_file};
 use crate::IngestError;
 use archives::Passed;
 
@@ -32,13 +34,65 @@ pub enum Brought {
     /// Its bytes.
     Here(Bytes),
     /// Where it lies: in a folder that all processes see, or in a bucket.
-    At(Address),
+    At(Named),
+}
+
+/// A picture that is named by where it lies.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// Where that is.
+    pub at: Address,
+    /// Whether one of the engine's processes saw it there, so that it is not just a name.
+    pub seen: bool,
+}
+
+impl Named {
+    /// What came of reading it from a folder. It is a reject if there is no such file, as far as
+    /// that can be told: a node to whom others' files are missing must not make rejects of them.
+    ///
+    /// # Errors
+    /// [`IngestError::NotSeen`] where this process may be at fault.
+    pub(super) fn read(&self, path: &Path, most: u64) -> Result<Result<Bytes, Fault>, IngestError> {
+        let is_none = |error: &Error| {
+            use ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, NotFound};
+            matches!(error.kind(), NotFound | NotADirectory | IsADirectory | InvalidFilename)
+        };
+        match read_file(path, most) {
+            Ok(body) => Ok(body),
+            Err(error)
+                if !self.seen && is_none(&error) && path.parent().is_some_and(Path::exists) =>
+            {
+                Ok(Err(Fault { reason: Reason::Unreadable, message: error.to_string() }))
+            }
+            Err(error) => Err(self.not_seen(error)),
+        }
+    }
+
+    /// What came of fetching it from a bucket; one that is not there is a reject.
+    ///
+    /// # Errors
+    /// [`IngestError::NotSeen`] if it was there.
+    pub(super) fn fetched(
+        &self,
+        body: Result<Bytes, Fault>,
+    ) -> Result<Result<Bytes, Fault>, IngestError> {
+        match body {
+            Err(Fault { reason: Reason::Unreadable, message }) if self.seen => {
+                Err(self.not_seen(Error::new(ErrorKind::NotFound, message)))
+            }
+            body => Ok(body),
+        }
+    }
+
+    fn not_seen(&self, source: Error) -> IngestError {
+        IngestError::NotSeen { at: self.at.clone().into(), source }
+    }
 }
 
 impl Brought {
     /// Whether its bytes are far away.
     pub(crate) fn is_remote(&self) -> bool {
-        matches!(self, Self::At(at) if at.local().is_none())
+        matches!(self, Self::At(named) if named.at.local().is_none())
     }
 
     /// Its bytes, or why there are none.
@@ -52,11 +106,9 @@ impl Brought {
     ) -> Result<Result<Bytes, Fault>, IngestError> {
         match self {
             Self::Here(body) => Ok(Ok(body.clone())),
-            Self::At(at) => match at.local() {
-                Some(path) => Ok(read_file(path, most).unwrap_or_else(|error| {
-                    Err(Fault { reason: Reason::Unreadable, message: error.to_string() })
-                })),
-                None => fetch::read(storage, at, most),
+            Self::At(named) => match named.at.local() {
+                Some(path) => named.read(path, most),
+                None => named.fetched(fetch::read(storage, &named.at, most)?),
             },
         }
     }
@@ -92,13 +144,17 @@ impl Reach<'_> {
         fetcher: &mut Fetcher<'_, '_>,
     ) -> Result<Item, IngestError> {
         let Given { name, label, file: brought, .. } = given;
-        let at = match brought {
+        let named = match brought {
             Brought::Here(body) => return Ok(Item::here(name, label, Ok(body), self.most, after)),
-            Brought::At(at) => at,
+            Brought::At(named) => named,
         };
-        let folder = at.local().map(|path| Address::from(path.parent().unwrap_or(path)));
-        let root = folder.unwrap_or_else(|| at.clone());
-        let body = fetcher.body(at, &root)?;
+        let body = match fetcher.body(named.at.clone(), &named.at)? {
+            Body::File { path, bytes, taken, .. } => {
+                Body::File { path, owner: Owner::Engine(named), bytes, taken }
+            }
+            Body::Coming { body, bytes, .. } => Body::Coming { body, bytes, named: Some(named) },
+            here @ Body::Here { .. } => here,
+        };
         let (label, passed) = (Label::Known(label), Passed::default());
         Ok(Item { name, label, body, passed, after, done: 0, _turn: None })
     }

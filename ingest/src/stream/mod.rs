@@ -28,6 +28,7 @@ use crate::classes::Classes;
 use crate::source::{self, List, Listed, Listing, Row, Stored};
 use fetch::{Coming, Fetcher};
 pub(crate) use fetch::{FETCHES, Reach};
+use given::Named;
 pub(crate) use item::Item;
 use label::{Label, class_fault};
 
@@ -57,12 +58,38 @@ struct Found {
 /// How the bytes of a picture are had.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// They are still to be read; the file belongs to the source at `root`.
-    File { path: PathBuf, root: Address, bytes: u64, taken: Option<Reserved> },
+    /// They are still to be read.
+    File { path: PathBuf, owner: Owner, bytes: u64, taken: Option<Reserved> },
     /// They are here, or can't be had; `bytes` is the size of what they come from.
     Here { body: Result<Bytes, Fault>, bytes: u64, taken: Option<Reserved> },
-    /// They are on their way.
-    Coming { body: Coming, bytes: u64 },
+    /// They are on their way; an engine may have named them.
+    Coming { body: Coming, bytes: u64, named: Option<Named> },
+}
+
+/// To whom a local file belongs, by which it is told what it means that it can't be read.
+#[derive(Debug)]
+pub(crate) enum Owner {
+    /// The source that lies there.
+    Source(Address),
+    /// An engine.
+    Engine(Named),
+}
+
+impl Owner {
+    /// The bytes of its file.
+    fn read(&self, path: &Path, most: u64) -> Result<Result<Bytes, Fault>, IngestError> {
+        let root = match self {
+            Self::Source(root) => root,
+            Self::Engine(named) => return named.read(path, most),
+        };
+        read_file(path, most).or_else(|error| {
+            if root.local().is_some_and(|root| !root.exists()) {
+                let lost = path.display().to_string();
+                return Err(IngestError::Vanished { at: root.clone().into(), lost });
+            }
+            Ok(Err(Fault { reason: Reason::Unreadable, message: error.to_string() }))
+        })
+    }
 }
 
 /// The bytes of a picture, or why there are none.
@@ -91,22 +118,16 @@ impl Body {
     /// [`IngestError`] where it is not this picture that is at fault, but its source.
     pub fn load(self, most: u64) -> Result<Loaded, IngestError> {
         match self {
-            Self::File { path, root, bytes, taken } => {
-                let body = match read_file(&path, most) {
-                    Ok(body) => body,
-                    Err(error) => {
-                        if root.local().is_some_and(|root| !root.exists()) {
-                            let lost = path.display().to_string();
-                            return Err(IngestError::Vanished { at: root.into(), lost });
-                        }
-                        Err(Fault { reason: Reason::Unreadable, message: error.to_string() })
-                    }
-                };
-                Ok(Loaded { body, bytes, taken })
+            Self::File { path, owner, bytes, taken } => {
+                Ok(Loaded { body: owner.read(&path, most)?, bytes, taken })
             }
             Self::Here { body, bytes, taken } => Ok(Loaded { body, bytes, taken }),
-            Self::Coming { body, bytes } => {
+            Self::Coming { body, bytes, named } => {
                 let (body, taken) = body.wait(most)?;
+                let body = match named {
+                    Some(named) => named.fetched(body)?,
+                    None => body,
+                };
                 let bytes = body.as_ref().map_or(bytes, |body| body.len() as u64);
                 Ok(Loaded { body, bytes, taken })
             }
@@ -288,7 +309,7 @@ impl Way<'_> {
             here(too_large(bytes, most))
         } else {
             match fetcher.fetch(at, bytes, beside.len()) {
-                Ok(body) => Body::Coming { body, bytes },
+                Ok(body) => Body::Coming { body, bytes, named: None },
                 Err(error) => return self.fail(error),
             }
         };

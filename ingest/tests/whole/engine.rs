@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use ingest::engine::{Brought, Engine, Given, Output, commit};
-use ingest::{IngestError, Settings};
+use ingest::engine::{Begun, Brought, Engine, Given, Mark, Named, Output, commit, listing};
+use ingest::repair::{Repair, repair};
+use ingest::{IngestError, LEAST_MEMORY, Settings, Silent};
 use shards::set::names::UNFINISHED_FOLDER;
+use storage::Storage;
 
 use crate::case::Case;
 
@@ -35,7 +37,7 @@ fn given(case: &Case, folder: &str) -> Vec<Given> {
             label: label.map(|label| label.to_str().unwrap().to_owned()),
             file: match number % 2 {
                 0 => Brought::Here(fs::read(path).unwrap().into()),
-                _ => Brought::At(path.clone().into()),
+                _ => Brought::At(Named { at: path.clone().into(), seen: number % 3 == 0 }),
             },
             twin: None,
         }
@@ -73,10 +75,7 @@ fn shards_of_an_engine_are_those_of_one_run() {
     let pictures = shards.iter().map(Vec::len).sum::<usize>() as u64;
     let begin = || {
         let sizes = (pictures, shards.len() as u64);
-        match engine.begin(vec!["an engine".into()], "a listing".into(), sizes).unwrap() {
-            Output::Begun(begun) => begun,
-            Output::Finished(_) => panic!("it is not finished"),
-        }
+        begun(&engine, listed(&engine, &shards), sizes)
     };
     let make = |number: usize| {
         let first = shards[..number].iter().map(Vec::len).sum::<usize>() as u64;
@@ -114,6 +113,81 @@ fn shards_of_an_engine_are_those_of_one_run() {
         files.retain(|name, _| !name.starts_with("manifest"));
     }
     assert!(found == wanted, "{:?} {:?}", found.keys(), wanted.keys());
+}
+
+/// What tells the pictures of shards from others.
+fn listed(engine: &Engine, shards: &[Vec<Given>]) -> String {
+    let names = shards.iter().flatten().map(|given| &given.name);
+    let mut places: Vec<_> = names.map(|name| Mark::place(&engine.order(name))).collect();
+    places.sort_unstable();
+    listing(places)
+}
+
+fn begun(engine: &Engine, listed: String, sizes: (u64, u64)) -> Box<Begun> {
+    match engine.begin(vec!["spark".into()], listed, sizes).unwrap() {
+        Output::Begun(begun) => begun,
+        Output::Finished(_) => panic!("it is not finished"),
+    }
+}
+
+#[test]
+fn what_an_engine_made_is_made_again_of_files_of_the_same_names() {
+    let case = case();
+    // As Spark does, which passes over files without a byte.
+    case.put("raw/empty.png", b"");
+    let mut of_one_shard = settings(&case, "out");
+    of_one_shard.ingest.pictures_per_shard = 1000;
+    let engine = Engine::new(of_one_shard).unwrap();
+    let mut pictures = given(&case, "raw");
+    pictures.retain(|given| case.path("raw").join(&given.name).metadata().unwrap().len() > 0);
+    let sizes = (pictures.len() as u64, 1);
+    let mut shards = shuffled(&engine, pictures).concat();
+    let work = begun(&engine, listed(&engine, std::slice::from_ref(&shards)), sizes);
+    engine.shard((0, 0, sizes.0), (0, 0), std::mem::take(&mut shards)).unwrap();
+    work.commit().unwrap();
+    let whole = case.files("out");
+    for name in ["rejects.jsonl", "shard-00000.parquet"] {
+        fs::write(case.path("out").join(name), "damaged").unwrap();
+    }
+    let mut how = Repair {
+        out: case.path("out").into(),
+        from: vec![],
+        codebooks: vec![],
+        web: web::Options::new(ingest::USER_AGENT),
+        threads: 1,
+        memory: LEAST_MEMORY,
+    };
+    let error = repair(&Storage::local(), &how, &Silent).unwrap_err().to_string();
+    assert!(error.contains("Spark or Ray") && error.contains("--from"), "{error}");
+    how.from = vec![case.path("raw").into()];
+    let repaired = repair(&Storage::local(), &how, &Silent).unwrap();
+    assert_eq!(repaired.shards.len() + repaired.files.len(), 2);
+    assert!(case.files("out") == whole);
+}
+
+#[test]
+fn a_file_that_only_other_nodes_see_is_no_reject() {
+    let case = case();
+    let engine = Engine::new(settings(&case, "out")).unwrap();
+    let named = |path: &str, seen| Given {
+        name: path.to_owned(),
+        label: None,
+        file: Brought::At(Named { at: case.path(path).into(), seen }),
+        twin: None,
+    };
+    // Gone, as far as this node can tell: beside others of its folder there is no such file.
+    let gone = named("raw/gone.png", false);
+    assert_eq!(engine.marks(std::slice::from_ref(&gone)).unwrap()[0].content_hash, None);
+    let made = engine.shard((0, 0, 1), (0, 0), vec![gone]).unwrap();
+    assert_eq!(made.rejected, 1);
+    for unseen in [named("raw/gone.png", true), named("elsewhere/a.png", false)] {
+        let marked = engine.marks(std::slice::from_ref(&unseen)).unwrap_err();
+        let written = engine.shard((1, 1, 1), (0, 0), vec![unseen.clone()]).unwrap_err();
+        for error in [marked, written] {
+            assert!(matches!(error, IngestError::NotSeen { .. }), "{error}");
+            assert!(error.to_string().contains(&unseen.name), "{error}");
+        }
+    }
 }
 
 #[test]

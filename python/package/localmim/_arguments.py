@@ -49,6 +49,12 @@ def text(name: str, value) -> str:
     return value
 
 
+def place(name: str, value) -> str:
+    """A path or an address; paths from the root, for processes that run elsewhere."""
+    value = text(name, value)
+    return value if "://" in value else os.path.abspath(value)
+
+
 def callable_or_none(name: str, value):
     """A function, or None."""
     if value is not None and not callable(value):

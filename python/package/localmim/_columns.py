@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +26,10 @@ class Columns:
     bytes: str | None
     label: str | None
     root: str | None
+    # Where relative addresses begin: processes of an engine run in folders of their own.
+    base: str | None = None
+    # Whether the engine listed the addresses, so that it has seen a file at each.
+    listed: bool = False
 
     @staticmethod
     def of(names, key=None, bytes=None, label=None, root=None) -> "Columns":
@@ -47,7 +53,7 @@ class Columns:
             find("bytes", None, ())
         # The path within an image of Hugging Face is a key, too.
         name = find("key", key, KEYS, needed=picture != "image")
-        return Columns(name, picture, label, None if root is None else plain(root))
+        return Columns(name, picture, label, None if root is None else plain(root), os.getcwd())
 
     @property
     def names(self) -> list[str]:
@@ -55,15 +61,17 @@ class Columns:
         return [name for name in (self.key, self.bytes, self.label) if name is not None]
 
     def pictures(self, table) -> pa.RecordBatch:
-        """A table or a batch as (key, bytes or at, label)."""
-        keys = None if self.key is None else plain_text(whole(table.column(self.key)))
+        """A table or a batch as (key, bytes or at, label), and that files were seen where they were."""
+        keys = None if self.key is None else text(table.column(self.key))
         if self.bytes is None:
-            picture, held = keys, "at"
+            keys = plain_text(keys if self.listed else decoded(keys))
+            picture, held = absolute(keys, self.base), "at"
         else:
+            keys = None if keys is None else plain_text(keys)
             picture, held = whole(table.column(self.bytes)), "bytes"
         if pa.types.is_struct(picture.type):
             if keys is None:
-                keys = plain_text(picture.field("path"))
+                keys = plain_text(text(picture.field("path")))
             picture = picture.field("bytes")
         if picture.null_count and held == "bytes":
             picture = pc.fill_null(picture, b"")
@@ -74,17 +82,23 @@ class Columns:
                 label = label.cast(pa.string())
         else:
             label = folders(keys)
-        return pa.RecordBatch.from_arrays([keys, picture, label], ["key", held, "label"])
+        arrays, names = [keys, picture, label], ["key", held, "label"]
+        if self.listed:
+            arrays, names = [*arrays, pa.array([True] * len(keys))], [*names, "seen"]
+        return pa.RecordBatch.from_arrays(arrays, names)
 
     def named(self, keys: pa.Array) -> pa.Array:
         """The text of the `source` column: below `root`, if there is one."""
         if self.root is None:
             return keys
+        # It may be written as addresses are, with `%20` for a space.
+        for root in (self.root, unquote(self.root)):
+            below = pc.starts_with(keys, root + "/")
+            if pc.all(below).as_py():
+                return pc.utf8_slice_codeunits(keys, len(root) + 1)
         below = pc.starts_with(keys, self.root + "/")
-        if not pc.all(below).as_py():
-            other = keys.filter(pc.invert(below))[0]
-            raise InputError(f"{other} does not lie below root={self.root}")
-        return pc.utf8_slice_codeunits(keys, len(self.root) + 1)
+        other = keys.filter(pc.invert(below))[0]
+        raise InputError(f"{other} does not lie below root={self.root}")
 
 
 def plain(address: str) -> str:
@@ -92,10 +106,38 @@ def plain(address: str) -> str:
     return re.sub(r"^file:/+", "/", str(address)).rstrip("/")
 
 
+def text(keys) -> pa.Array:
+    """Keys as text, in one piece."""
+    keys = whole(keys)
+    return keys if pa.types.is_string(keys.type) else keys.cast(pa.string())
+
+
 def plain_text(keys: pa.Array) -> pa.Array:
-    """Keys as text, with files by their paths."""
-    keys = keys if pa.types.is_string(keys.type) else keys.cast(pa.string())
+    """Keys with files by their paths."""
     return pc.replace_substring_regex(keys, r"^file:/+", "/")
+
+
+def decoded(keys: pa.Array) -> pa.Array:
+    """Addresses of files without `%20` for a space. Spark writes the same file in either way, by
+    where the address comes from; a name may also have a `%` of its own, so that files decide."""
+    encoded = pc.match_substring_regex(keys, r"^file:/.*%[0-9A-Fa-f]{2}")
+    if not pc.any(encoded).as_py():
+        return keys
+
+    def path(address: str) -> str:
+        literal = plain(address)
+        return literal if os.path.exists(literal) else unquote(literal)
+
+    paths = [path(key) for key in keys.filter(encoded).to_pylist()]
+    return pc.replace_with_mask(keys, pc.fill_null(encoded, False), pa.array(paths, pa.string()))
+
+
+def absolute(places: pa.Array, base: str | None) -> pa.Array:
+    """Paths from the root, with those that are relative below `base`; other addresses as they are."""
+    relative = pc.invert(pc.match_substring_regex(places, r"^/|^[A-Za-z][A-Za-z0-9+.-]*:/"))
+    if base is None or not pc.any(relative).as_py():
+        return places
+    return pc.if_else(relative, pc.binary_join_element_wise(base, places, "/"), places)
 
 
 def whole(column) -> pa.Array:

@@ -32,6 +32,7 @@ def cause(error: BaseException) -> Error | None:
         seen.add(id(at))
         if type(at) in KINDS.values():
             return at
-        at = getattr(at, "cause", None) or at.__cause__ or at.__context__
+        # What was raised while another error was told (`__context__`) may be no part of it.
+        at = getattr(at, "cause", None) or at.__cause__
     told = [match for match in TOLD.finditer(str(error)) if match[1] in KINDS]
     return KINDS[told[-1][1]](told[-1][2].strip()) if told else None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,6 +21,10 @@ PICTURES_AT_ONCE = 256
 HASHES_AT_ONCE = 1 << 20
 # Most tasks that a shuffle of pictures is cut into.
 MOST_TASKS = 20_000
+# Settings that name files.
+FILES = ("classes", "codebook")
+# Most places in the order that are looked at for keys that are there twice.
+TWICE = 1000
 
 # `at` is where a picture lies that no table carries; its label comes along.
 MARKS = pa.schema(
@@ -40,6 +44,7 @@ PLACED = pa.schema(
         ("at", pa.string()),
         ("label", pa.string()),
         ("twin", pa.string()),
+        ("seen", pa.bool_()),
     ]
 )
 TWINS = pa.schema([("key", pa.string()), ("order", pa.int64()), ("twin", pa.string())])
@@ -74,7 +79,12 @@ class Job:
         """The job of an `ingest`, whose tasks take one thread unless the settings say otherwise."""
         settings = {"threads": 1, **settings}
         settings = {name: _plain(value) for name, value in settings.items() if value is not None}
-        job = Job(_arguments.text("out", out), json.dumps(settings, sort_keys=True), columns)
+        for name in set(FILES) & set(settings):
+            files = settings[name]
+            many = isinstance(files, list)
+            paths = [_arguments.place(name, file) for file in (files if many else [files])]
+            settings[name] = paths if many else paths[0]
+        job = Job(_arguments.place("out", out), json.dumps(settings, sort_keys=True), columns)
         # What is wrong with settings or output is told before any picture is looked at.
         job.engine().look()
         return job
@@ -121,7 +131,10 @@ class Job:
 
     def place_marks(self, marks) -> pa.Table:
         """The same, of pictures that no table carries."""
-        return self._placed(marks["order"], {name: marks[name] for name in ("key", "at", "label")})
+        columns = {name: marks[name] for name in ("key", "at", "label")}
+        # What has a hash was read, and so is there.
+        columns["seen"] = pc.or_(pc.is_valid(marks["hash"]), self.columns.listed)
+        return self._placed(marks["order"], columns)
 
     def place_twins(self, twins) -> pa.Table:
         """Twins -> what tells the shard of each of them, without its picture."""
@@ -176,17 +189,22 @@ class Job:
         """Tasks into which the shuffle of pictures is cut."""
         return max(1, min(MOST_TASKS, len(self.counts) - len(self.done)))
 
-    def begin(self, orders: np.ndarray, engine: str):
-        """Cuts the set into shards, and takes hold of the output."""
+    def begin(self, orders: np.ndarray, engine: str, keys):
+        """Cuts the set into shards, and takes hold of the output. `keys` gives those of some orders."""
         if not len(orders):
             raise InputError("the table has no rows; give one with pictures")
         orders = np.sort(orders)
+        # Other keys than the same seldom have the same order, so that all that do are few.
+        twice = np.unique(orders[1:][orders[1:] == orders[:-1]])[:TWICE]
+        for key, times in Counter(keys(twice) if len(twice) else []).items():
+            if times > 1:
+                raise InputError(f"{key} is there {times} times; every picture needs a key of its own")
         cuts = orders[self.engine().shard_pictures :: self.engine().shard_pictures]
         begins = np.concatenate([[0], np.searchsorted(orders, cuts, side="left"), [len(orders)]])
         counts = np.diff(begins)
-        listing = hashlib.blake2b(orders.tobytes(), digest_size=32).hexdigest()
         source = self.columns.root or engine
-        begun = self.engine().begin([source], listing, len(orders), len(counts))
+        orders = pa.record_batch([pa.array(orders)], ["order"])
+        begun = self.engine().begin([source], orders, len(counts))
         state = begun.state()
         if state is None:
             return None, begun

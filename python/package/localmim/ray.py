@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from localmim import _arguments, _errors, _progress, _shuffle
 from localmim._columns import Columns
 from localmim._localmim import InputError
 
-# Tasks for each core, of those that look at pictures by their addresses.
-TASKS_A_CORE = 2
-# Least pictures of such a task.
+# Parts for each core, of pictures that are known by their addresses.
+PARTS_A_CORE = 2
+# Least pictures of such a part.
 LEAST = 256
+# Pieces into which all parts are cut, which those who make shards collect.
+PIECES = 1 << 20
 # How often a task is run again whose node has died.
 RETRIES = 10
 
@@ -25,123 +28,198 @@ def ingest(
     """Writes the pictures of a Dataset as a shard set at `out`: the one that `ingest` writes.
 
     `ds` is what Ray reads of pictures: `read_binary_files(..., include_paths=True)`, `read_parquet`,
-    `read_webdataset(..., decoder=None)`. All else is as in `localmim.spark.ingest`.
+    `read_webdataset(..., decoder=None)`. What it carries is read once, and lies in Ray's object store
+    or where that spills to until its shard is made. All else is as in `localmim.spark.ingest`.
     """
     if not hasattr(ds, "map_batches"):
         raise InputError(f"ds must be a Dataset of Ray, not {type(ds).__name__}")
     _arguments.callable_or_none("progress", progress)
     files = _local_files(ds, key, bytes, label)
     if files is not None:
-        columns, table = Columns.of(["path"], root=root), pa.table({"path": files})
+        columns = replace(Columns.of(["path"], root=root), listed=True)
     else:
-        columns, table = Columns.of(ds.schema().names, key, bytes, label, root), None
+        columns = Columns.of(ds.schema().names, key, bytes, label, root)
     job = _shuffle.Job.of(out, settings, columns)
     begun = None
     with _errors.of_workers():
-        if files is None and columns.bytes is None:
-            table = pa.concat_tables(_tables(ds.select_columns(columns.names)))
-        make = _of_tables(ds) if table is None else contextlib.nullcontext(_Named(table))
-        with make as make:
-            try:
-                job, begun = job.begin(make.orders(job), "ray")
-                if job is not None:
-                    with _progress.told(progress, begun, job.counts, job.done):
-                        job.check(make.write(job))
-                return begun.commit()
-            finally:
-                if begun is not None:
-                    begun.release()
+        try:
+            shuffle = _Shuffle(_parts(ds, columns) if files is None else _of_files(files))
+            orders = shuffle.mark(job)
+            told = _progress.Progress(progress, orders)
+            job, begun = job.begin(orders, "ray", shuffle.keys)
+            if job is not None:
+                job.check(shuffle.write(job, told))
+            summary = begun.commit()
+            told.pictures(len(orders))
+            return summary
+        finally:
+            if begun is not None:
+                begun.release()
 
 
-class _Named:
-    """Pictures by their addresses: who drives knows all of them, and tasks read them."""
+class _Shuffle:
+    """Parts of the pictures, or of their addresses, on their way to the tasks that make shards. All
+    that is larger than a number a picture stays in the cluster; what dies with a node is made again,
+    since it comes from tasks."""
 
-    def __init__(self, table: pa.Table):
-        self.table = table
+    def __init__(self, parts: list):
+        self.parts = parts
 
-    def orders(self, job) -> np.ndarray:
+    def mark(self, job) -> np.ndarray:
+        """The orders of all pictures."""
         import ray
 
-        cores = int(ray.cluster_resources().get("CPU", 1))
-        many = max(LEAST, -(-len(self.table) // (TASKS_A_CORE * cores)))
-        mark, job = _task(_shuffle.Job.mark), ray.put(job)
-        parts = [self.table.slice(at, many) for at in range(0, len(self.table), many)]
-        marks = ray.get([mark.remote(job, part) for part in parts])
-        self.marks = pa.Table.from_batches(marks, schema=_shuffle.MARKS)
-        return self.marks["order"].to_numpy()
+        mark, job_there = _task(_mark, 2), ray.put(job)
+        orders, self.marks = zip(*[mark.remote(job_there, part) for part in self.parts])
+        if job.columns.bytes is None:
+            # They have all that there is of these pictures.
+            self.parts = self.marks
+        return np.concatenate(ray.get(list(orders)))
 
-    def write(self, job) -> list[int]:
+    def keys(self, orders: np.ndarray) -> list[str]:
+        """Those of these orders."""
         import ray
 
-        placed = [job.place_marks(self.marks), job.place_twins(job.twins(self.marks))]
-        placed = pa.concat_tables(placed).sort_by("shard").combine_chunks()
-        shards = placed["shard"].to_numpy()
-        begins = np.flatnonzero(np.diff(shards, prepend=-1))
-        ends = np.append(begins[1:], len(shards))
-        write, job = _task(_shuffle.Job.write), ray.put(job)
-        # A slice is sent with all that it is a part of: it is taken out.
-        taken = (placed.take(np.arange(begin, end)) for begin, end in zip(begins, ends))
-        made = [write.remote(job, int(shards[at]), of) for at, of in zip(begins, taken)]
-        return [shard for shard, *_ in ray.get(made)]
+        find = _task(_keys)
+        found = ray.get([find.remote(marks, orders) for marks in self.marks])
+        return [key for keys in found for key in keys]
+
+    def write(self, job, told) -> list[int]:
+        """Makes the shards; gives their numbers."""
+        import ray
+
+        tasks = min(job.tasks(), max(PARTS_A_CORE * _cores(), PIECES // len(self.parts)))
+        groups, job_there = ray.put(_groups(job, tasks)), ray.put(job)
+        buckets = max(1, int(job.counts.sum()) // _shuffle.HASHES_AT_ONCE)
+        cut, twins, place = _task(_cut, buckets), _task(_twins, tasks), _task(_place, tasks)
+        # A task of one result gives it by itself.
+        many = lambda refs, count: refs if count > 1 else [refs]
+        hashes = [many(cut.remote(marks, buckets), buckets) for marks in self.marks]
+        pieces = [
+            many(twins.remote(job_there, groups, tasks, *of), tasks) for of in zip(*hashes)
+        ]
+        pieces += [
+            many(place.remote(job_there, groups, tasks, part), tasks) for part in self.parts
+        ]
+        write = _task(_write)
+        making = [write.remote(job_there, *of) for of in zip(*pieces)]
+        # Whatever nobody needs any more makes room.
+        self.parts = self.marks = hashes = pieces = None
+        return _made(job, making, told)
 
 
-def _task(function):
+def _made(job, making: list, told) -> list[int]:
+    """The numbers of shards, told as they are made."""
     import ray
 
-    return ray.remote(num_cpus=1, max_retries=RETRIES)(function)
-
-
-class _Carried:
-    """Pictures that a Dataset carries: they are shuffled, so that those of a shard meet."""
-
-    def __init__(self, ds):
-        self.ds = ds
-
-    def orders(self, job) -> np.ndarray:
-        self.marks = _map(self.ds, job.mark).materialize()
-        return np.concatenate([np.asarray(table["order"]) for table in _tables(self.marks)])
-
-    def write(self, job) -> list[int]:
-        buckets = max(1, int(job.counts.sum()) // _shuffle.HASHES_AT_ONCE)
-
-        def bucket(table):
-            heads = np.array([hash[0] if hash else 0 for hash in table["hash"].to_pylist()], np.int64)
-            return table.append_column("bucket", pa.array(heads * buckets // 256))
-
-        def twins(table):
-            return job.twins(table.select(_shuffle.MARKS.names))
-
-        twins = _map(self.marks, bucket).groupby("bucket").map_groups(twins, batch_format="pyarrow")
-        twins = _map(twins, job.place_twins).materialize()
-        rows = _map(self.ds, job.place)
-        if twins.count():
-            rows = rows.union(twins)
-
-        def write(table):
-            shard = table["shard"][0].as_py()
-            written = job.write(shard, table)
-            return pa.Table.from_pylist(
-                [dict(zip(_shuffle.WRITTEN.names, written))], schema=_shuffle.WRITTEN
-            )
-
-        written = rows.groupby("shard", num_partitions=job.tasks()).map_groups(
-            write, batch_format="pyarrow", num_cpus=1
-        )
-        return [row["shard"] for row in written.take_all()]
-
-
-@contextlib.contextmanager
-def _of_tables(ds):
-    """Shuffles by tasks, whose results can be made again when a node dies; other ways keep theirs in
-    actors."""
-    from ray.data.context import ShuffleStrategy
-
-    before = ds.context.shuffle_strategy
-    ds.context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
+    made = []
     try:
-        yield _Carried(ds)
-    finally:
-        ds.context.shuffle_strategy = before
+        while making:
+            ready, making = ray.wait(making, num_returns=1 + len(making) // 100)
+            made += [shard for written in ray.get(ready) for shard, *_ in written]
+            told.shards(job, made)
+    except BaseException:
+        # Nobody commits what others make.
+        for task in making:
+            ray.cancel(task)
+        raise
+    return made
+
+
+def _task(function, results=1):
+    import ray
+
+    return ray.remote(num_cpus=1, max_retries=RETRIES, num_returns=results)(function)
+
+
+def _cores() -> int:
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _groups(job, tasks: int) -> np.ndarray:
+    """By which task each shard is made, of those that are still to be."""
+    groups = np.full(len(job.counts), -1)
+    left = np.setdiff1d(np.arange(len(groups)), job.done)
+    groups[left] = np.arange(len(left)) * tasks // max(1, len(left))
+    return groups
+
+
+# In the processes of Ray.
+
+
+def _mark(job, part: pa.Table):
+    marks = pa.Table.from_batches([job.mark(batch) for batch in _batches(part)], _shuffle.MARKS)
+    return marks["order"].to_numpy(), marks
+
+
+def _keys(marks: pa.Table, orders: np.ndarray) -> list[str]:
+    return marks.filter(pc.is_in(marks["order"], pa.array(orders)))["key"].to_pylist()
+
+
+def _cut(marks: pa.Table, buckets: int):
+    """Marks by their hashes."""
+    marks = marks.filter(pc.is_valid(marks["hash"])).select(["key", "order", "hash"])
+    # The first four bytes of 32.
+    heads = np.frombuffer(b"".join(marks["hash"].to_pylist()), ">u4")[::8].astype(np.uint64)
+    return _split(marks, heads * np.uint64(buckets) >> np.uint64(32), buckets)
+
+
+def _twins(job, groups: np.ndarray, tasks: int, *marks: pa.Table):
+    placed = job.place_twins(job.twins(pa.concat_tables(marks)))
+    return _split(placed, groups[placed["shard"].to_numpy()], tasks)
+
+
+def _place(job, groups: np.ndarray, tasks: int, part: pa.Table):
+    place = job.place if job.columns.bytes is not None else job.place_marks
+    placed = [place(batch) for batch in _batches(part)] or [_shuffle.PLACED.empty_table()]
+    placed = pa.concat_tables(placed)
+    return _split(placed, groups[placed["shard"].to_numpy()], tasks)
+
+
+def _split(table: pa.Table, groups: np.ndarray, count: int):
+    """The rows of each group. A slice is sent with all that it is a part of: they are taken out."""
+    order = np.argsort(groups, kind="stable")
+    ends = np.searchsorted(groups[order], np.arange(count + 1))
+    pieces = [table.take(order[begin:end]) for begin, end in zip(ends, ends[1:])]
+    return pieces if count > 1 else pieces[0]
+
+
+def _write(job, *pieces: pa.Table) -> list[tuple]:
+    table = pa.concat_tables(pieces)
+    shards = table["shard"].to_numpy()
+    of = lambda shard: table.filter(pa.array(shards == shard))
+    return [job.write(int(shard), of(shard)) for shard in np.unique(shards)]
+
+
+def _batches(table: pa.Table) -> list[pa.Table]:
+    """Few pictures at once: they may be large."""
+    many = _shuffle.PICTURES_AT_ONCE
+    return [table.slice(at, many) for at in range(0, len(table), many)]
+
+
+# Where Ray is driven from.
+
+
+def _of_files(files: list[str]) -> list:
+    """Files, in parts that lie in the cluster."""
+    import ray
+
+    many = max(LEAST, -(-len(files) // (PARTS_A_CORE * _cores())))
+    parts = (files[at : at + many] for at in range(0, len(files), many))
+    return [ray.put(pa.table({"path": pa.array(part, pa.string())})) for part in parts]
+
+
+def _parts(ds, columns) -> list:
+    """What a Dataset has, in parts that lie in the cluster."""
+    ds = ds.select_columns(columns.names)
+    if columns.bytes is None:
+        # Of addresses many lie in one block.
+        ds = ds.materialize()
+        wanted = min(PARTS_A_CORE * _cores(), -(-ds.count() // LEAST))
+        ds = ds.repartition(wanted) if ds.num_blocks() < wanted else ds
+    return ds.to_arrow_refs()
 
 
 def _local_files(ds, key, bytes, label) -> list[str] | None:
@@ -159,18 +237,3 @@ def _local_files(ds, key, bytes, label) -> list[str] | None:
     except AttributeError:
         # Another way of reading, or a release of Ray that keeps this elsewhere.
         return None
-
-
-def _map(ds, function):
-    def each(table):
-        mapped = function(table)
-        return mapped if isinstance(mapped, pa.Table) else pa.Table.from_batches([mapped])
-
-    size = _shuffle.PICTURES_AT_ONCE
-    return ds.map_batches(each, batch_format="pyarrow", batch_size=size, zero_copy_batch=True)
-
-
-def _tables(ds):
-    import ray
-
-    return ray.get(ds.to_arrow_refs())

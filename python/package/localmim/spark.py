@@ -25,10 +25,11 @@ def ingest(
     pictures, WebDataset's columns. `key`, `bytes` and `label` name its columns, where they are not
     found by name; without `label` the class is the folder in the key. Names are told below `root`.
     A DataFrame without a column of pictures is one of their addresses: workers read them, from
-    folders that all share or from s3://, gs:// or az://. So they do with local files of binaryFile.
-    `out` is a folder that all workers share, or an s3://, gs:// or az:// address. The settings are
+    folders that every node sees or from s3://, gs:// or az://. So they do with local files of binaryFile.
+    `out` is a folder that every node sees, or an s3://, gs:// or az:// address. The settings are
     the options of `ingest`, with `_` for `-`. `progress(done, total)` is called with numbers of
-    pictures while shards are made, from a thread of its own.
+    pictures while shards are made, from a thread of its own, and at the end; what it raises is a
+    warning.
 
     The pictures are read twice: once for hashes, once for rows. The same call goes on where one
     that was killed has stopped. Gives the summary of the set.
@@ -40,7 +41,7 @@ def ingest(
     _arguments.callable_or_none("progress", progress)
     columns = Columns.of(df.columns, key, bytes, label, root)
     if _are_local_files(df, columns):
-        columns = replace(columns, bytes=None)
+        columns = replace(columns, bytes=None, listed=True)
     job = _shuffle.Job.of(out, settings, columns)
     df = df.select(*columns.names)
     with _errors.of_workers(), _for_pictures(df.sparkSession):
@@ -49,11 +50,19 @@ def ingest(
         begun = None
         try:
             orders = marks.select("order").toArrow()["order"].to_numpy()
-            job, begun = job.begin(orders, "spark")
+            told = _progress.Progress(progress, orders)
+
+            def keys(orders):
+                keys = marks.where(marks["order"].isin(orders.tolist())).select("key")
+                return [row["key"] for row in keys.collect()]
+
+            job, begun = job.begin(orders, "spark", keys)
             if job is not None:
-                with _progress.told(progress, begun, job.counts, job.done):
+                with told.watched(job, begun):
                     job.check(_write(df, marks, job, len(orders)))
-            return begun.commit()
+            summary = begun.commit()
+            told.pictures(len(orders))
+            return summary
         finally:
             marks.unpersist()
             if begun is not None:
@@ -64,8 +73,7 @@ def _write(df, marks, job, pictures) -> list[int]:
     placed = _schema(_shuffle.PLACED)
     buckets = max(1, pictures // _shuffle.HASHES_AT_ONCE)
     twins = marks.where("hash is not null").repartition(buckets, "hash")
-    twins = twins.mapInArrow(_whole(job.twins), _schema(_shuffle.TWINS))
-    twins = _map(twins, job.place_twins, placed)
+    twins = twins.mapInArrow(_whole(lambda of: job.place_twins(job.twins(of))), placed)
     carried = job.columns.bytes is not None
     rows = _map(df, job.place, placed) if carried else _map(marks, job.place_marks, placed)
     rows = rows.unionByName(twins)
@@ -117,7 +125,7 @@ def _ids(plan) -> dict:
 
 
 def _schema(schema: pa.Schema) -> str:
-    kinds = {pa.string(): "string", pa.int64(): "bigint", pa.binary(): "binary"}
+    kinds = {pa.string(): "string", pa.int64(): "bigint", pa.binary(): "binary", pa.bool_(): "boolean"}
     return ", ".join(f"`{field.name}` {kinds[field.type]}" for field in schema)
 
 
