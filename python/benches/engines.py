@@ -82,6 +82,8 @@ def main():
 
         runs["spark"] = spark
     if "ray" in given.engines:
+        # Its workers give way to whatever else a machine does, `ingest` and Spark do not.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         import ray
 
         ray.init(num_cpus=given.cores, log_to_driver=False)

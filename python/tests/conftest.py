@@ -85,3 +85,5 @@ def pytest_configure(config):
     here = str(Path(__file__).parent)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    # Ray's workers would give way to whatever else the machine does, and tests wait for them.
+    os.environ.setdefault("RAY_worker_niceness", "0")
