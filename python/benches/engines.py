@@ -101,11 +101,11 @@ def main():
             out = work / f"{name}-{turn}"
             begin, before = time.perf_counter(), computed()
             run(out)
-            taken, work = time.perf_counter() - begin, computed() - before
+            taken, worked = time.perf_counter() - begin, computed() - before
             # The first round warms engines and the page cache.
             if turn:
                 times[name].append(taken)
-                cores[name].append(work)
+                cores[name].append(worked)
             if name != "ingest":
                 same(out, work / f"ingest-{turn}")
         for name in runs:
