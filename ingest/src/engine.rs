@@ -313,7 +313,7 @@ impl Engine {
         let twins = (number..).zip(&mut pictures);
         let told = twins.filter_map(|(number, given)| Some((number, given.twin.take()?)));
         let mut known = Known::told(told.collect::<BTreeMap<_, _>>());
-        let mut names = Names::new(&self.storage, out, ingest.views, vec![]);
+        let mut names = Names::new(&self.storage, out, ingest.views, Default::default());
         let start = Start {
             shard: part.0 + shard,
             number,

@@ -101,11 +101,11 @@ fn tell_shards(text: &mut String, manifest: &Manifest) -> fmt::Result {
         writeln!(
             text,
             "{:24} {:>8} {:>7} {:>10}  {}…",
-            name(&shard.file),
+            name(shard.file),
             shard.rows,
-            shard.row_groups.len(),
+            shard.row_groups().len(),
             size(shard.bytes),
-            name(start(&shard.blake3))
+            name(start(&shard.blake3.to_string()))
         )?;
     }
     rest(text, manifest.shards.len())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use schemas::{IngestSettings, Reason, Reject, ShardEntry};
+use schemas::{IngestSettings, Reason, Reject, ShardEntry, ShardTable};
 use shards::ShardFile;
 use shards::pictures::Fingerprint;
 use storage::{Address, Storage};
@@ -69,14 +69,14 @@ impl Known {
         &mut self,
         storage: &Storage,
         out: &Address,
-        shards: &[ShardEntry],
+        shards: &ShardTable,
         views: u32,
     ) -> Result<(), IngestError> {
         let Some(index) = &mut self.index else { return Ok(()) };
         for shards in shards.chunks(AT_ONCE) {
             let read: Vec<_> = shards
                 .par_iter()
-                .map(|entry| ShardFile::new(storage, out, entry).fingerprints(views))
+                .map(|at| ShardFile::new(storage, out, at.file, at.bytes).fingerprints(views))
                 .collect::<Result<_, _>>()?;
             for Fingerprint { number, content, perceptual } in read.into_iter().flatten() {
                 index.insert(number, content, perceptual);
@@ -124,7 +124,7 @@ pub(crate) struct Names<'a> {
     out: &'a Address,
     views: u32,
     /// The finished shards, in order.
-    finished: Mutex<Vec<ShardEntry>>,
+    finished: Mutex<ShardTable>,
     /// Names of shards that were begun last, the newest at the end.
     recent: VecDeque<Vec<(u64, String)>>,
     /// Names of finished shards by their first picture, those looked up last at the end.
@@ -132,12 +132,7 @@ pub(crate) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    pub fn new(
-        storage: &'a Storage,
-        out: &'a Address,
-        views: u32,
-        finished: Vec<ShardEntry>,
-    ) -> Self {
+    pub fn new(storage: &'a Storage, out: &'a Address, views: u32, finished: ShardTable) -> Self {
         let (finished, cache) = (Mutex::new(finished), Mutex::default());
         Self { storage, out, views, finished, recent: VecDeque::new(), cache }
     }
@@ -159,7 +154,7 @@ impl<'a> Names<'a> {
 
     /// A shard is finished.
     pub fn finished(&self, entry: ShardEntry) {
-        self.finished.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner).extend([entry]);
     }
 
     fn of(&self, number: u64) -> Result<String, IngestError> {
@@ -168,8 +163,7 @@ impl<'a> Names<'a> {
         }
         let entry = {
             let finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-            let after = finished.partition_point(|entry| entry.first <= number);
-            after.checked_sub(1).map(|at| finished[at].clone())
+            finished.holding(number).map(|shard| shard.entry())
         };
         let names = match &entry {
             Some(entry) => self.names(entry)?,
@@ -196,7 +190,7 @@ impl<'a> Names<'a> {
                 return Ok(names);
             }
         }
-        let file = ShardFile::new(self.storage, self.out, entry);
+        let file = ShardFile::new(self.storage, self.out, &entry.file, entry.bytes);
         let names = Arc::new(file.names(self.views)?);
         let mut cache = cache();
         if cache.len() == CACHED {

@@ -17,7 +17,7 @@ use archives::{Limits, Passed};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use pictures::MemoryBudget;
 use rayon::prelude::*;
-use schemas::{IngestSettings, Place, Reject, ShardEntry};
+use schemas::{IngestSettings, Place, Reject, ShardEntry, ShardTable};
 use shards::write::{ClosedShard, Encoder, Group, ShardWriter};
 use storage::{Address, Storage};
 
@@ -65,7 +65,7 @@ impl<'a> Means<'a> {
     pub fn known(
         self,
         out: &'a Address,
-        finished: Vec<ShardEntry>,
+        finished: ShardTable,
     ) -> Result<(Known, Names<'a>), IngestError> {
         let (storage, views) = (self.storage, self.settings.views);
         let mut known = Known::new(self.settings);

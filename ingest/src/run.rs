@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use archives::{Limits, Passed};
+use bytes::Bytes;
 use schemas::{CLASSES_FILE, MANIFEST_FILE, Manifest, Part, Reason};
 use shards::write::ClosedShard;
 use storage::Storage;
@@ -169,8 +170,8 @@ fn make_shards(
         progress,
     };
 
-    let base = work.base.as_ref().map_or(&[][..], |base| &base.shards);
-    let finished: Vec<_> = base.iter().chain(&tally.entries).cloned().collect();
+    let mut finished = work.base.as_ref().map(|base| base.shards.clone()).unwrap_or_default();
+    finished.append(&tally.entries);
     let (mut known, mut names) = means.known(&settings.out, finished)?;
 
     progress.begin(listing.weight(), listing.weight_before(start.place.unit));
@@ -209,7 +210,7 @@ pub(crate) fn finish(
         return Err(IngestError::NothingAccepted { rejected, rejects: list, passed });
     }
     work.publish(CLASSES_FILE, manifest.classes_text())?;
-    let text = manifest.to_text();
+    let text = Bytes::from(manifest.to_text());
     work.publish(&Manifest::file_of_version(manifest.version), text.clone())?;
     work.publish(MANIFEST_FILE, text)?;
     work.remove()?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use schemas::{FileEntry, Manifest, Part, Place, Reason, SCHEMA_VERSION, ShardEntry};
+use schemas::{FileEntry, Manifest, Part, Place, Reason, SCHEMA_VERSION, ShardTable};
 use shards::set::names::next_shard;
 
 use crate::classes::Classes;
@@ -27,7 +27,7 @@ pub(crate) struct Tally {
     rejected: BTreeMap<Reason, u64>,
     pub passed: Passed,
     /// Those that have a file.
-    pub entries: Vec<ShardEntry>,
+    pub entries: ShardTable,
 }
 
 impl Tally {
@@ -86,7 +86,7 @@ impl Tally {
         (manifest.created_by, manifest.settings) = (plan.created_by.clone(), plan.settings.clone());
         manifest.version = plan.version;
         manifest.parts.push(part);
-        manifest.shards.extend(self.entries);
+        manifest.shards.append(&self.entries);
         add_classes(&mut manifest, self.classes);
         manifest.with_totals()
     }
@@ -108,7 +108,7 @@ fn empty(plan: &Plan, given: Option<&Classes>) -> Manifest {
         rejected: 0,
         rows: 0,
         bytes: 0,
-        shards: vec![],
+        shards: ShardTable::default(),
     }
 }
 

@@ -94,7 +94,7 @@ impl Reader {
         let wanted = Wanted { layout, target, cells, normalised };
         let source = Source {
             pool: Pool::new(KEPT * wanted.lists()),
-            sizes: set.groups().iter().map(|group| group.rows).collect(),
+            sizes: set.groups().map(|group| group.rows).collect(),
             classes: set.manifest().classes.iter().cloned().zip(0..).collect(),
             wanted,
             order: Order { shuffle, seed, batch, part, parts, even },
@@ -194,7 +194,7 @@ impl Source {
         let columns = self.wanted.columns(self.flip);
         self.threads.install(|| {
             let groups = window.groups.par_iter();
-            let read = |&at: &usize| self.set.read(self.set.groups()[at], &columns).map(Arc::new);
+            let read = |&at: &usize| self.set.read(self.set.group(at), &columns).map(Arc::new);
             groups.map(read).collect::<Result<_, _>>().map_err(of_shards)
         })
     }

@@ -15,20 +15,22 @@ pub mod checksums;
 pub mod code;
 pub mod crop;
 pub mod filter;
-mod group_hash;
+mod hash;
 pub mod layout;
 pub mod manifest;
 pub mod reject;
 pub mod settings;
+mod table;
 
 pub use checksums::ColumnChecksums;
 pub use crop::Crop;
 pub use filter::PictureFilter;
-pub use group_hash::GroupHash;
+pub use hash::{GroupHash, ShardHash};
 pub use layout::{CodebookLayout, LayoutError, ShardLayout};
-pub use manifest::{FileEntry, Manifest, ManifestError, Part, Place, ShardEntry};
+pub use manifest::{FileEntry, Manifest, ManifestError, Part};
 pub use reject::{Fault, Reason, Reject};
 pub use settings::{IngestSettings, code_of_classes};
+pub use table::{GroupRef, Place, Shard, ShardEntry, ShardTable};
 
 /// The version of everything this crate describes; a reader refuses any other.
 pub const SCHEMA_VERSION: u32 = 1;

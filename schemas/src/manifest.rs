@@ -4,46 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GroupHash, IngestSettings, LayoutError, Reason, SCHEMA_VERSION, code_of_classes};
-
-/// Where in the stream of a part's pictures something begins.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// How many units of the listing lie before it; a unit is a loose picture or an archive.
-    pub unit: u64,
-    /// How many pictures of that archive lie before it.
-    pub members: u64,
-    /// The byte or row of that archive at which reading can begin.
-    pub offset: u64,
-    /// Pictures to pass over from there.
-    pub skip: u64,
-}
-
-/// One shard of a set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardEntry {
-    /// The file's name, relative to the manifest.
-    pub file: String,
-    /// Rows in it.
-    pub rows: u64,
-    /// Rows of each of its row groups, in order.
-    pub row_groups: Vec<u32>,
-    /// The byte at which each of its row groups ends. The first begins after the 4 bytes with which
-    /// every Parquet file begins; what follows the last is the footer.
-    pub row_group_ends: Vec<u64>,
-    /// The beginning of the BLAKE3 of each of its row groups' bytes.
-    pub row_group_hashes: Vec<GroupHash>,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// BLAKE3 of its bytes, in hexadecimal.
-    pub blake3: String,
-    /// The number of its first picture, counted over all pictures of the set.
-    pub first: u64,
-    /// Pictures that it took from its part's stream, rejected ones among them.
-    pub pictures: u64,
-    /// Where in its part's stream the first of them lies.
-    pub start: Place,
-}
+use crate::{
+    IngestSettings, LayoutError, Reason, SCHEMA_VERSION, Shard, ShardTable, code_of_classes,
+};
 
 /// What one run of `ingest` added to a set: the first made it, each later one appended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +89,7 @@ pub struct Manifest {
     /// Bytes of all shards.
     pub bytes: u64,
     /// The shards, in order.
-    pub shards: Vec<ShardEntry>,
+    pub shards: ShardTable,
 }
 
 /// A manifest that can't be used.
@@ -147,10 +110,16 @@ pub enum ManifestError {
     /// A file's name leads out of the manifest's folder, or is none.
     #[error("`{0}` is no name of a file in the manifest's folder")]
     Outside(String),
+    /// It has more row groups than are counted.
+    #[error("{0} row groups, but a set may have no more than 4294967295; make them larger")]
+    Groups(usize),
     /// Two of its numbers contradict each other.
     #[error("its numbers contradict each other: {0}")]
     Contradiction(String),
 }
+
+/// What comes after `shards`, which are a manifest's last field, and the bracket that opens them.
+const CLOSING: &str = "]\n}";
 
 impl Manifest {
     /// Reads and checks the text of a `manifest.json`.
@@ -171,35 +140,52 @@ impl Manifest {
                 _ => error.into(),
             }
         })?;
-        if manifest.schema_version != SCHEMA_VERSION {
-            return Err(ManifestError::Version(manifest.schema_version));
+        manifest.checked()
+    }
+
+    /// The manifest of which the text up to its first shard is `head` and the rest is read already,
+    /// checked as by [`parse`](Self::parse).
+    ///
+    /// # Errors
+    /// As there; of a head that is none the error's place is of no use.
+    pub fn of_head(mut head: String, shards: ShardTable) -> Result<Self, ManifestError> {
+        head.push_str(CLOSING);
+        Self { shards, ..serde_json::from_str(&head)? }.checked()
+    }
+
+    fn checked(self) -> Result<Self, ManifestError> {
+        if self.schema_version != SCHEMA_VERSION {
+            return Err(ManifestError::Version(self.schema_version));
         }
-        manifest.settings.layout.check()?;
-        let files = manifest.shards.iter().map(|shard| &shard.file);
-        let lists = manifest.parts.iter().map(|part| &part.rejects.file);
+        self.settings.layout.check()?;
+        let files = self.shards.iter().map(|shard| shard.file);
+        let lists = self.parts.iter().map(|part| &*part.rejects.file);
         if let Some(file) = files.chain(lists).find(|file| {
             let elsewhere = file.contains(['/', '\\']) || *file == ".." || file.is_empty();
             elsewhere || file.contains(char::is_control)
         }) {
-            return Err(ManifestError::Outside(file.clone()));
+            return Err(ManifestError::Outside(file.to_owned()));
         }
-        manifest.check()?;
-        Ok(manifest)
+        let groups = self.shards.group_count();
+        if u32::try_from(groups).is_err() {
+            return Err(ManifestError::Groups(groups));
+        }
+        self.check()?;
+        Ok(self)
     }
 
     fn check(&self) -> Result<(), ManifestError> {
         let contradiction = |text: String| Err(ManifestError::Contradiction(text));
         for shard in &self.shards {
-            let groups = shard.row_groups.len();
-            if shard.row_group_ends.len() != groups || shard.row_group_hashes.len() != groups {
+            let groups = shard.row_groups().len();
+            if shard.row_group_ends().len() != groups || shard.row_group_hashes().len() != groups {
                 return contradiction(format!("row groups of {}", shard.file));
             }
-            if shard.row_group_ends.last().is_some_and(|&end| end > shard.bytes)
-                || !shard.row_group_ends.is_sorted()
-            {
+            let last = shard.row_group_ends().last();
+            if last.is_some_and(|end| end > shard.bytes) || !shard.row_group_ends().is_sorted() {
                 return contradiction(format!("bytes of {}", shard.file));
             }
-            if self.part_of(shard).is_none() {
+            if self.part_of(&shard).is_none() {
                 return contradiction(format!("{} belongs to no part", shard.file));
             }
         }
@@ -232,18 +218,18 @@ impl Manifest {
     /// Whether every total is the sum of what it is made of. Sums can't overflow in 128 bits.
     fn check_sums(&self) -> Result<(), ManifestError> {
         let contradiction = |text: String| Err(ManifestError::Contradiction(text));
-        fn sum<'a>(numbers: impl Iterator<Item = &'a u64>) -> u128 {
-            numbers.map(|&number| u128::from(number)).sum()
+        fn sum(numbers: impl Iterator<Item = u64>) -> u128 {
+            numbers.map(u128::from).sum()
         }
         for shard in &self.shards {
-            let rows: u64 = shard.row_groups.iter().map(|&rows| u64::from(rows)).sum();
+            let rows: u64 = shard.row_groups().map(u64::from).sum();
             if rows != shard.rows {
                 return contradiction(format!("rows of {}", shard.file));
             }
         }
         let (mut first, mut first_shard) = (0, 0);
         for (version, part) in (1..).zip(&self.parts) {
-            let rejected = sum(part.rejected.values());
+            let rejected = sum(part.rejected.values().copied());
             if part.first != first || part.first_shard != first_shard {
                 return contradiction(format!("where part {version} begins"));
             }
@@ -259,18 +245,18 @@ impl Manifest {
         if u128::from(self.rows) != rows {
             return contradiction("rows, pictures and views".into());
         }
-        if sum(self.class_pictures.iter()) > u128::from(self.accepted) {
+        if sum(self.class_pictures.iter().copied()) > u128::from(self.accepted) {
             return contradiction("pictures of the classes".into());
         }
         let totals = [
-            ("rows", self.rows, sum(self.shards.iter().map(|shard| &shard.rows))),
-            ("bytes", self.bytes, sum(self.shards.iter().map(|shard| &shard.bytes))),
-            ("accepted", self.accepted, sum(self.parts.iter().map(|part| &part.accepted))),
-            ("cut_short", self.cut_short, sum(self.parts.iter().map(|part| &part.cut_short))),
+            ("rows", self.rows, sum(self.shards.iter().map(|shard| shard.rows))),
+            ("bytes", self.bytes, sum(self.shards.iter().map(|shard| shard.bytes))),
+            ("accepted", self.accepted, sum(self.parts.iter().map(|part| part.accepted))),
+            ("cut_short", self.cut_short, sum(self.parts.iter().map(|part| part.cut_short))),
             (
                 "rejected",
                 self.rejected,
-                sum(self.parts.iter().flat_map(|part| part.rejected.values())),
+                sum(self.parts.iter().flat_map(|part| part.rejected.values().copied())),
             ),
         ];
         for (name, total, sum) in totals {
@@ -283,23 +269,22 @@ impl Manifest {
 
     /// Whether this manifest is what appending to the set of `earlier` can have made.
     pub fn grew_from(&self, earlier: &Self) -> bool {
-        let shards: Vec<_> = self.shards_of(earlier.version).collect();
         self.settings == earlier.settings
             && self.version >= earlier.version
             && self.parts.starts_with(&earlier.parts)
             && self.classes.starts_with(&earlier.classes)
-            && shards.into_iter().eq(&earlier.shards)
+            && self.shards_of(earlier.version).eq(&earlier.shards)
     }
 
     /// The shards that the first `version` parts made.
-    pub fn shards_of(&self, version: u32) -> impl Iterator<Item = &ShardEntry> {
+    pub fn shards_of(&self, version: u32) -> impl Iterator<Item = Shard<'_>> {
         let last = self.parts[..self.parts.len().min(version as usize)].last();
         let end = last.map_or(0, |part| part.first + part.pictures);
         self.shards.iter().filter(move |shard| shard.first < end)
     }
 
     /// The part that made a shard of this manifest.
-    pub fn part_of(&self, shard: &ShardEntry) -> Option<&Part> {
+    pub fn part_of(&self, shard: &Shard<'_>) -> Option<&Part> {
         self.parts
             .iter()
             .find(|part| (part.first..part.first + part.pictures).contains(&shard.first))
@@ -326,13 +311,13 @@ impl Manifest {
     /// The text of `manifest.json`: indented JSON, a shard a line, that ends in a newline.
     pub fn to_text(&self) -> String {
         let json = "strings and numbers are JSON";
-        let without_shards = Self { shards: vec![], ..self.clone() };
+        let without_shards = Self { shards: ShardTable::default(), ..self.clone() };
         let mut text = serde_json::to_string_pretty(&without_shards).expect(json);
         // `shards` is the last field, so that what closes an empty list is the end.
-        text.truncate(text.len() - "]\n}".len());
+        text.truncate(text.len() - CLOSING.len());
         for (index, shard) in self.shards.iter().enumerate() {
             text.push_str(if index == 0 { "\n    " } else { ",\n    " });
-            text.push_str(&serde_json::to_string(shard).expect(json));
+            text.push_str(&serde_json::to_string(&shard.entry()).expect(json));
         }
         text.push_str(if self.shards.is_empty() { "]\n}\n" } else { "\n  ]\n}\n" });
         text
@@ -342,7 +327,7 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ShardLayout;
+    use crate::{Place, ShardEntry, ShardLayout};
 
     fn manifest() -> Manifest {
         Manifest {
@@ -394,19 +379,30 @@ mod tests {
             rejected: 2,
             rows: 1,
             bytes: 10,
-            shards: vec![ShardEntry {
-                file: "shard-00000.parquet".into(),
-                rows: 1,
-                row_groups: vec![1],
-                row_group_ends: vec![8],
-                row_group_hashes: vec![(&blake3::hash(b"a row group")).into()],
-                bytes: 10,
-                blake3: "00".into(),
-                first: 0,
-                pictures: 3,
-                start: Place::default(),
-            }],
+            shards: [shard()].into_iter().collect(),
         }
+    }
+
+    fn shard() -> ShardEntry {
+        ShardEntry {
+            file: "shard-00000.parquet".into(),
+            rows: 1,
+            row_groups: vec![1],
+            row_group_ends: vec![8],
+            row_group_hashes: vec![(&blake3::hash(b"a row group")).into()],
+            bytes: 10,
+            blake3: (&blake3::hash(b"a shard")).into(),
+            first: 0,
+            pictures: 3,
+            start: Place::default(),
+        }
+    }
+
+    /// The manifest with its shard changed.
+    fn with(spoil: impl FnOnce(&mut ShardEntry)) -> Manifest {
+        let mut shard = shard();
+        spoil(&mut shard);
+        Manifest { shards: [shard].into_iter().collect(), ..manifest() }
     }
 
     #[test]
@@ -434,10 +430,8 @@ mod tests {
 
     #[test]
     fn a_shard_outside_the_folder_is_refused() {
-        let mut manifest = manifest();
         for file in ["../secrets.parquet", "", "..", "shard\x1b[2J.parquet"] {
-            manifest.shards[0].file = file.into();
-            let parsed = Manifest::parse(&manifest.to_text());
+            let parsed = Manifest::parse(&with(|shard| shard.file = file.into()).to_text());
             assert!(matches!(parsed, Err(ManifestError::Outside(_))), "{file}");
         }
     }
@@ -445,11 +439,11 @@ mod tests {
     #[test]
     fn a_shard_takes_one_line_of_the_text() {
         let mut manifest = manifest();
-        manifest.shards.push(manifest.shards[0].clone());
+        manifest.shards.extend([shard()]);
         let text = manifest.to_text();
         assert_eq!(text.lines().filter(|line| line.contains("shard-00000.parquet")).count(), 2);
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
-        manifest.shards.clear();
+        manifest.shards = ShardTable::default();
         assert_eq!(serde_json::from_str::<Manifest>(&manifest.to_text()).unwrap(), manifest);
     }
 
@@ -462,15 +456,15 @@ mod tests {
             |manifest| manifest.accepted = 2,
             |manifest| manifest.cut_short = 1,
             |manifest| manifest.rejected = u64::MAX,
-            |manifest| manifest.shards[0].rows = 2,
+            |manifest| *manifest = with(|shard| shard.rows = 2),
             |manifest| manifest.parts[0].pictures = 4,
             |manifest| manifest.parts[0].first_shard = 1,
             |manifest| manifest.class_pictures[0] = 2,
             |manifest| manifest.version = 2,
             |manifest| manifest.class_pictures.clear(),
-            |manifest| manifest.shards[0].row_group_ends.clear(),
-            |manifest| manifest.shards[0].row_group_ends[0] = 11,
-            |manifest| manifest.shards[0].first = 3,
+            |manifest| *manifest = with(|shard| shard.row_group_ends.clear()),
+            |manifest| *manifest = with(|shard| shard.row_group_ends[0] = 11),
+            |manifest| *manifest = with(|shard| shard.first = 3),
         ];
         for spoil in spoil {
             let mut manifest = manifest();

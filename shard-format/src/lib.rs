@@ -20,5 +20,6 @@ pub mod write;
 pub use columns::Columns;
 pub use columns::row::{StoredCells, StoredCodes, StoredRow};
 pub use error::ShardsError;
+pub use schemas::GroupRef;
 pub use set::ShardSet;
-pub use source::{Cache, GroupRef, ShardFile, ShardSource};
+pub use source::{Cache, ShardFile, ShardSource};

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rayon::prelude::*;
-use schemas::{CLASSES_FILE, FileEntry, GroupHash, MANIFEST_FILE, Manifest, ShardEntry};
+use schemas::{CLASSES_FILE, FileEntry, GroupHash, MANIFEST_FILE, Manifest, Shard, ShardHash};
 use storage::{Address, Storage, StorageError};
 
 use crate::ShardsError;
-use crate::set::manifest::lost_beyond;
+use crate::set::manifest::{lost_beyond, parse};
 
 /// Bytes that are read and hashed at once.
 const CHUNK: usize = 1 << 20;
@@ -116,16 +116,14 @@ pub fn verify(
 ) -> Result<Vec<Damage>, ShardsError> {
     let lists = manifest.parts.iter().map(|part| &part.rejects);
     let reading = Reading { storage, out, read, done: AtomicU64::new(0), turn: Mutex::new(()) };
-    let shards: Vec<_> = manifest
-        .shards
-        .par_iter()
-        .enumerate()
-        .map(|(index, entry)| {
-            let what = reading.shard(entry)?;
-            Ok(what.map(|what| Damage { file: entry.file.clone(), shard: Some(index), what }))
-        })
-        .collect::<Result<_, ShardsError>>()?;
-    let mut damages: Vec<_> = shards.into_iter().flatten().collect();
+    let shard = |index| {
+        let entry = manifest.shards.at(index);
+        let what = reading.shard(entry).transpose()?;
+        let damage = |what| Damage { file: entry.file.to_owned(), shard: Some(index), what };
+        Some(what.map(damage))
+    };
+    let all = (0..manifest.shards.len()).into_par_iter();
+    let mut damages: Vec<_> = all.filter_map(shard).collect::<Result<_, ShardsError>>()?;
     for list in lists {
         let what = reading.list(list)?;
         damages.extend(what.map(|what| Damage { file: list.file.clone(), shard: None, what }));
@@ -133,7 +131,7 @@ pub fn verify(
     let mut other = |file: String, what: Option<What>| {
         damages.extend(what.map(|what| Damage { file, shard: None, what }));
     };
-    other(CLASSES_FILE.to_owned(), reading.text(CLASSES_FILE, &manifest.classes_text())?);
+    other(CLASSES_FILE.to_owned(), reading.text(CLASSES_FILE, manifest.classes_text().as_bytes())?);
     for version in 1..manifest.version {
         let file = Manifest::file_of_version(version);
         let what = reading.earlier(&file, version, manifest)?;
@@ -147,10 +145,9 @@ pub fn verify(
         beyond => beyond?,
     };
     let text = storage.read(&out.join(MANIFEST_FILE))?;
-    let text = String::from_utf8_lossy(&text);
     // Another run may have added to the set meanwhile.
-    let grown = Manifest::parse(&text)
-        .is_ok_and(|now| now.version > manifest.version && now.grew_from(manifest));
+    let grown =
+        parse(&text).is_ok_and(|now| now.version > manifest.version && now.grew_from(manifest));
     if grown {
         let what = reading.earlier(&newest, manifest.version, manifest)?;
         other(newest, what);
@@ -174,23 +171,23 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn shard(&self, entry: &ShardEntry) -> Result<Option<What>, ShardsError> {
+    fn shard(&self, entry: Shard<'_>) -> Result<Option<What>, ShardsError> {
         let mut ends = vec![MAGIC];
-        ends.extend(&entry.row_group_ends);
-        let read = match self.hash(&entry.file, &ends)? {
+        ends.extend(entry.row_group_ends());
+        let read = match self.hash(entry.file, &ends)? {
             Ok(read) => read,
             Err(what) => return Ok(Some(what)),
         };
-        if read.whole.to_hex().as_str() == entry.blake3 && read.bytes == entry.bytes {
+        if ShardHash::from(&read.whole) == entry.blake3 && read.bytes == entry.bytes {
             return Ok(None);
         }
         let is_sound = |group: usize| {
             read.parts
                 .get(group + 1)
-                .is_some_and(|hash| GroupHash::from(hash) == entry.row_group_hashes[group])
+                .is_some_and(|hash| GroupHash::from(hash) == entry.row_group_hashes()[group])
         };
         let row_groups: Vec<_> =
-            (0..entry.row_groups.len()).filter(|&group| !is_sound(group)).collect();
+            (0..entry.row_groups().len()).filter(|&group| !is_sound(group)).collect();
         // Of what is around the row groups there is no hash of its own.
         let rest = row_groups.is_empty() || read.bytes != entry.bytes;
         Ok(Some(What::Changed { bytes: read.bytes, expected: entry.bytes, row_groups, rest }))
@@ -222,11 +219,11 @@ impl Reading<'_> {
         }
     }
 
-    /// A file of which the text is known.
-    fn text(&self, file: &str, expected: &str) -> Result<Option<What>, ShardsError> {
+    /// A file of which the bytes are known.
+    fn text(&self, file: &str, expected: &[u8]) -> Result<Option<What>, ShardsError> {
         Ok(match self.whole(file)? {
             Err(what) => Some(what),
-            Ok(bytes) if bytes == expected.as_bytes() => None,
+            Ok(bytes) if bytes == expected => None,
             Ok(bytes) => Some(What::Changed {
                 bytes: bytes.len() as u64,
                 expected: expected.len() as u64,
@@ -247,7 +244,7 @@ impl Reading<'_> {
             Err(what) => return Ok(Some(what)),
             Ok(bytes) => bytes,
         };
-        Ok(match Manifest::parse(&String::from_utf8_lossy(&bytes)) {
+        Ok(match parse(&bytes) {
             Ok(earlier) if earlier.version == version && manifest.grew_from(&earlier) => None,
             Ok(_) => Some(What::Wrong(format!("{MANIFEST_FILE} did not grow from it"))),
             Err(error) => Some(What::Wrong(error.to_string())),

@@ -310,12 +310,12 @@ fn neighbours_are_of_the_same_cluster_and_those_of_a_plain_search() {
 }
 
 fn sources(set: &ShardSet) -> Vec<String> {
-    let read = |&group| {
+    let read = |group| {
         let batch = set.read(group, &["source".to_owned()]).unwrap();
         let sources = batch["source"].as_string::<i32>();
         sources.iter().map(|key| key.unwrap().to_owned()).collect::<Vec<_>>()
     };
-    set.groups().iter().flat_map(read).collect()
+    set.groups().flat_map(read).collect()
 }
 
 #[test]

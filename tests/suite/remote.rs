@@ -111,8 +111,7 @@ fn the_end_of_a_shard_is_not_fetched_again_for_every_row_group() {
     let is_end = |request: &Request| {
         let range = request.range.as_deref().unwrap_or_default();
         entries.iter().any(|entry| {
-            request.target.contains(&entry.file)
-                && range.ends_with(&format!("-{}", entry.bytes - 1))
+            request.target.contains(entry.file) && range.ends_with(&format!("-{}", entry.bytes - 1))
         })
     };
     let source = bucket.source(&proxy, None);

@@ -148,7 +148,8 @@ pub fn run(
     let bar = console.work("embeddings", rows);
     let columns = [layout::SOURCE, layout::LABEL];
     let all = |_, batch: &RecordBatch| Ok((0..batch.num_rows()).collect());
-    encoders.encode(&set, set.groups(), &columns, all, |encoded| {
+    let groups: Vec<_> = set.groups().collect();
+    encoders.encode(&set, &groups, &columns, all, |encoded| {
         let Encoded { group, batch, features, .. } = encoded;
         let mut values = features.into_iter().next().unwrap_or_default();
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {

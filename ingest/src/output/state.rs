@@ -136,7 +136,8 @@ pub(super) fn pictures_done(
     let mut pictures = HashMap::new();
     done(storage, out, files, base, |state| {
         if let Some(entry) = &state.entry {
-            let names = ShardFile::new(storage, out, entry).names(views)?.into_iter();
+            let names =
+                ShardFile::new(storage, out, &entry.file, entry.bytes).names(views)?.into_iter();
             pictures.extend(names.map(|(_, name)| (name, None)));
         }
         let rejects = state.rejects.into_iter();

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use rayon::prelude::*;
 use schemas::{FileEntry, Manifest};
 use shards::set::files::{self, Files};
@@ -238,7 +239,7 @@ impl Work {
     }
 
     /// Writes a file of the finished set.
-    pub fn publish(&self, name: &str, text: String) -> Result<(), IngestError> {
+    pub fn publish(&self, name: &str, text: impl Into<Bytes>) -> Result<(), IngestError> {
         self.still_held()?;
         Ok(self.storage.put(&self.out.join(name), text)?)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use schemas::{CLASSES_FILE, MANIFEST_FILE, Manifest};
+use schemas::{CLASSES_FILE, MANIFEST_FILE, Manifest, ShardTable};
 use shards::ShardFile;
 use storage::{Address, Storage};
 
@@ -43,13 +43,14 @@ fn earlier(
     manifest: &Manifest,
     version: u32,
 ) -> Result<Manifest, IngestError> {
-    let shards: Vec<_> = manifest.shards_of(version).cloned().collect();
+    let shards: ShardTable = manifest.shards_of(version).collect();
     let parts = manifest.parts[..version as usize].to_vec();
+    let views = manifest.settings.views;
     let mut counts = BTreeMap::<String, u64>::new();
     for shards in shards.chunks(AT_ONCE) {
         let found: Vec<_> = shards
             .par_iter()
-            .map(|entry| ShardFile::new(storage, out, entry).classes(manifest.settings.views))
+            .map(|shard| ShardFile::new(storage, out, shard.file, shard.bytes).classes(views))
             .collect::<Result<_, _>>()?;
         for (class, pictures) in found.into_iter().flatten() {
             *counts.entry(class).or_default() += pictures;

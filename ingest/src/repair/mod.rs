@@ -13,7 +13,7 @@ mod sources;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use schemas::{CodebookLayout, MANIFEST_FILE, Manifest, Part, Reject, ShardEntry};
+use schemas::{CodebookLayout, MANIFEST_FILE, Manifest, Part, Reject, Shard};
 use shards::verify::{Damage, What, verify};
 use storage::{Address, Lock, Storage};
 
@@ -138,11 +138,11 @@ impl Mending<'_> {
             return Err(IngestError::ScaledDecode(self.out.clone().into()));
         }
         if let Some(&(first, _)) = shards.first() {
-            self.refuse_other_codebooks(&self.manifest.shards[first].file)?;
+            self.refuse_other_codebooks(self.manifest.shards.at(first).file)?;
         }
         let parts = shards.iter().map(|&(_, part)| part).chain(lists.iter().copied()).collect();
         let mut sources = Sources::new(self.means.storage, repair, self.manifest, parts)?;
-        let of_shards = shards.iter().map(|&(index, _)| self.manifest.shards[index].pictures);
+        let of_shards = shards.iter().map(|&(index, _)| self.manifest.shards.at(index).pictures);
         let of_lists = lists.iter().map(|&part| self.manifest.parts[part].pictures);
         self.means.progress.begin(of_shards.chain(of_lists).sum(), 0);
         self.shards(&shards, &mut sources, &mut repaired.shards)?;
@@ -221,10 +221,10 @@ impl Damaged {
 
 /// The place of the part that has made a shard.
 fn part(manifest: &Manifest, shard: usize) -> Result<usize, IngestError> {
-    let ShardEntry { file, first, .. } = &manifest.shards[shard];
-    let made = |part: &Part| (part.first..part.first + part.pictures).contains(first);
+    let Shard { file, first, .. } = manifest.shards.at(shard);
+    let made = |part: &Part| (part.first..part.first + part.pictures).contains(&first);
     manifest.parts.iter().position(made).ok_or_else(|| IngestError::Repair {
-        file: file.clone(),
+        file: file.to_owned(),
         problem: "no part of the manifest has made it".into(),
     })
 }

@@ -3,7 +3,7 @@
 //! What was rejected stands nowhere else, so that the part's shards are made once more; they are
 //! held against the manifest, and dropped.
 
-use schemas::{FileEntry, Part, Reject, ShardEntry};
+use schemas::{FileEntry, Part, Reject, Shard, ShardTable};
 use shards::write::ClosedShard;
 use storage::Address;
 use voice::terminal::counted;
@@ -26,10 +26,10 @@ impl Mending<'_> {
             let (file, problem) = (file.clone(), other.to_owned());
             return Err(IngestError::Repair { file, problem });
         }
-        let (before, shards): (Vec<_>, Vec<_>) = self
+        let (before, shards): (ShardTable, ShardTable) = self
             .manifest
             .shards_of(index as u32 + 1)
-            .cloned()
+            .map(|shard| shard.entry())
             .partition(|shard| shard.first < part.first);
         self.write_list(part, listing, before, &shards)
     }
@@ -38,8 +38,8 @@ impl Mending<'_> {
         &self,
         part: &Part,
         listing: &Listing,
-        before: Vec<ShardEntry>,
-        shards: &[ShardEntry],
+        before: ShardTable,
+        shards: &ShardTable,
     ) -> Result<(), IngestError> {
         let Self { out, manifest, means, .. } = *self;
         // Shards on their way to a store would be uploaded for nothing.
@@ -64,8 +64,7 @@ impl Mending<'_> {
         let mut list = RejectList::begin(means.storage, out, &part.rejects.file)?;
         let mut for_memory = None;
         let mut finish = |_, closed: Option<ClosedShard>, state: ShardState| {
-            let found = shards.binary_search_by_key(&state.first, |shard| shard.first);
-            let entry = found.ok().map(|at| &shards[at]);
+            let entry = shards.holding(state.first).filter(|shard| shard.first == state.first);
             compare(&part.rejects, entry, closed, &state)?;
             for reject in &state.rejects {
                 if pictures::is_for_memory(reject) {
@@ -73,7 +72,7 @@ impl Mending<'_> {
                 }
                 list.add(reject)?;
             }
-            Ok(entry.cloned())
+            Ok(entry.map(|shard| shard.entry()))
         };
         let wanted = wanted_of(manifest, part);
         maker.make(listing, &wanted, start, (&mut known, &mut names), &mut finish)?;
@@ -88,7 +87,7 @@ impl Mending<'_> {
 /// Whether a shard made again is the one of the manifest.
 fn compare(
     list: &FileEntry,
-    entry: Option<&ShardEntry>,
+    entry: Option<Shard<'_>>,
     closed: Option<ClosedShard>,
     state: &ShardState,
 ) -> Result<(), IngestError> {

@@ -1,6 +1,6 @@
 //! Damaged shards, one after the other.
 
-use schemas::{Manifest, ShardEntry};
+use schemas::{Manifest, Shard, ShardTable};
 use shards::set::names::Numbered;
 use shards::write::ClosedShard;
 
@@ -28,11 +28,11 @@ impl Mending<'_> {
         for &(index, part) in damaged {
             // What was made again just now is sound.
             let sound = (learnt..index).filter(|at| !failed.contains(at));
-            let sound: Vec<_> = sound.map(|at| shards[at].clone()).collect();
+            let sound: ShardTable = sound.map(|at| shards.at(at)).collect();
             means.threads.install(|| known.learn(means.storage, out, &sound, settings.views))?;
             // Its own pictures become known while it is made.
             learnt = index + 1;
-            let file = shards[index].file.clone();
+            let file = shards.at(index).file.to_owned();
             match self.shard(&maker, index, part, sources, &mut known)? {
                 None => made.push(file),
                 Some(other) => {
@@ -61,9 +61,9 @@ impl Mending<'_> {
         known: &mut Known,
     ) -> Result<Option<String>, IngestError> {
         let (entries, views) = (&self.manifest.shards, self.manifest.settings.views);
-        let entry = &entries[index];
-        let (part, listing, other) = sources.listing(part, &entry.file)?;
-        let before = entries[..index].to_vec();
+        let entry = entries.at(index);
+        let (part, listing, other) = sources.listing(part, entry.file)?;
+        let before = entries.iter().take(index).collect();
         let mut names = Names::new(self.means.storage, self.out, views, before);
         let start = Start {
             shard: number(entry)?,
@@ -90,7 +90,7 @@ impl Mending<'_> {
 
 /// Publishes a shard that was made again, if it is what it was.
 fn publish(
-    entry: &ShardEntry,
+    entry: Shard<'_>,
     closed: Option<ClosedShard>,
     state: &ShardState,
 ) -> Result<(), IngestError> {
@@ -101,7 +101,7 @@ fn publish(
             None => "its pictures are not what they were when it was made, or --memory-limit or --private-addresses are not, or this is another release of ingest".to_owned(),
         };
         Err(IngestError::Repair {
-            file: entry.file.clone(),
+            file: entry.file.to_owned(),
             problem: format!("{problem}; {cause}. The shard is left as it is"),
         })
     };
@@ -125,11 +125,11 @@ fn publish(
 }
 
 /// The number in a shard's name.
-fn number(entry: &ShardEntry) -> Result<u64, IngestError> {
-    match Numbered::of(&entry.file) {
+fn number(entry: Shard<'_>) -> Result<u64, IngestError> {
+    match Numbered::of(entry.file) {
         Some(Numbered::Shard(number)) => Ok(number),
         _ => Err(IngestError::Repair {
-            file: entry.file.clone(),
+            file: entry.file.to_owned(),
             problem: "its name is none that ingest gives".into(),
         }),
     }

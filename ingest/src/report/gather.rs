@@ -67,7 +67,7 @@ pub fn gather(set: &ShardSet, scope: Scope) -> Result<Gathered, IngestError> {
     let mut pictures = Vec::new();
     let picked = spread(manifest, scope.rows);
     for &shard in &picked {
-        let first = manifest.shards[..shard].iter().map(|shard| shard.rows).sum();
+        let first = manifest.shards.iter().take(shard).map(|shard| shard.rows).sum();
         pictures.extend(set.shard(shard).listed(manifest.settings.views, first)?);
     }
     let thumbnail = |row: &StoredRow| thumbnail(row, manifest);

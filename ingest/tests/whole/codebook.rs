@@ -86,7 +86,7 @@ fn a_set_stays_with_its_codebooks_when_it_grows_and_when_it_is_repaired() {
     };
     let mend = |codebooks| repair(&Storage::local(), &settings(codebooks), &Silent);
     let set = ShardSet::open(&case.path("out")).unwrap();
-    let shard = set.manifest().shards[0].file.clone();
+    let shard = set.manifest().shards.at(0).file.to_owned();
     for file in [shard.as_str(), "rejects.jsonl"] {
         fs::remove_file(case.path("out").join(file)).unwrap();
         let error = mend(vec![]).unwrap_err().to_string();

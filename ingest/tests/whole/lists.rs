@@ -199,8 +199,8 @@ fn a_run_goes_on_in_the_middle_of_a_list_and_a_shard_of_it_is_mended() {
         web.run(&[list], &parts);
         assert!(web.case.files(&whole) == web.case.files(&parts), "{list}");
 
-        let last = summary.manifest.shards.last().unwrap();
-        for name in [&*last.file, "rejects.jsonl"] {
+        let last = summary.manifest.shards.iter().last().unwrap();
+        for name in [last.file, "rejects.jsonl"] {
             web.case.put(&format!("{parts}/{name}"), "damaged");
         }
         let (storage, out) = (Storage::local(), web.case.path(&parts).into());

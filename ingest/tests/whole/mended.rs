@@ -55,16 +55,16 @@ fn a_byte_that_changed_is_found_in_its_row_group_or_the_footer() {
     assert_eq!(damages(&case), []);
     let set = ShardSet::open(&case.path("out")).unwrap();
     let shards = &set.manifest().shards;
-    let damaged = shards.iter().position(|shard| shard.row_groups.len() > 1).unwrap();
-    let shard = shards[damaged].clone();
-    let ends: Vec<_> = shard.row_group_ends.iter().map(|&end| end as usize).collect();
+    let damaged = shards.iter().position(|shard| shard.row_groups().len() > 1).unwrap();
+    let shard = shards.at(damaged);
+    let ends: Vec<_> = shard.row_group_ends().map(|end| end as usize).collect();
     let what = |at| {
-        spoil(&case, &shard.file, at);
+        spoil(&case, shard.file, at);
         let found = damages(&case);
-        spoil(&case, &shard.file, at);
+        spoil(&case, shard.file, at);
         let [Damage { file, shard: Some(at), what }] = &found[..] else { panic!("{found:?}") };
         assert_eq!(*at, damaged);
-        assert_eq!(file, &shard.file);
+        assert_eq!(file, shard.file);
         let text = found[0].to_string();
         match what {
             What::Changed { row_groups, rest, .. } => (row_groups.clone(), *rest, text),
@@ -81,7 +81,7 @@ fn a_byte_that_changed_is_found_in_its_row_group_or_the_footer() {
     assert!(text.ends_with("footer"), "{text}");
     assert!(what(0).1);
 
-    let path = case.path("out").join(&shard.file);
+    let path = case.path("out").join(shard.file);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..ends[0] + 1]).unwrap();
     let text = damages(&case)[0].to_string();

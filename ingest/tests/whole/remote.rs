@@ -115,7 +115,7 @@ fn run_between(from: &dyn StoreServer, to: &dyn StoreServer) {
     same_as_local(&storage, &settings.out, &case.path("local"));
 
     // A damaged shard is made again from the bucket.
-    let shard = settings.out.join(&whole.manifest.shards[3].file);
+    let shard = settings.out.join(whole.manifest.shards.at(3).file);
     let mut bytes = storage.read(&shard).unwrap().to_vec();
     bytes[30] ^= 1;
     storage.put(&shard, bytes).unwrap();

@@ -8,6 +8,7 @@ use serde::de::Error;
 use storage::{Address, Storage, StorageError};
 
 use super::files;
+use super::lines;
 use super::names::{Numbered, PLAN_FILE, UNFINISHED_FOLDER, beyond, is_shard};
 use crate::ShardsError;
 
@@ -36,11 +37,17 @@ pub fn of_version(storage: &Storage, out: &Address, version: u32) -> Result<Mani
 /// A manifest of a set by its file's name; none if it is not there.
 fn read(storage: &Storage, out: &Address, file: &str) -> Result<Option<Manifest>, ShardsError> {
     let at = out.join(file);
+    match storage.reader(&at, 0).map(lines::read) {
+        Ok(Ok(Some(manifest))) => return Ok(Some(manifest)),
+        Err(error) if error.is_missing() => return Ok(None),
+        // Whatever it was, it shows when all is read.
+        _ => {}
+    }
     let bytes = match storage.read(&at) {
         Err(error) if error.is_missing() => return Ok(None),
         bytes => bytes?,
     };
-    let manifest = parse(&bytes).map_err(|error| {
+    let manifest = parse_whole(&bytes).map_err(|error| {
         let problem = match error {
             // No copy is of another version.
             ManifestError::Version(_) => error.to_string(),
@@ -56,6 +63,13 @@ fn read(storage: &Storage, out: &Address, file: &str) -> Result<Option<Manifest>
 /// # Errors
 /// [`ManifestError`] if it is none, or none that can be used.
 pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+    match lines::read(bytes) {
+        Ok(Some(manifest)) => Ok(manifest),
+        _ => parse_whole(bytes),
+    }
+}
+
+fn parse_whole(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     Manifest::parse(std::str::from_utf8(bytes).map_err(serde_json::Error::custom)?)
 }
 
@@ -170,9 +184,9 @@ pub fn check_sizes(
         },
     };
     for entry in &manifest.shards {
-        let at = out.join(&entry.file);
+        let at = out.join(entry.file);
         let found = match &listed {
-            Some(listed) => listed.get(&entry.file).copied(),
+            Some(listed) => listed.get(entry.file).copied(),
             None => storage.stat(&at)?.map(|stat| stat.bytes),
         };
         match found {

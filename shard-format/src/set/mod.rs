@@ -2,6 +2,7 @@
 //! that are there, and the rows of its shards.
 
 pub mod files;
+mod lines;
 pub mod manifest;
 pub mod names;
 
@@ -9,13 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use schemas::{FileEntry, MANIFEST_FILE, Manifest, Reject, ShardLayout, layout};
+use schemas::{FileEntry, GroupRef, MANIFEST_FILE, Manifest, Reject, ShardLayout, layout};
 use storage::Address;
 
 use crate::ShardsError;
 use crate::columns::Columns;
 use crate::columns::row::StoredRow;
-use crate::source::{GroupRef, ShardFile, ShardSource};
+use crate::source::{ShardFile, ShardSource};
 
 /// Whether a local folder is that of a set, or of one in the making.
 pub fn is_set(folder: &Path) -> bool {
@@ -33,8 +34,6 @@ pub fn is_of_a_set(path: &Path) -> bool {
 pub struct ShardSet {
     source: ShardSource,
     manifest: Manifest,
-    names: Vec<Arc<str>>,
-    groups: Vec<GroupRef>,
 }
 
 impl ShardSet {
@@ -65,19 +64,13 @@ impl ShardSet {
 
     /// The set of `source` of which the manifest, the newest or an earlier one, is known.
     pub fn new(source: ShardSource, manifest: Manifest) -> Self {
-        let names = manifest.shards.iter().map(|entry| entry.file.as_str().into()).collect();
-        let shards = manifest.shards.iter().enumerate();
-        let groups = shards.flat_map(|(shard, entry)| {
-            let groups = entry.row_groups.iter().enumerate();
-            groups.map(move |(group, &rows)| GroupRef { shard, group, rows: rows as usize })
-        });
-        Self { names, groups: groups.collect(), source, manifest }
+        Self { source, manifest }
     }
 
     fn check(&self) -> Result<(), ShardsError> {
         manifest::check_sizes(self.source.storage(), self.source.folder(), &self.manifest)?;
-        match self.groups.first() {
-            Some(&first) => self.read(first, &[layout::ID]).map(drop),
+        match self.groups().next() {
+            Some(first) => self.read(first, &[layout::ID]).map(drop),
             None => Ok(()),
         }
     }
@@ -133,24 +126,29 @@ impl ShardSet {
     }
 
     /// All row groups, shard by shard.
-    pub fn groups(&self) -> &[GroupRef] {
-        &self.groups
+    pub fn groups(&self) -> impl Iterator<Item = GroupRef> + '_ {
+        self.manifest.shards.groups()
+    }
+
+    /// A row group by its place among all, which must be one.
+    pub fn group(&self, at: usize) -> GroupRef {
+        self.manifest.shards.group(at)
     }
 
     /// The file name of a shard.
     pub fn name(&self, shard: usize) -> Arc<str> {
-        Arc::clone(&self.names[shard])
+        self.manifest.shards.at(shard).file.into()
     }
 
     /// The address of a shard.
     pub fn address(&self, shard: usize) -> Address {
-        self.source.folder().join(&self.names[shard])
+        self.source.folder().join(self.manifest.shards.at(shard).file)
     }
 
     /// A shard of which little is wanted.
     pub fn shard(&self, shard: usize) -> ShardFile {
-        let entry = &self.manifest.shards[shard];
-        ShardFile::new(self.source.storage(), self.source.folder(), entry)
+        let entry = self.manifest.shards.at(shard);
+        ShardFile::new(self.source.storage(), self.source.folder(), entry.file, entry.bytes)
     }
 
     /// The columns of these names of a row group, in one batch.
@@ -163,7 +161,7 @@ impl ShardSet {
         group: GroupRef,
         columns: &[C],
     ) -> Result<RecordBatch, ShardsError> {
-        let entry = &self.manifest.shards[group.shard];
+        let entry = self.manifest.shards.at(group.shard);
         self.source.read(entry, self.layout(), group, columns)
     }
 
@@ -223,7 +221,7 @@ impl ShardSet {
 fn fingerprint_of(manifest: &Manifest) -> String {
     let mut hasher = blake3::Hasher::new();
     for entry in &manifest.shards {
-        hasher.update(entry.blake3.as_bytes()).update(&entry.rows.to_le_bytes());
+        hasher.update(entry.blake3.to_string().as_bytes()).update(&entry.rows.to_le_bytes());
     }
     hasher.finalize().to_hex().to_string()
 }

@@ -5,23 +5,12 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::file::reader::ChunkReader;
 use schemas::checksums::CHECKSUMS_KEY;
-use schemas::{ColumnChecksums, ShardEntry, ShardLayout};
+use schemas::{ColumnChecksums, GroupRef, Shard, ShardLayout};
 use storage::Address;
 
 use super::ShardSource;
 use super::fetched::Fetched;
 use crate::ShardsError;
-
-/// A row group of a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GroupRef {
-    /// The shard's place in the manifest.
-    pub shard: usize,
-    /// The group's place in the shard.
-    pub group: usize,
-    /// Its rows.
-    pub rows: usize,
-}
 
 impl ShardSource {
     /// The columns of these names of a row group of a shard, in one batch.
@@ -31,12 +20,12 @@ impl ShardSource {
     /// [`ShardsError::Storage`] if a store does not give it.
     pub fn read<C: AsRef<str>>(
         &self,
-        entry: &ShardEntry,
+        entry: Shard<'_>,
         layout: &ShardLayout,
         group: GroupRef,
         columns: &[C],
     ) -> Result<RecordBatch, ShardsError> {
-        let at = self.folder().join(&entry.file);
+        let at = self.folder().join(entry.file);
         let mut fetched = self.tail(entry)?;
         let metadata = ArrowReaderMetadata::load(&fetched, <_>::default())
             .map_err(|error| ShardsError::shard(&at, error))?;
@@ -69,7 +58,7 @@ impl ShardSource {
 
 /// Holds a shard's footer against the manifest; which of its columns are wanted.
 fn check<C: AsRef<str>>(
-    entry: &ShardEntry,
+    entry: Shard<'_>,
     layout: &ShardLayout,
     group: GroupRef,
     at: &Address,
@@ -83,7 +72,7 @@ fn check<C: AsRef<str>>(
     }
     let groups = metadata.metadata().row_groups();
     let rows = groups.get(group.group).map(|group| group.num_rows());
-    let expected = entry.row_groups.len();
+    let expected = entry.row_groups().len();
     if groups.len() != expected || rows != i64::try_from(group.rows).ok() {
         let reason = format!(
             "has {} row groups, this one with {} rows; by the manifest {expected} and {}",

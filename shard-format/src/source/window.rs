@@ -9,7 +9,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::Result as ParquetResult;
 use parquet::file::reader::{ChunkReader, Length};
-use schemas::{ShardEntry, ShardLayout};
+use schemas::ShardLayout;
 use storage::{Address, Storage};
 
 use crate::ShardsError;
@@ -29,10 +29,10 @@ pub struct ShardFile {
 }
 
 impl ShardFile {
-    /// The shard that a manifest names.
-    pub fn new(storage: &Storage, out: &Address, entry: &ShardEntry) -> Self {
+    /// The shard in `out` that a manifest names so, and of which it tells so many bytes.
+    pub fn new(storage: &Storage, out: &Address, file: &str, bytes: u64) -> Self {
         let window = Arc::new(Mutex::new((0, Bytes::new())));
-        Self { storage: storage.clone(), at: out.join(&entry.file), bytes: entry.bytes, window }
+        Self { storage: storage.clone(), at: out.join(file), bytes, window }
     }
 
     /// Where it lies.

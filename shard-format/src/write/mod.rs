@@ -234,7 +234,7 @@ impl ShardWriter {
             row_group_ends: ends,
             row_group_hashes: hashes,
             bytes,
-            blake3: hash.to_hex().to_string(),
+            blake3: (&hash).into(),
             first: 0,
             pictures: 0,
             start: Place::default(),

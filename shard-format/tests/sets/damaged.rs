@@ -36,13 +36,13 @@ fn a_sound_set_is_read_whole_and_nothing_is_told() {
 fn a_byte_of_a_column_is_named_by_its_row_group_and_column() {
     let made = Made::new();
     let set = made.set();
-    let ends = set.manifest().shards[0].row_group_ends.clone();
+    let ends = set.manifest().shards.at(0).entry().row_group_ends;
     // The last column of the second group ends where the group does.
     damage(&made, "shard-00000.parquet", ends[1] - 1);
     let last = layout::code_mirrored(16);
-    assert!(set.read(set.groups()[0], &[&last]).is_ok());
-    assert!(set.read(set.groups()[1], &[layout::ID]).is_ok(), "its other columns are sound");
-    let error = set.read(set.groups()[1], &[&last]).unwrap_err().to_string();
+    assert!(set.read(set.group(0), &[&last]).is_ok());
+    assert!(set.read(set.group(1), &[layout::ID]).is_ok(), "its other columns are sound");
+    let error = set.read(set.group(1), &[&last]).unwrap_err().to_string();
     assert!(
         error.contains("shard-00000.parquet, row group 1: column `code_16_mirrored`"),
         "{error}"

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use schemas::{
     CLASSES_FILE, CodebookLayout, Crop, FileEntry, IngestSettings, MANIFEST_FILE, Manifest, Part,
-    Reason, Reject, SCHEMA_VERSION, ShardEntry, ShardLayout,
+    Reason, Reject, SCHEMA_VERSION, ShardEntry, ShardLayout, ShardTable,
 };
 use shards::ShardSet;
 use shards::set::names::rejects_file;
@@ -49,7 +49,7 @@ impl Made {
             rejected: 0,
             rows: 0,
             bytes: 0,
-            shards: vec![],
+            shards: ShardTable::default(),
         };
         for (pictures, shard) in [(0..3, 0), (3..5, 1)] {
             all = grown(folder.path(), &all, &rows, pictures, shard);
@@ -201,6 +201,6 @@ fn grown(
     all.class_pictures[0] +=
         rows.iter().filter(|row| row.view == 0 && row.label.is_some()).count() as u64;
     all.parts.push(part);
-    all.shards.push(entry);
+    all.shards.extend([entry]);
     all.with_totals()
 }

@@ -42,12 +42,12 @@ fn every_row_comes_back_as_it_was_written() {
 fn row_groups_hold_the_same_rows_and_a_column_that_was_not_read_is_named() {
     let made = Made::new();
     let set = made.set();
-    let rows: Vec<_> = set.groups().iter().map(|group| group.rows).collect();
+    let rows: Vec<_> = set.groups().map(|group| group.rows).collect();
     assert_eq!(rows, [4, 2, 4]);
     let names: Vec<_> =
         set.layout().arrow_schema().fields().iter().map(|field| field.name().clone()).collect();
     let mut index = 0;
-    for &group in set.groups() {
+    for group in set.groups() {
         let batch = set.read(group, &names).unwrap();
         for row in 0..group.rows {
             let read = StoredRow::of(Columns::of(&batch), set.layout(), row).unwrap();
@@ -69,7 +69,7 @@ fn pictures_are_told_once_however_many_views_they_have() {
     let shards = || (0..set.manifest().shards.len()).map(|shard| set.shard(shard));
     let prints: Vec<_> = shards().flat_map(|file| file.fingerprints(VIEWS).unwrap()).collect();
     let names: Vec<_> = shards().flat_map(|file| file.names(VIEWS).unwrap()).collect();
-    let first_rows = [0, set.manifest().shards[0].rows];
+    let first_rows = [0, set.manifest().shards.at(0).rows];
     let listed: Vec<_> = shards()
         .zip(first_rows)
         .flat_map(|(file, first)| file.listed(VIEWS, first).unwrap())
@@ -121,7 +121,7 @@ fn a_local_set_leaves_a_cache_alone() {
     let cache = Cache::open(folder.path(), 1 << 20).unwrap();
     let source = ShardSource::new(Storage::local(), made.path().into(), Some(cache));
     let set = ShardSet::open_whole(source).unwrap();
-    set.read(set.groups()[0], &[layout::ID]).unwrap();
+    set.read(set.group(0), &[layout::ID]).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     assert!(set.source().trouble().is_none() && !set.source().is_remote());
 }

@@ -301,7 +301,7 @@ impl Coordinator {
         let mut position = from;
         loop {
             let order = Arc::new(EpochOrder::new(
-                self.dataset.groups(),
+                self.dataset.manifest().shards.clone(),
                 self.settings.window_groups,
                 self.settings.seed,
                 position.epoch,
@@ -347,14 +347,14 @@ impl Coordinator {
         let (dataset, order) = (Arc::clone(&self.dataset), Arc::clone(order));
         let (columns, stop) = (self.columns.clone(), Arc::clone(&self.stop));
         self.readers.spawn(move || {
-            let read = |&group: &GroupRef| {
+            let read = |group: GroupRef| {
                 if stop.load(Ordering::Relaxed) {
                     return Err(DataError::Thread("stopped".into()));
                 }
                 let batch = dataset.read(group, &columns)?;
                 Ok(Arc::new((group, batch)))
             };
-            let all = || order.window(window).par_iter().map(read).collect();
+            let all = || order.window(window).into_par_iter().map(read).collect();
             let result = catch_unwind(AssertUnwindSafe(all))
                 .unwrap_or_else(|panic| Err(DataError::Thread(panic_text(&*panic))));
             let _ = sender.send(result);

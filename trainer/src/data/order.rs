@@ -7,6 +7,7 @@
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use schemas::ShardTable;
 use serde::{Deserialize, Serialize};
 use shards::{GroupRef, ShardSet};
 
@@ -59,16 +60,18 @@ pub(super) fn stream(purpose: &str, seed: u64, epoch: u64, item: u64) -> ChaCha8
 pub struct EpochOrder {
     seed: u64,
     epoch: u64,
-    groups: Vec<GroupRef>,
+    shards: ShardTable,
+    /// The places of row groups among those of all shards; no manifest has more of them than these.
+    groups: Vec<u32>,
     window: usize,
 }
 
 impl EpochOrder {
-    /// The order of `epoch` over `groups`, `window` of which are shuffled together.
-    pub fn new(groups: &[GroupRef], window: usize, seed: u64, epoch: u64) -> Self {
-        let mut groups = groups.to_vec();
+    /// The order of `epoch` over the row groups of `shards`, `window` of which are shuffled together.
+    pub fn new(shards: ShardTable, window: usize, seed: u64, epoch: u64) -> Self {
+        let mut groups: Vec<u32> = (0..shards.group_count() as u32).collect();
         groups.shuffle(&mut stream("localmim order of row groups", seed, epoch, 0));
-        Self { seed, epoch, groups, window }
+        Self { seed, epoch, shards, groups, window }
     }
 
     /// How many windows there are.
@@ -77,18 +80,26 @@ impl EpochOrder {
     }
 
     /// The row groups of a window.
-    pub fn window(&self, window: usize) -> &[GroupRef] {
+    pub fn window(&self, window: usize) -> Vec<GroupRef> {
+        self.places(window).iter().map(|&at| self.shards.group(at as usize)).collect()
+    }
+
+    fn places(&self, window: usize) -> &[u32] {
         let start = window * self.window;
         &self.groups[start..(start + self.window).min(self.groups.len())]
+    }
+
+    /// The rows of each row group of a window.
+    fn sizes(&self, window: usize) -> impl Iterator<Item = usize> + '_ {
+        self.places(window).iter().map(|&at| self.shards.group_rows(at as usize))
     }
 
     /// The rows of a window in order, each as (group within the window, row within the group).
     pub fn rows(&self, window: usize) -> Vec<(usize, usize)> {
         let mut rows: Vec<_> = self
-            .window(window)
-            .iter()
+            .sizes(window)
             .enumerate()
-            .flat_map(|(at, group)| (0..group.rows).map(move |row| (at, row)))
+            .flat_map(|(at, rows)| (0..rows).map(move |row| (at, row)))
             .collect();
         let mut rng = stream("localmim order of rows", self.seed, self.epoch, window as u64);
         rows.shuffle(&mut rng);
@@ -99,7 +110,7 @@ impl EpochOrder {
     pub fn find(&self, row: u64) -> (usize, usize) {
         let mut left = row;
         for window in 0..self.windows() {
-            let rows: u64 = self.window(window).iter().map(|group| group.rows as u64).sum();
+            let rows: u64 = self.sizes(window).map(|rows| rows as u64).sum();
             if left < rows {
                 return (window, left as usize);
             }
@@ -111,17 +122,30 @@ impl EpochOrder {
 
 #[cfg(test)]
 mod tests {
+    use schemas::ShardEntry;
+
     use super::*;
 
-    fn groups() -> Vec<GroupRef> {
-        let rows = |i: usize| if i % 4 == 3 { 2 } else { 5 };
-        (0..13).map(|i| GroupRef { shard: i / 4, group: i % 4, rows: rows(i) }).collect()
+    fn shards() -> ShardTable {
+        let shard = |row_groups: &[u32]| ShardEntry {
+            file: String::new(),
+            rows: row_groups.iter().map(|&rows| u64::from(rows)).sum(),
+            row_groups: row_groups.to_vec(),
+            row_group_ends: vec![],
+            row_group_hashes: vec![],
+            bytes: 0,
+            blake3: (&blake3::hash(&[])).into(),
+            first: 0,
+            pictures: 0,
+            start: Default::default(),
+        };
+        [&[5, 5, 5, 2][..], &[5, 5, 5, 2], &[5, 5, 5, 2], &[5]].map(shard).into_iter().collect()
     }
 
     fn stream_of(order: &EpochOrder) -> Vec<(GroupRef, usize)> {
         (0..order.windows())
             .flat_map(|window| {
-                let groups = order.window(window).to_vec();
+                let groups = order.window(window);
                 order.rows(window).into_iter().map(move |(at, row)| (groups[at], row))
             })
             .collect()
@@ -129,23 +153,23 @@ mod tests {
 
     #[test]
     fn every_row_comes_once_and_another_epoch_has_another_order() {
-        let first = stream_of(&EpochOrder::new(&groups(), 3, 1, 0));
+        let first = stream_of(&EpochOrder::new(shards(), 3, 1, 0));
         let mut seen: Vec<_> =
             first.iter().map(|(group, row)| (group.shard, group.group, *row)).collect();
         seen.sort_unstable();
-        let all: Vec<_> = groups()
-            .iter()
-            .flat_map(|group| (0..group.rows).map(|row| (group.shard, group.group, row)))
+        let all: Vec<_> = shards()
+            .groups()
+            .flat_map(|group| (0..group.rows).map(move |row| (group.shard, group.group, row)))
             .collect();
         assert_eq!(seen, all);
-        assert_ne!(stream_of(&EpochOrder::new(&groups(), 3, 1, 1)), first);
-        assert_ne!(stream_of(&EpochOrder::new(&groups(), 3, 2, 0)), first);
-        assert_eq!(stream_of(&EpochOrder::new(&groups(), 3, 1, 0)), first);
+        assert_ne!(stream_of(&EpochOrder::new(shards(), 3, 1, 1)), first);
+        assert_ne!(stream_of(&EpochOrder::new(shards(), 3, 2, 0)), first);
+        assert_eq!(stream_of(&EpochOrder::new(shards(), 3, 1, 0)), first);
     }
 
     #[test]
     fn a_row_is_found_where_the_stream_has_it() {
-        let order = EpochOrder::new(&groups(), 3, 1, 0);
+        let order = EpochOrder::new(shards(), 3, 1, 0);
         let stream = stream_of(&order);
         for (i, expected) in stream.iter().enumerate() {
             let (window, at) = order.find(i as u64);

@@ -143,12 +143,12 @@ pub fn extract(
     let classes = dataset.manifest().classes.clone();
     let places: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
     let mut rows = 0;
-    let wanted = dataset.groups().iter().take_while(|group| {
+    let wanted = dataset.groups().take_while(|group| {
         let before = rows;
         rows += group.rows as u64;
         most.is_none_or(|most| before < most)
     });
-    let groups: Vec<GroupRef> = wanted.copied().collect();
+    let groups: Vec<GroupRef> = wanted.collect();
     let bar = console.work(what, groups.iter().map(|group| group.rows as u64).sum());
     let columns = [layout::CONTENT_HASH, layout::LABEL];
     let labelled = |_, batch: &RecordBatch| {

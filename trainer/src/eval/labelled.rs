@@ -74,8 +74,8 @@ impl Labelled {
             }
             Ok(Group { group, rows })
         };
-        let groups: Vec<Group> =
-            dataset.groups().par_iter().map(read).collect::<Result<_, EncodeError>>()?;
+        let groups: Vec<_> = dataset.groups().collect();
+        let groups: Vec<Group> = groups.par_iter().map(read).collect::<Result<_, EncodeError>>()?;
         let labelled: usize = groups.iter().map(|group| group.rows.len()).sum();
         let unlabelled = dataset.rows() - labelled as u64;
         Ok(Self { groups, classes, unlabelled, dataset })

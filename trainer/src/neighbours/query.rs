@@ -110,7 +110,8 @@ fn rows_of(
         let rows = (0..batch.num_rows()).filter(|&row| keys.contains(source(row)));
         Ok(rows.map(|row| (source(row).to_owned(), (group, row))).collect::<Vec<_>>())
     };
-    in_order(workers, set.groups(), look, |rows| {
+    let groups: Vec<_> = set.groups().collect();
+    in_order(workers, &groups, look, |rows| {
         for (key, place) in rows {
             found.entry(key).or_insert(place);
         }
@@ -120,7 +121,7 @@ fn rows_of(
 }
 
 fn first_key(set: &ShardSet) -> Result<String, EncodeError> {
-    let Some(&group) = set.groups().first() else { return Ok("none".to_owned()) };
+    let Some(group) = set.groups().next() else { return Ok("none".to_owned()) };
     let batch = set.read(group, &[layout::SOURCE])?;
     let source = Columns::of(&batch).source().map_err(|error| set.fault(group, error))?;
     Ok(source(0).to_owned())
@@ -184,12 +185,8 @@ fn stored(
         rows.sort_unstable();
         rows.dedup();
     });
-    let groups: Vec<GroupRef> = set
-        .groups()
-        .iter()
-        .filter(|group| rows.contains_key(&(group.shard, group.group)))
-        .copied()
-        .collect();
+    let groups: Vec<GroupRef> =
+        set.groups().filter(|group| rows.contains_key(&(group.shard, group.group))).collect();
     let mut sample = Sample { dim: encoders.dim(), ..Sample::default() };
     let choose = |group: GroupRef, _: &RecordBatch| Ok(rows[&(group.shard, group.group)].clone());
     let bar = console.work("queries", rows.values().map(|rows| rows.len() as u64).sum());

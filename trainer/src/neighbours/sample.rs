@@ -57,7 +57,7 @@ impl Sample {
     ) -> Result<Self, NeighboursError> {
         let views = u64::from(set.manifest().settings.views.max(1));
         let wanted = settings.sample as u64;
-        let mut groups = set.groups().to_vec();
+        let mut groups: Vec<_> = set.groups().collect();
         groups.shuffle(&mut ChaCha8Rng::seed_from_u64(settings.seed));
         let mut rows = 0;
         groups.retain(|group| {

@@ -1,7 +1,8 @@
-//! How long the manifest of a set of many shards takes to open, and how much memory.
+//! How long the manifest of a set of many shards takes to open, with the order of an epoch, and how
+//! much memory.
 //!
 //! ```console
-//! $ cargo run --release -p shards --example manifest -- 1000000
+//! $ cargo run --release -p trainer --example manifest -- 1000000
 //! ```
 //!
 //! The set has that many shards of 1,024 pictures, 64 rows a group, as `ingest` makes them by itself.
@@ -13,14 +14,18 @@ use std::process::Command;
 use std::time::Instant;
 use std::{env, fs};
 
+use cpu_time::ProcessTime;
 use schemas::{
     FileEntry, GroupHash, IngestSettings, MANIFEST_FILE, Manifest, Part, Place, SCHEMA_VERSION,
     ShardEntry, ShardLayout,
 };
 use shards::ShardSet;
+use trainer::data::order::EpochOrder;
 
 const PICTURES_PER_SHARD: u32 = 1024;
 const ROWS_PER_GROUP: u32 = 64;
+/// As the trainer has it by itself.
+const WINDOW_GROUPS: usize = 8;
 /// Bytes of a stored row of photos in the default layout.
 const BYTES_PER_ROW: u64 = 175_000;
 
@@ -97,7 +102,7 @@ fn part(shards: u64, pictures: u64) -> Part {
         image_column: None,
         label_column: None,
         url_column: None,
-        listing: hash(0, 64),
+        listing: hash(0),
         first: 0,
         pictures,
         first_shard: 0,
@@ -106,7 +111,7 @@ fn part(shards: u64, pictures: u64) -> Part {
         cut_short: 0,
         rejected: Default::default(),
         passed: Default::default(),
-        rejects: FileEntry { file: "rejects.jsonl".into(), bytes: 0, blake3: hash(1, 64) },
+        rejects: FileEntry { file: "rejects.jsonl".into(), bytes: 0, blake3: hash(1) },
     }
 }
 
@@ -120,7 +125,7 @@ fn shard(number: u64) -> ShardEntry {
         row_group_ends: (0..groups).map(end).collect(),
         row_group_hashes: (0..groups).map(|group| group_hash(number * groups + group)).collect(),
         bytes: end(groups - 1) + 20_000,
-        blake3: hash(number, 64),
+        blake3: (&blake3::hash(&number.to_le_bytes())).into(),
         first: number * u64::from(PICTURES_PER_SHARD),
         pictures: u64::from(PICTURES_PER_SHARD),
         start: Place { unit: number * u64::from(PICTURES_PER_SHARD), ..Place::default() },
@@ -131,21 +136,30 @@ fn group_hash(number: u64) -> GroupHash {
     (&blake3::hash(&number.to_le_bytes())).into()
 }
 
-/// So many hexadecimal digits of the hash of a number.
-fn hash(number: u64, digits: usize) -> String {
-    blake3::hash(&number.to_le_bytes()).to_hex()[..digits].to_owned()
+fn hash(number: u64) -> String {
+    blake3::hash(&number.to_le_bytes()).to_hex().to_string()
 }
 
 fn open(folder: &Path) -> Result<(), Box<dyn Error>> {
     let bytes: u64 = fs::read_dir(folder)?
         .map(|entry| Ok::<_, std::io::Error>(entry?.metadata()?.len()))
         .sum::<Result<_, _>>()?;
-    let start = Instant::now();
+    let (start, work) = (Instant::now(), ProcessTime::now());
+    let told = || {
+        format!(
+            "{:.2} s, of a core {:.2} s",
+            start.elapsed().as_secs_f64(),
+            work.elapsed().as_secs_f64()
+        )
+    };
     let set = ShardSet::open(folder)?;
-    let seconds = start.elapsed().as_secs_f64();
+    let opened = told();
+    let order = EpochOrder::new(set.manifest().shards.clone(), WINDOW_GROUPS, 0, 0);
+    let ordered = told();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim();
     let (shards, rows) = (set.manifest().shards.len(), set.rows());
-    println!("{shards} shards, {rows} rows: {bytes} bytes, opened in {seconds:.2} s, peak {peak}");
+    println!("{shards} shards, {rows} rows: {bytes} bytes, opened in {opened}");
+    println!("with an epoch's order of {} windows: {ordered}; peak {peak}", order.windows());
     Ok(())
 }
