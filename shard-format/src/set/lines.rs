@@ -19,18 +19,25 @@ const CLOSING: &[u8] = b"\n  ]\n}\n";
 
 /// The manifest that a text is; none if it is written in another way, or can't be used. What is wrong
 /// with it, and where, is found by reading it whole.
-pub(super) fn read(text: impl Read) -> io::Result<Option<Manifest>> {
+pub(super) fn read(text: impl Read + Send) -> io::Result<Option<Manifest>> {
     let mut pieces = Pieces { text, piece: vec![], ended: false };
     let Some(head) = pieces.head()? else { return Ok(None) };
     let mut shards = ShardTable::default();
-    while !(pieces.ended && pieces.piece.is_empty()) {
-        let Some(lines) = pieces.lines()? else { return Ok(None) };
-        let tables: Option<Vec<_>> =
-            shares(&lines).into_par_iter().map(ShardTable::of_lines).collect();
+    let mut lines = pieces.lines()?;
+    while let Some(these) = &lines {
+        let is_last = pieces.is_over();
+        let tables = || shares(these).into_par_iter().map(ShardTable::of_lines).collect();
+        // The next lines come meanwhile.
+        let (tables, next) = rayon::join(tables, || pieces.lines());
+        let tables: Option<Vec<_>> = tables;
         let Some(tables) = tables else { return Ok(None) };
         tables.iter().for_each(|table| shards.append(table));
+        if is_last {
+            return Ok(Manifest::of_head(head, shards).ok());
+        }
+        lines = next?;
     }
-    Ok(Manifest::of_head(head, shards).ok())
+    Ok(None)
 }
 
 /// A text that comes piece by piece.
@@ -42,6 +49,10 @@ struct Pieces<R> {
 }
 
 impl<R: Read> Pieces<R> {
+    fn is_over(&self) -> bool {
+        self.ended && self.piece.is_empty()
+    }
+
     fn more(&mut self) -> io::Result<()> {
         let read = self.text.by_ref().take(PIECE as u64).read_to_end(&mut self.piece)?;
         self.ended = read < PIECE;
