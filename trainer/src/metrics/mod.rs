@@ -13,6 +13,10 @@ use tensorboard::EventFile;
 /// The file of JSON lines in a run's folder: one [`Record`] a line.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
+/// The file in a run's folder of what training had taken by its newest checkpoint, which may lie
+/// behind the last line of metrics.
+const SPENT_FILE: &str = "spent.json";
+
 /// Shares of the time since the last record; what is missing to 1 went into records, checkpoints
 /// and the rest of the loop. On a GPU, which is waited for to time its parts, a few steps are timed
 /// and stand for the others.
@@ -116,7 +120,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> MetricsError + '_ {
 }
 
 /// What training has taken.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spent {
     /// Seconds by the clock.
     pub elapsed_s: f64,
@@ -124,10 +128,20 @@ pub struct Spent {
     pub core_s: Option<f64>,
 }
 
+/// What training had taken by a step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct SpentBy {
+    step: u64,
+    #[serde(flatten)]
+    spent: Spent,
+}
+
 /// Writes the metrics of a run.
 #[derive(Debug)]
 pub struct MetricsWriter {
     path: PathBuf,
+    /// [`SPENT_FILE`].
+    spent: PathBuf,
     before: Spent,
     lines: File,
     events: EventFile,
@@ -143,22 +157,36 @@ impl MetricsWriter {
         let path = out.join(METRICS_FILE);
         let records = read(out)?;
         let kept = || records.iter().filter(|record| record.step <= step);
-        let before = Spent {
+        let spent = out.join(SPENT_FILE);
+        // That of another step, or of no file, is of no checkpoint that is gone on from.
+        let by =
+            fs::read(&spent).ok().and_then(|text| serde_json::from_slice::<SpentBy>(&text).ok());
+        let before = by.filter(|by| by.step == step).map(|by| by.spent).unwrap_or_else(|| Spent {
             elapsed_s: kept().filter_map(|record| record.elapsed_s).fold(0.0, f64::max),
             core_s: kept().next_back().map_or(Some(0.0), |record| record.core_s),
-        };
+        });
         if records.last().is_some_and(|record| record.step > step) {
             let text: String = kept().map(line).collect();
             storage::write_file(&path, text).map_err(at(&path))?;
         }
         let lines = OpenOptions::new().create(true).append(true).open(&path).map_err(at(&path))?;
         let events = EventFile::create(out, step).map_err(at(out))?;
-        Ok(Self { path, before, lines, events })
+        Ok(Self { path, spent, before, lines, events })
     }
 
-    /// What training had taken by the records which were there on opening.
+    /// What training had taken by the step after which it goes on: by the newest checkpoint, or, where
+    /// an earlier release wrote that, by the last record.
     pub fn before(&self) -> Spent {
         self.before
+    }
+
+    /// Keeps what training has taken by the newest checkpoint, that of `step`.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if the disk refuses.
+    pub fn keep(&self, step: u64, spent: Spent) -> Result<(), MetricsError> {
+        let text = serde_json::to_vec(&SpentBy { step, spent }).expect("numbers are always JSON");
+        storage::write_file(&self.spent, text).map_err(at(&self.spent))
     }
 
     /// Writes one record; it is in the files when this returns.
@@ -287,6 +315,13 @@ mod tests {
         writer.write(&record(4)).unwrap();
         let expected: Vec<_> = (1..=4).map(record).collect();
         assert_eq!(read(folder.path()).unwrap(), expected);
+
+        // A checkpoint behind the last record has its own time; no other checkpoint has it.
+        let spent = Spent { elapsed_s: 44.5, core_s: Some(80.5) };
+        writer.keep(5, spent).unwrap();
+        let before = |step| MetricsWriter::open(folder.path(), step).unwrap().before();
+        assert_eq!(before(5), spent);
+        assert_eq!(before(6), Spent { elapsed_s: 40.0, core_s: Some(76.0) });
     }
 
     #[test]

@@ -411,6 +411,9 @@ impl<'a, B: Trainable> Run<'a, B> {
         if self.seat.is_first() {
             self.trainee.save(&self.folder, settings, network, dataset)?;
         }
+        if let Some(metrics) = &self.metrics {
+            metrics.keep(self.trainee.step, self.begun.after(metrics.before()))?;
+        }
         self.saved = Some(self.trainee.step);
         Ok(())
     }
