@@ -21,7 +21,8 @@ figure { margin: 1.2rem 0; } figcaption { font-size: 0.88rem; color: #555; margi
 img, svg { max-width: 100%; height: auto; }
 img.pixels { image-rendering: pixelated; }
 .scroll { overflow-x: auto; } figure .scroll svg { min-width: 34rem; }
-.claims td, .claims th { white-space: nowrap; } .claims figcaption { font-size: 1rem; color: inherit; }
+.claims td { white-space: nowrap; } .claims td:first-child { white-space: normal; }
+.claims figcaption { font-size: 1rem; color: inherit; }
 h3 { font-size: 1rem; margin: 1.2rem 0 0.4rem; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(5rem, 1fr)); gap: 4px; }
 .grid img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 3px; }

@@ -41,6 +41,9 @@ pub struct ExperimentArgs {
     /// Train nothing: put the runs in these folders of experiments together to one page in --out
     #[arg(long, value_name = "FOLDER", num_args = 1..)]
     from: Vec<PathBuf>,
+    /// Take the steps and rates that this folder of an experiment has settled
+    #[arg(long, value_name = "FOLDER", conflicts_with = "from")]
+    like: Option<PathBuf>,
     /// The form that takes two days
     #[arg(long)]
     full: bool,
@@ -50,7 +53,7 @@ pub struct ExperimentArgs {
     /// Seeds of each arm, as in 0,1 [default: 0,1,2]
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u64).range(..1_000_000))]
     seeds: Option<Vec<u64>>,
-    /// What is compared, as in vit-mae,swin-greenmim [default: every method on its encoder]
+    /// What is compared, as in vit-mae,swin-greenmim [default: every method, those of the encoder with --model]
     #[arg(long, value_delimiter = ',')]
     arms: Option<Vec<Arm>>,
     /// Base learning rate of an arm, which is not tried for then; may be given several times
@@ -59,7 +62,7 @@ pub struct ExperimentArgs {
     /// Side of a view in pixels
     #[arg(long, default_value_t = SIZE)]
     size: u32,
-    /// Encoder of every arm [default: the small ones of both families]
+    /// Encoder of every arm, which are of its kind [default: the small ones of both families]
     #[arg(long)]
     model: Option<ModelName>,
     /// Matrix products in f32 or bf16, in every arm
@@ -98,6 +101,13 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<ExitCode> {
     let mut seeds = args.seeds.unwrap_or(SEEDS.to_vec());
     seeds.sort_unstable();
     seeds.dedup();
+    let console = Console::new();
+    if let &[seed @ 2..10] = seeds.as_slice() {
+        console.message(&format!(
+            "one run of each arm, from seed {seed}; for {seed} runs give --seeds {}",
+            (0..seed).map(|seed| seed.to_string()).collect::<Vec<_>>().join(",")
+        ));
+    }
     let request = ExperimentRequest {
         pictures,
         test: args.test_pictures,
@@ -105,11 +115,12 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<ExitCode> {
         bench: Bench { size: args.size, model: args.model, precision: args.precision },
         scale,
         seeds,
-        arms: args.arms.unwrap_or_else(Arm::methods),
+        arms: args.arms.unwrap_or_else(|| Arm::methods_on(args.model)),
         rates: args.rate,
+        like: args.like,
         storage: args.store.storage()?,
     };
-    match experiment::run(&request, device, &Console::new(), stop_flag()?) {
+    match experiment::run(&request, device, &console, stop_flag()?) {
         Ok(outcome) => say(&outcome, &request.out),
         Err(ExperimentError::Stopped) => {
             tell("stopped; what is done is kept, and the same command goes on");

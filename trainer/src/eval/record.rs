@@ -1,4 +1,5 @@
-//! What an evaluation leaves behind in a run's folder: `eval/KIND-step-N.json`.
+//! What an evaluation leaves behind in a run's folder: `eval/KIND-step-N.json`, with each layer's
+//! accuracy `eval/KIND-layers-step-N.json`.
 
 use std::fs;
 use std::io;
@@ -150,9 +151,12 @@ impl EvalRecord {
         warnings
     }
 
-    /// The record's file without its extension: `eval/KIND-step-N` in the run's folder.
+    /// The record's file without its extension: `eval/KIND-step-N` in the run's folder, where layers
+    /// were judged one by one `eval/KIND-layers-step-N`, so that neither replaces the other.
     pub fn stem(&self, run: &Path) -> PathBuf {
-        run.join(EVAL_FOLDER).join(format!("{}-step-{:08}", self.method.name(), self.step))
+        let layers = if self.layers.is_empty() { "" } else { "-layers" };
+        let name = format!("{}{layers}-step-{:08}", self.method.name(), self.step);
+        run.join(EVAL_FOLDER).join(name)
     }
 }
 

@@ -5,18 +5,15 @@ use std::time::Instant;
 use voice::terminal::{counted, duration};
 
 use super::ExperimentError;
+use super::judged::{Judged, is_trained};
 use super::kept::RunRecord;
 use super::lab::Lab;
-use super::plan;
 use super::settle::Settled;
 use crate::checkpoint::CheckpointFolder;
-use crate::eval::record;
 
 /// What a picture that is judged takes of what one that is trained on takes: all of it is seen, but
 /// nothing is learned.
 const JUDGED: f64 = 1.5;
-/// Evaluations of a checkpoint: by a linear classifier and by nearest neighbours.
-const KINDS: usize = 2;
 
 /// What is ahead.
 pub(super) struct Ahead<'a> {
@@ -54,14 +51,18 @@ impl<'a> Ahead<'a> {
         let (mut runs, mut seconds) = (0, 0.0);
         for &(run, training, judging) in &self.runs {
             let folder = self.lab.folder(run);
-            let io = |source| ExperimentError::Io { path: folder.clone(), source };
-            let made = CheckpointFolder::of_run(&folder).steps()?.last().copied().unwrap_or(0);
-            let evals = (plan::points(run.steps).len() + 1) * KINDS;
-            let judged = record::read_all(&folder).map_err(io)?.len();
-            let to_judge = evals.saturating_sub(judged) as f64 / KINDS as f64;
-            runs += usize::from(to_judge > 0.0);
+            let to_judge = Judged::read(&folder)?.missing(run.steps).count();
+            let diverged = RunRecord::read(&folder)?.is_some_and(|kept| kept.diverged.is_some());
+            if diverged || to_judge == 0 {
+                continue;
+            }
+            let made = match is_trained(run, &folder)? {
+                true => run.steps,
+                false => CheckpointFolder::of_run(&folder).steps()?.last().copied().unwrap_or(0),
+            };
+            runs += 1;
             let to_train = run.steps.saturating_sub(made) as f64 / run.steps as f64;
-            seconds += to_train * training + to_judge * judging;
+            seconds += to_train * training + to_judge as f64 * judging;
         }
         Ok((runs, seconds))
     }

@@ -1,49 +1,17 @@
 //! Folders of experiments → their runs, put together: what is compared lies in one group.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::ExperimentError;
-use super::kept::{RUNS_FOLDER, RunRecord, Setup};
-use super::plan::Arm;
+use super::judged::{Judged, Kind};
+use super::kept::{self, JudgedOn, Machine, RunRecord, Setup};
+use super::plan::{self, Arm};
 use super::ratio::Curve;
 use crate::analyze::{self, NmiRecord};
-use crate::eval::record::{self, EvalRecord, LayerScore};
+use crate::eval::record::{EvalRecord, LayerScore};
 use crate::metrics::{self, Record};
-
-/// How an encoder is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// By a linear classifier.
-    Linear,
-    /// By its nearest neighbours.
-    Knn,
-}
-
-impl Kind {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Linear, Self::Knn];
-
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Linear => "linear",
-            Self::Knn => "k-NN",
-        }
-    }
-
-    /// As evaluations call it.
-    fn method(self) -> &'static str {
-        match self {
-            Self::Linear => "linear",
-            Self::Knn => "knn",
-        }
-    }
-}
 
 /// By what training is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,32 +57,38 @@ pub struct Run {
     /// Its folder.
     pub folder: PathBuf,
     metrics: Vec<Record>,
-    evals: Vec<EvalRecord>,
+    judged: Judged,
     /// Mutual information of its attention, untrained and trained, where it was measured.
     pub nmi: Vec<NmiRecord>,
 }
 
 impl Run {
-    /// Reads a run's folder; none where it is no arm's.
-    fn read(folder: &Path) -> Result<Option<Self>, ExperimentError> {
-        let Some(record) = RunRecord::read(folder)? else { return Ok(None) };
-        let io = |source| ExperimentError::Io { path: folder.to_owned(), source };
-        Ok(Some(Self {
-            metrics: metrics::read(folder)?,
-            evals: record::read_all(folder).map_err(io)?,
-            nmi: analyze::read_nmi(folder).map_err(io)?,
-            folder: folder.to_owned(),
+    /// Reads a run's folder.
+    fn read(folder: PathBuf, record: RunRecord) -> Result<Self, ExperimentError> {
+        let io = |source| ExperimentError::Io { path: folder.clone(), source };
+        Ok(Self {
+            metrics: metrics::read(&folder)?,
+            judged: Judged::read(&folder)?,
+            nmi: analyze::read_nmi(&folder).map_err(io)?,
+            folder,
             record,
-        }))
+        })
     }
 
-    /// Whether its last step was judged in both ways.
+    /// Whether it was judged in both ways at each of its points.
     fn is_finished(&self) -> bool {
-        Kind::ALL.into_iter().all(|kind| self.judged(kind, self.record.steps).is_some())
+        self.judged.missing(self.record.steps).next().is_none()
     }
 
-    fn judged(&self, kind: Kind, step: u64) -> Option<&EvalRecord> {
-        self.evals.iter().find(|eval| eval.step == step && eval.method.name() == kind.method())
+    /// The evaluation of its end.
+    pub fn end(&self, kind: Kind) -> Option<&EvalRecord> {
+        self.judged.at(kind, self.record.steps)
+    }
+
+    /// The folder of its experiment.
+    pub fn experiment(&self) -> &Path {
+        let runs = self.folder.parent();
+        runs.and_then(Path::parent).unwrap_or(Path::new("."))
     }
 
     /// What training had taken after a step that was judged.
@@ -126,10 +100,13 @@ impl Run {
             return Some(0.0);
         }
         let record = self.metrics.iter().find(|record| record.step == step)?;
-        let cores = self.record.machine.cores.max(1) as f64;
+        // The times of several machines do not add up.
+        let machine = self.record.made_on()?;
         match axis {
             Axis::Clock => Some(record.elapsed_s? / 60.0),
-            Axis::Cores if self.record.machine.on_cores => Some(record.core_s? / cores / 60.0),
+            Axis::Cores if machine.on_cores => {
+                Some(record.core_s? / machine.cores.max(1) as f64 / 60.0)
+            }
             _ => None,
         }
     }
@@ -137,27 +114,16 @@ impl Run {
     /// Top-1 accuracy, of the best layer, from the untrained encoder to the end; none where training
     /// is not known to have been measured so.
     pub fn curve(&self, kind: Kind, axis: Axis) -> Option<Curve> {
-        let of_kind = self.evals.iter().filter(|eval| eval.method.name() == kind.method());
-        of_kind.map(|eval| Some((self.spent(eval.step, axis)?, eval.score.top1))).collect()
+        let points = std::iter::once(0).chain(plan::points(self.record.steps));
+        let at = |step| Some((self.spent(step, axis)?, self.judged.at(kind, step)?.score.top1));
+        points.map(at).collect()
     }
 
     /// The layer that did best in the end, counted from 1, of how many.
     pub fn best_layer(&self, kind: Kind) -> Option<(usize, usize)> {
-        let layers = &self.judged(kind, self.record.steps)?.layers;
+        let layers = &self.end(kind)?.layers;
         Some((LayerScore::best(layers)?.layer, layers.len()))
     }
-}
-
-/// What lies in a folder, by name; nothing where there is none.
-fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(error) => return Err(error),
-    };
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    paths.sort();
-    Ok(paths)
 }
 
 /// Runs that can be compared.
@@ -182,20 +148,47 @@ impl Group {
         self.runs.iter().filter(move |run| run.record.arm == arm)
     }
 
-    /// Curves of the seeds that two arms share, in the same order.
+    /// Curves of the seeds that two arms share, in the same order; none over time where one of these
+    /// seeds' runs were made on different machines.
     pub fn pairs(&self, a: Arm, b: Arm, kind: Kind, axis: Axis) -> (Vec<Curve>, Vec<Curve>) {
-        let seed = |run: &Run| run.record.seed;
-        self.of(a)
-            .filter_map(|one| {
-                let other = self.of(b).find(|other| seed(other) == seed(one))?;
-                Some((one.curve(kind, axis)?, other.curve(kind, axis)?))
-            })
-            .unzip()
+        let of_seed = |one: &Run| self.of(b).find(|other| other.record.seed == one.record.seed);
+        let both = self.of(a).filter_map(|one| Some((one, of_seed(one)?)));
+        let curves = |(one, other): (&Run, &Run)| {
+            let fits = axis == Axis::Views || one.record.made_on() == other.record.made_on();
+            fits.then(|| Some((one.curve(kind, axis)?, other.curve(kind, axis)?))).flatten()
+        };
+        let pairs: Option<Vec<_>> = both.map(curves).collect();
+        pairs.unwrap_or_default().into_iter().unzip()
     }
 
-    /// Whether all runs were measured so.
-    pub fn has(&self, axis: Axis) -> bool {
-        self.runs.iter().all(|run| run.curve(Kind::Linear, axis).is_some())
+    /// The machines that the runs of these arms were made on.
+    pub fn machines(&self, arms: &[Arm]) -> Vec<&Machine> {
+        let mut machines = vec![];
+        for RunRecord { machine, others, .. } in arms.iter().flat_map(|&arm| self.records(arm)) {
+            for machine in std::iter::once(machine).chain(others) {
+                if !machines.contains(&machine) {
+                    machines.push(machine);
+                }
+            }
+        }
+        machines
+    }
+
+    /// What the runs of an arm are, by seed.
+    pub fn records(&self, arm: Arm) -> impl Iterator<Item = &RunRecord> {
+        self.of(arm).map(|run| &run.record)
+    }
+
+    /// By what these arms can be held against each other: core time where all have it, else the
+    /// clock, and views where their runs were made on several machines.
+    pub fn measure(&self, arms: &[Arm]) -> Axis {
+        let runs: Vec<&Run> = arms.iter().flat_map(|&arm| self.of(arm)).collect();
+        let has = |axis: &Axis| runs.iter().all(|run| run.curve(Kind::Linear, *axis).is_some());
+        let times: &[Axis] = match self.machines(arms).len() {
+            ..2 => &[Axis::Cores, Axis::Clock],
+            _ => &[],
+        };
+        times.iter().copied().find(has).unwrap_or(Axis::Views)
     }
 }
 
@@ -206,46 +199,65 @@ pub struct Gathered {
     pub groups: Vec<Group>,
     /// The folders of runs that are not.
     pub unfinished: Vec<PathBuf>,
+    /// Those of runs whose numbers were none, and at which step.
+    pub diverged: Vec<(PathBuf, u64)>,
 }
 
 /// Puts the runs of experiments together.
 ///
 /// # Errors
-/// [`ExperimentError`] if a folder can't be read, there is no run, or two are the same.
+/// [`ExperimentError`] if a folder is no experiment's or can't be read, there is no run, or two are
+/// the same.
 pub fn gather(folders: &[PathBuf]) -> Result<Gathered, ExperimentError> {
-    let mut runs: Vec<Run> = vec![];
-    let mut unfinished = vec![];
+    let none = folders.iter().filter(|folder| !kept::is_experiment(folder));
+    let none: Vec<_> = none.cloned().collect();
+    if !none.is_empty() {
+        return Err(ExperimentError::NoExperiment { folders: none });
+    }
+    let (mut runs, mut unfinished, mut diverged): (Vec<Run>, _, _) = (vec![], vec![], vec![]);
     for folder in folders {
-        let all = folder.join(RUNS_FOLDER);
-        let io = |source| ExperimentError::Io { path: all.clone(), source };
-        for path in entries(&all).map_err(io)? {
-            let Some(run) = Run::read(&path)? else { continue };
+        for (path, record) in kept::runs(folder)? {
+            if let Some(step) = record.diverged {
+                diverged.push((path, step));
+                continue;
+            }
+            let run = Run::read(path, record)?;
             if !run.is_finished() {
-                unfinished.push(path);
+                unfinished.push(run.folder);
                 continue;
             }
             let same = |other: &&Run| {
                 let (a, b) = (&other.record, &run.record);
-                (a.arm, a.seed, a.setup) == (b.arm, b.seed, b.setup)
+                (a.arm, a.seed) == (b.arm, b.seed) && a.setup.fits(&b.setup)
             };
             if let Some(other) = runs.iter().find(same) {
-                return Err(ExperimentError::Twice { a: other.folder.clone(), b: path });
+                return Err(ExperimentError::Twice { a: other.folder.clone(), b: run.folder });
             }
             runs.push(run);
         }
     }
-    if runs.is_empty() {
+    if runs.is_empty() && diverged.is_empty() {
         return Err(ExperimentError::NoRuns { folders: folders.to_vec() });
     }
+    Ok(Gathered { groups: grouped(runs), unfinished, diverged })
+}
+
+/// Runs → those that can be compared.
+fn grouped(runs: Vec<Run>) -> Vec<Group> {
     let all = Arm::all();
     let place = |run: &Run| all.iter().position(|arm| *arm == run.record.arm);
-    runs.sort_by_key(|run| (place(run), run.record.seed));
     let mut groups: Vec<Group> = vec![];
-    for run in runs {
-        match groups.iter_mut().find(|group| group.setup == run.record.setup) {
+    // Those of which less is known come last: they join what they may belong to.
+    let (unknown, known): (Vec<_>, Vec<_>) =
+        runs.into_iter().partition(|run| run.record.setup.test == JudgedOn::Unknown);
+    for run in known.into_iter().chain(unknown) {
+        match groups.iter_mut().find(|group| group.setup.fits(&run.record.setup)) {
             Some(group) => group.runs.push(run),
-            None => groups.push(Group { setup: run.record.setup, runs: vec![run] }),
+            None => groups.push(Group { setup: run.record.setup.clone(), runs: vec![run] }),
         }
     }
-    Ok(Gathered { groups, unfinished })
+    for group in &mut groups {
+        group.runs.sort_by_key(|run| (place(run), run.record.seed));
+    }
+    groups
 }

@@ -3,18 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use schemas::ShardLayout;
 use shards::{ShardSet, ShardSource};
 use storage::Address;
 
-use super::kept::{RUNS_FOLDER, RunRecord, Setup};
-use super::plan::{Arm, Family, Plan};
+use super::kept::{JudgedOn, RUNS_FOLDER, RunRecord, Setup};
+use super::plan::{Arm, Family, Plan, RATES};
 use super::{ExperimentError, ExperimentRequest};
 use crate::device::DeviceKind;
 use crate::encode::encoder::Layers;
-use crate::encode::pictures::ingest_told;
+use crate::encode::pictures::{self, ingest_told};
 use crate::eval::record::Method;
 use crate::eval::{self, Evaluated};
-use crate::model::EncoderConfig;
+use crate::model::{TapConfig, TargetKind};
 use crate::progress::Console;
 use crate::settings::Settings;
 use crate::train::TrainRequest;
@@ -42,15 +43,7 @@ impl<'a> Lab<'a> {
         console: &'a Console,
         stop: &'a AtomicBool,
     ) -> Result<Self, ExperimentError> {
-        if let Some(model) = request.bench.model {
-            let family = match model.encoder() {
-                EncoderConfig::Vit { .. } => Family::Vit,
-                EncoderConfig::Swin { .. } => Family::Swin,
-            };
-            if let Some(&arm) = request.arms.iter().find(|arm| arm.family != family) {
-                return Err(ExperimentError::Model { model: model.name(), arm });
-            }
-        }
+        check(request, device)?;
         let mut sets: Vec<(u32, ShardSet)> = vec![];
         // Arms that are changed train at the rate of another, which may have to be found.
         for arm in request.arms.iter().flat_map(|arm| [arm.rated_by(), *arm]) {
@@ -60,9 +53,36 @@ impl<'a> Lab<'a> {
         }
         let about = sets.first().map(|(_, set)| (set.manifest().accepted, &set.manifest().classes));
         let (pictures, classes) = about.map_or((0, 0), |(all, classes)| (all, classes.len()));
-        let setup =
-            Setup { bench: request.bench, scale: request.scale, pictures, classes: classes as u64 };
-        Ok(Self { request, setup, device, console, sets, stop })
+        let setup = Setup {
+            bench: request.bench,
+            scale: request.scale,
+            pictures,
+            classes: classes as u64,
+            test: JudgedOn::Unknown,
+        };
+        let mut lab = Self { request, setup, device, console, sets, stop };
+        lab.setup.test = lab.judged_on()?;
+        Ok(lab)
+    }
+
+    /// What encoders are judged on, which is made into a set if it is not there.
+    fn judged_on(&self) -> Result<JudgedOn, ExperimentError> {
+        let ExperimentRequest { test, out, storage, .. } = self.request;
+        let (Some(at), Some(&arm)) = (test, self.request.arms.first()) else {
+            return Ok(JudgedOn::Parted);
+        };
+        let settings = self.settings(arm, (1, RATES[0], 0))?;
+        let network = settings.network(self.set(arm).layout())?;
+        let set = pictures::open(storage, at, &network, &out.join(JUDGED_ON), self.console)?;
+        let views = set.manifest().settings.views;
+        let mut hashes = vec![];
+        for shard in 0..set.manifest().shards.len() {
+            let pictures = set.shard(shard).fingerprints(views)?;
+            hashes.extend(pictures.into_iter().map(|picture| picture.content));
+        }
+        hashes.sort_unstable();
+        let content = blake3::hash(hashes.as_flattened()).to_hex()[..16].to_owned();
+        Ok(JudgedOn::Set { pictures: hashes.len() as u64, content })
     }
 
     /// The shards that an arm trains on.
@@ -136,6 +156,39 @@ impl<'a> Lab<'a> {
         };
         Ok(eval::run(&evaluation, self.device, console)?)
     }
+}
+
+/// Refuses what can't be made before anything is.
+fn check(request: &ExperimentRequest, device: DeviceKind) -> Result<(), ExperimentError> {
+    if let Some(model) = request.bench.model {
+        let family = Family::of(model);
+        if let Some(&arm) = request.arms.iter().find(|arm| arm.family != family) {
+            return Err(ExperimentError::Model { model: model.name(), arm });
+        }
+    }
+    for &(arm, rate) in &request.rates {
+        if !request.arms.iter().any(|made| *made == arm || made.rated_by() == arm) {
+            return Err(ExperimentError::Unmade { arm, rate });
+        }
+    }
+    let layout = request.bench.layout(ingest::Settings::new("", "").ingest.layout);
+    for &arm in &request.arms {
+        let plan = Plan { steps: 1, rate: RATES[0], rows: 1, seed: 0 };
+        let settings = arm.settings(request.bench, plan, device)?;
+        let unfit = |reason: String| ExperimentError::Unfit { arm, reason };
+        let network = settings.network(&layout).map_err(|error| unfit(error.to_string()))?;
+        let lacks = |tap: &&TapConfig| !layout.cells.contains(&(tap.cell as u32));
+        if network.target != TargetKind::RawPixel
+            && let Some(tap) = network.taps.iter().find(lacks)
+        {
+            let ShardLayout { size, cells, .. } = &layout;
+            let cell = tap.cell;
+            return Err(unfit(format!(
+                "views of {size} pixels are made with cells of {cells:?}, but a tap needs {cell}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The folder of shards with so many views of each picture.

@@ -4,20 +4,26 @@
 //!
 //! In the order in which data flows: [`plan`] (what is compared), `lab` (pictures → shards, and
 //! what is done with them), `settle` (shards → steps and rates), `ahead` (what is left to do), `make`
-//! (an arm and a seed → a run, judged as it goes), [`kept`] (what a
-//! run's folder holds), [`gather`] (folders → runs that can be compared), [`ratio`] (curves → how much
-//! sooner, and how sure), [`outcome`] (runs → what is told), `page`.
+//! (an arm and a seed → a run, judged as it goes), [`kept`] and [`judged`] (what a run's folder
+//! holds), [`gather`] (folders → runs that can be compared), [`ratio`] (curves → how much sooner, and
+//! how sure), [`outcome`] (runs → what is told, by [`claims`], with `notes`; in words: `tables`), `page` (with the
+//! `command`s that make it).
 
 mod ahead;
+pub mod claims;
+mod command;
 pub mod gather;
+pub mod judged;
 pub mod kept;
 mod lab;
 mod make;
+mod notes;
 pub mod outcome;
 mod page;
 pub mod plan;
 pub mod ratio;
 mod settle;
+mod tables;
 
 use std::fs;
 use std::io;
@@ -31,6 +37,7 @@ use storage::{Address, Storage};
 use crate::analyze::AnalyzeError;
 use crate::checkpoint::CheckpointError;
 use crate::device::DeviceKind;
+use crate::encode::EncodeError;
 use crate::eval::EvalError;
 use crate::metrics::MetricsError;
 use crate::plot::PlotError;
@@ -66,6 +73,9 @@ pub enum ExperimentError {
     /// The metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Views.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// An evaluation.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -114,6 +124,51 @@ pub enum ExperimentError {
         /// The other.
         b: PathBuf,
     },
+    /// A rate of an arm that is not made.
+    #[error(
+        "--rate {arm}={rate:e}: {arm} is not among the arms that are made; add it to --arms, or leave its rate out"
+    )]
+    Unmade {
+        /// The arm.
+        arm: Arm,
+        /// Its rate.
+        rate: f64,
+    },
+    /// An arm that can't be trained on views of this size.
+    #[error(
+        "{arm}: {reason}; choose --size and --model that go together, or leave the arm out of --arms"
+    )]
+    Unfit {
+        /// The arm.
+        arm: Arm,
+        /// Why.
+        reason: String,
+    },
+    /// A folder whose steps and rates were to be taken has none.
+    #[error("--like {}: it has not settled {what} yet; make it so far first, or leave --like out", like.display())]
+    Unsettled {
+        /// The folder.
+        like: PathBuf,
+        /// What is missing.
+        what: String,
+    },
+    /// Folders that are no experiments'.
+    #[error(
+        "{}: no experiment lies there; give folders that `trainer experiment --out` made",
+        named(folders)
+    )]
+    NoExperiment {
+        /// The folders.
+        folders: Vec<PathBuf>,
+    },
+    /// A file of the experiment that says nothing to this release.
+    #[error("{}: {reason}; another release may have written it: go on with that, or choose another --out", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Folders without a finished run.
     #[error("no finished run lies in {}; `trainer experiment` makes them", named(folders))]
     NoRuns {
@@ -123,6 +178,16 @@ pub enum ExperimentError {
     /// It was asked to stop.
     #[error("stopped; the same command goes on")]
     Stopped,
+}
+
+impl ExperimentError {
+    /// Whether training, or judging what came of it, met with numbers that are none.
+    fn is_not_finite(&self) -> bool {
+        matches!(
+            self,
+            Self::Train(TrainError::NotFinite { .. }) | Self::Eval(EvalError::NotFinite { .. })
+        )
+    }
 }
 
 fn named(folders: &[PathBuf]) -> String {
@@ -148,6 +213,8 @@ pub struct ExperimentRequest {
     pub arms: Vec<Arm>,
     /// Base learning rates that need not be tried for.
     pub rates: Vec<(Arm, f64)>,
+    /// Another experiment's folder, whose steps and rates are taken.
+    pub like: Option<PathBuf>,
     /// How stores are reached.
     pub storage: Storage,
 }
@@ -185,7 +252,8 @@ pub fn put_together(folders: &[PathBuf], out: &Path) -> Result<ExperimentOutcome
     let gathered = gather::gather(folders)?;
     let outcome = ExperimentOutcome::new(&gathered);
     write_json(&out.join("experiment.json"), &outcome)?;
-    write(&out.join("experiment.html"), page::page(&gathered, &outcome)?.as_bytes())?;
+    let page = page::page(&gathered, &outcome, &command::of_page(folders, out))?;
+    write(&out.join("experiment.html"), page.as_bytes())?;
     Ok(outcome)
 }
 
@@ -195,12 +263,14 @@ fn write_json(path: &Path, what: &impl Serialize) -> Result<(), ExperimentError>
 
 /// What [`write_json`] wrote; none where there is no file.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ExperimentError> {
-    let read = match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(io::Error::other),
+    let path = path.to_owned();
+    match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| ExperimentError::Unreadable { path, reason: error.to_string() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    };
-    read.map_err(|source| ExperimentError::Io { path: path.to_owned(), source })
+        Err(source) => Err(ExperimentError::Io { path, source }),
+    }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ExperimentError> {

@@ -3,11 +3,12 @@
 use maud::{Markup, html};
 use voice::html::{document, table};
 
-use super::ExperimentError;
-use super::gather::{Axis, Gathered, Group, Kind, Run};
+use super::gather::{Axis, Gathered, Group, Run};
+use super::judged::Kind;
 use super::outcome::{ExperimentOutcome, GroupOutcome, SoonerOutcome};
 use super::plan::{Arm, Change, Family, RATES};
-use super::ratio::Curve;
+use super::ratio::{Curve, Sooner};
+use super::{ExperimentError, command};
 use crate::compare::seeds::{At, mean};
 use crate::eval::score::percent;
 use crate::plot::{Axes, Series, Shape, captioned};
@@ -21,14 +22,10 @@ struct Section {
     arms: Vec<Arm>,
 }
 
-/// The claims, in their order.
-fn sections() -> Vec<Section> {
+/// The claims of methods, in their order.
+fn methods() -> Vec<Section> {
     let vit = |recipe| Arm::of(Family::Vit, recipe);
     let swin = |recipe| Arm::of(Family::Swin, recipe);
-    let changed = |changes: &[Change]| {
-        let changes = changes.iter().map(|&change| Arm::changed(change));
-        std::iter::once(Arm::BASE).chain(changes).collect::<Vec<_>>()
-    };
     use Recipe::{Greenmim, LocalmimHog, LocalmimPixel, Mae, Maskfeat, Simmim};
     vec![
         Section {
@@ -41,6 +38,16 @@ fn sections() -> Vec<Section> {
             paper: "LocalMIM reaches SimMIM's best 3.6 times sooner, and GreenMIM's 6.4 times.",
             arms: [LocalmimHog, Simmim, Greenmim].map(swin).to_vec(),
         },
+    ]
+}
+
+/// Those of LocalMIM with one thing changed.
+fn changes() -> Vec<Section> {
+    let changed = |changes: &[Change]| {
+        let changes = changes.iter().map(|&change| Arm::changed(change));
+        std::iter::once(Arm::BASE).chain(changes).collect::<Vec<_>>()
+    };
+    vec![
         Section {
             title: "Targets of several scales matter",
             paper: "Taps at several layers gain little where all predict one scale; with a scale \
@@ -60,10 +67,11 @@ fn sections() -> Vec<Section> {
     ]
 }
 
-/// The page, with everything it shows inside it.
+/// The page, with everything it shows inside it, given the command that makes it of its folders.
 pub(super) fn page(
     gathered: &Gathered,
     outcome: &ExperimentOutcome,
+    again: &str,
 ) -> Result<String, ExperimentError> {
     let title = "LocalMIM's claims at a small size";
     let groups: Vec<Markup> = gathered
@@ -75,12 +83,19 @@ pub(super) fn page(
     let body = html! {
         h1 { (title) }
         div.claims { @for group in groups { (group) } }
+        @if !outcome.unfinished.is_empty() || !outcome.diverged.is_empty() { h2 { "Left out" } }
         @if !outcome.unfinished.is_empty() {
-            h2 { "Left out" }
             p { "These runs are not finished: " (outcome.unfinished.join(", ")) "." }
+        }
+        @if !outcome.diverged.is_empty() {
+            p {
+                "The numbers of these runs were none by the step that is named, which ended them: "
+                (outcome.diverged.join(", ")) "."
+            }
         }
         h2 { "How it was measured" }
         (method())
+        p { "This page is made of the runs' folders by " code { (again) } "." }
     };
     Ok(document(title, &body))
 }
@@ -113,17 +128,24 @@ fn of_group(group: &Group, outcome: &GroupOutcome) -> Result<Markup, ExperimentE
     let arms = group.arms();
     let shown =
         |section: &Section| section.arms.iter().filter(|arm| arms.contains(arm)).count() > 1;
-    let sections = sections().into_iter().filter(shown);
-    let sections: Vec<Markup> =
-        sections.map(|section| claim(group, outcome, &section)).collect::<Result<_, _>>()?;
+    let claims = |sections: Vec<Section>| -> Result<Vec<Markup>, ExperimentError> {
+        let shown = sections.into_iter().filter(shown);
+        shown.map(|section| claim(group, outcome, &section)).collect()
+    };
     Ok(html! {
-        p { (outcome.setup.text()) " Made on " (outcome.machines.join(" and on ")) "." }
-        @for section in sections { (section) }
+        p {
+            (outcome.setup.text(outcome.judged)) " Made on " (outcome.machines.join(" and on ")) "."
+        }
+        @for note in &outcome.notes { p.warning { (note) } }
+        @for claim in claims(methods())? { (claim) }
         (layers(group)?)
+        @for claim in claims(changes())? { (claim) }
         h2 { "All arms" }
         (table(&GroupOutcome::ARMS, outcome.arm_rows()))
         p { "Means over the seeds, ± their standard deviation." }
         (rates(group))
+        h2 { "Commands" }
+        @for command in command::of_group(group) { p { code { (command) } } }
     })
 }
 
@@ -135,9 +157,10 @@ fn claim(
 ) -> Result<Markup, ExperimentError> {
     let arms: Vec<Arm> =
         section.arms.iter().copied().filter(|arm| group.of(*arm).next().is_some()).collect();
-    let missing = section.arms.iter().filter(|arm| !arms.contains(arm));
-    let missing: Vec<String> = missing.map(|arm| arm.name()).collect();
-    let names: Vec<String> = arms.iter().map(|arm| arm.name()).collect();
+    let missing: Vec<Arm> =
+        section.arms.iter().copied().filter(|arm| !arms.contains(arm)).collect();
+    let named = |arms: &[Arm]| arms.iter().map(|arm| arm.name()).collect::<Vec<_>>();
+    let names = named(&arms);
     let sooner = |of: &SoonerOutcome| names.contains(&of.fast) && names.contains(&of.slow);
     let about = GroupOutcome {
         sooner: outcome.sooner.iter().filter(|of| sooner(of)).cloned().collect(),
@@ -147,17 +170,19 @@ fn claim(
             .filter(|of| names.contains(&of.arm) && names.contains(&of.against))
             .cloned()
             .collect(),
+        time: group.measure(&arms),
         ..outcome.clone()
     };
     let caption = caption(section.paper, &ours(&about));
     Ok(html! {
         h2 { (section.title) }
-        (accuracies(group, &arms, outcome.time, &caption)?)
+        (accuracies(group, &arms, about.time, &caption)?)
         @if !about.sooner.is_empty() { (table(&GroupOutcome::SOONER, about.sooner_rows())) }
         @if !about.gains.is_empty() { (table(&GroupOutcome::GAINS, about.gain_rows())) }
         @if !missing.is_empty() {
             p {
-                "Not made: " (missing.join(", ")) ". " code { (command(group, &missing)) }
+                "Not made: " (named(&missing).join(", ")) ". "
+                code { (command::of_missing(group, &missing, &arms)) }
                 " makes them."
             }
         }
@@ -172,30 +197,20 @@ fn caption(paper: &str, ours: &[String]) -> Markup {
     }
 }
 
-/// The command that makes arms in a group's setup.
-fn command(group: &Group, arms: &[String]) -> String {
-    let setup = group.setup;
-    let model =
-        setup.bench.model.map_or(String::new(), |model| format!(" --model {}", model.name()));
-    format!(
-        "trainer experiment PICTURES --test-pictures TEST --size {}{model} --precision {} --minutes {} --arms {}",
-        setup.bench.size,
-        setup.bench.precision.name(),
-        setup.scale.minutes,
-        arms.join(",")
-    )
-}
-
 /// What came out, in sentences: by the linear classifier, over time.
 fn ours(outcome: &GroupOutcome) -> Vec<String> {
     let by_time =
         outcome.sooner.iter().filter(|of| of.kind == Kind::Linear && of.axis == outcome.time);
     let sooner = by_time.map(|of| {
         let bar = of.found.map_or(String::new(), |found| format!(" ({})", percent(found.bar)));
-        let how = of.text();
+        let SoonerOutcome { fast, slow, .. } = of;
+        let by = of.axis.name();
         match of.found {
-            None => format!("{how}, so there is no bar for {} to reach.", of.fast),
-            Some(_) => format!("{} against {}'s best{bar}: {how} times sooner.", of.fast, of.slow),
+            None => format!("{slow} was at no point above the untrained encoders, so there is no bar for {fast} to reach."),
+            Some(Sooner { fast: None, .. }) => {
+                format!("{fast} does not reach {slow}'s best{bar} within its run.")
+            }
+            Some(_) => format!("{fast} against {slow}'s best{bar}, by {by}: {} times sooner.", of.text()),
         }
     });
     let gains = outcome.gain_rows().into_iter().zip(&outcome.gains);
@@ -240,9 +255,25 @@ fn accuracies(
     Ok(captioned(&series, &axes, Some(caption))?)
 }
 
-/// The mutual information of attention by layer, untrained and trained: LocalMIM's beside MAE's.
+/// The mutual information of attention by layer, untrained and trained: LocalMIM's beside that of
+/// methods which guide their last layer alone.
 fn layers(group: &Group) -> Result<Markup, ExperimentError> {
-    let arms = [Arm::BASE, Arm::of(Family::Vit, Recipe::Mae)];
+    use Recipe::{Greenmim, LocalmimHog, Mae, Simmim};
+    let vit = layers_of(group, Family::Vit, &[LocalmimHog, Mae])?;
+    let swin = layers_of(group, Family::Swin, &[LocalmimHog, Simmim, Greenmim])?;
+    let figures: Vec<Markup> = [vit, swin].into_iter().flatten().collect();
+    Ok(html! {
+        @if !figures.is_empty() { h2 { "Lower layers learn where they are guided" } }
+        @for figure in figures { (figure) }
+    })
+}
+
+/// Those of a family's encoders; none where they were not measured.
+fn layers_of(
+    group: &Group,
+    family: Family,
+    recipes: &[Recipe],
+) -> Result<Option<Markup>, ExperimentError> {
     let line =
         |name: String, runs: &[&Run], pick: fn(&Run) -> Option<&crate::analyze::NmiRecord>| {
             let records: Vec<_> = runs.iter().filter_map(|run| pick(run)).collect();
@@ -254,28 +285,32 @@ fn layers(group: &Group) -> Result<Markup, ExperimentError> {
             Series::of(name, (0..depth).map(at).collect(), Shape::DottedLine)
         };
     let mut series = vec![];
-    for arm in arms {
+    for arm in recipes.iter().map(|&recipe| Arm::of(family, recipe)) {
         let runs: Vec<&Run> = group.of(arm).collect();
         if runs.iter().all(|run| run.nmi.len() > 1) && !runs.is_empty() {
             series.push(line(arm.recipe.name().to_owned(), &runs, |run| run.nmi.last()));
-            if arm == Arm::BASE {
+            if arm.recipe == Recipe::LocalmimHog {
                 series.push(line("untrained".to_owned(), &runs, |run| run.nmi.first()));
             }
         }
     }
     if series.is_empty() {
-        return Ok(html! {});
+        return Ok(None);
     }
     let axes = Axes { from: Some(1.0), ..Axes::new("block", "normalised mutual information") };
     let paper = "Without guidance of their own, as in MAE, lower layers learn little: where a token \
                  looks depends less on where it is than with LocalMIM.";
-    let ours = "The mutual information between the positions of queries and keys, by block, as a mean \
-                over heads, views and seeds: 0 where attention does not depend on the query.";
-    let caption = caption(paper, &[ours.to_owned()]);
-    Ok(html! {
-        h2 { "Lower layers learn where they are guided" }
-        (captioned(&series, &axes, Some(&caption))?)
-    })
+    let within = match family {
+        Family::Vit => "",
+        Family::Swin => " within a window",
+    };
+    let ours = format!(
+        "On the {}, the mutual information between the positions of queries and keys{within}, by \
+         block, as a mean over heads, views and seeds: 0 where attention does not depend on the query.",
+        family.name()
+    );
+    let caption = caption(paper, &[ours]);
+    Ok(Some(captioned(&series, &axes, Some(&caption))?))
 }
 
 /// What each arm reached at each rate that was tried.

@@ -66,6 +66,14 @@ pub enum Family {
 }
 
 impl Family {
+    /// That of a named encoder.
+    pub fn of(model: ModelName) -> Self {
+        match model.encoder() {
+            EncoderConfig::Vit { .. } => Self::Vit,
+            EncoderConfig::Swin { .. } => Self::Swin,
+        }
+    }
+
     /// As it is written.
     pub fn name(self) -> &'static str {
         match self {
@@ -171,6 +179,13 @@ impl Arm {
         let of = |family| move |recipe| Self::of(family, recipe);
         let vit = vit.into_iter().map(of(Family::Vit));
         vit.chain(swin.into_iter().map(of(Family::Swin))).collect()
+    }
+
+    /// The methods that a named encoder is for; all where none is named.
+    pub fn methods_on(model: Option<ModelName>) -> Vec<Self> {
+        let mut methods = Self::methods();
+        methods.retain(|arm| model.is_none_or(|model| arm.family == Family::of(model)));
+        methods
     }
 
     /// Every arm: the methods, and LocalMIM with one thing changed.
@@ -354,6 +369,10 @@ mod tests {
         for arm in Arm::all() {
             fits(BENCH, arm);
             assert_eq!(arm.name().parse(), Ok(arm));
+        }
+        for model in [ModelName::VitTiny16, ModelName::SwinTiny7] {
+            let methods = Arm::methods_on(Some(model));
+            assert!(methods.iter().all(|arm| arm.family == Family::of(model)) && methods.len() > 1);
         }
         for arm in Arm::all().into_iter().filter(|arm| arm.family == Family::Vit) {
             fits(Bench { size: 224, model: Some(ModelName::VitTiny16), ..BENCH }, arm);

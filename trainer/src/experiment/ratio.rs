@@ -20,11 +20,12 @@ pub struct Sooner {
     pub bar: f64,
     /// Where the slower arm reaches it.
     pub slow: f64,
-    /// Where the faster one does; none if it never does.
+    /// Where the faster one does; none if it does not within its run.
     pub fast: Option<f64>,
-    /// How many times as long the slower one takes; 0 where the faster one never gets there.
+    /// How many times as long the slower one takes; 0 where the faster one does not get there.
     pub ratio: f64,
-    /// Between which ratios 95 % of the draws of seeds lie; none of a single seed.
+    /// Between which ratios 95 % of the draws of seeds lie; none of a single seed, and none where some
+    /// draw sets no bar.
     pub interval: Option<(f64, f64)>,
     /// Seeds that both arms have.
     pub seeds: usize,
@@ -42,6 +43,9 @@ pub enum Verdict {
     NotShown,
     /// There is one seed, so no interval.
     OneSeed,
+    /// There is no interval, for seeds can be drawn of which the slower arm is at no time better than an
+    /// untrained encoder.
+    NoInterval,
 }
 
 impl Sooner {
@@ -66,7 +70,8 @@ impl Sooner {
     /// What can be said.
     pub fn verdict(&self) -> Verdict {
         match self.interval {
-            None => Verdict::OneSeed,
+            None if self.seeds < 2 => Verdict::OneSeed,
+            None => Verdict::NoInterval,
             Some((low, _)) if low > 1.0 => Verdict::Sooner,
             Some((_, high)) if high < 1.0 => Verdict::Later,
             Some(_) => Verdict::NotShown,
@@ -210,6 +215,14 @@ mod tests {
         let (low, high) = found.interval.unwrap();
         assert_eq!((low, high), (0.0, 2.0));
         assert_eq!(found.verdict(), Verdict::NotShown);
+    }
+
+    #[test]
+    fn seeds_of_which_one_sets_no_bar_have_no_interval() {
+        let slow = [curve(&[0.2, 0.3, 0.4]), curve(&[0.2, 0.1, 0.1])];
+        let fast = [curve(&[0.2, 0.4, 0.8]), curve(&[0.2, 0.4, 0.8])];
+        let found = Sooner::of(&fast, &slow).unwrap();
+        assert_eq!((found.interval, found.verdict()), (None, Verdict::NoInterval));
     }
 
     #[test]

@@ -7,21 +7,17 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use voice::terminal::{self, duration};
 
-use super::kept::{Machine, Setup, Trial};
+use super::kept::{self, Machine, SETTLED_FILE, Setup, Trial};
 use super::lab::Lab;
 use super::plan::{self, Arm, RATES};
-use super::{ExperimentError, read_json, write_json};
+use super::{ExperimentError, ExperimentRequest, read_json, write_json};
 use crate::checkpoint::CheckpointFolder;
 use crate::eval;
 use crate::eval::linear::LinearSettings;
 use crate::eval::record::Method;
 use crate::metrics;
 use crate::settings::Settings;
-use crate::train::run::TrainError;
 
-/// The file of what is settled, in an experiment's folder. Brought to another machine's, it has the
-/// same arms make the same steps at the same rates there.
-const FILE: &str = "settled.json";
 /// Fewest and most steps of the run that tells how fast an arm is, which is a tenth of a run between.
 const PACE_STEPS: (u64, u64) = (4, 60);
 /// The seed of trials, which no run is likely to have.
@@ -56,21 +52,53 @@ pub(super) struct ArmSettled {
 }
 
 impl Settled {
+    /// As it is for a setup, given where it was found; an error if it was for another.
+    fn of_setup(self, setup: &Setup, out: &Path) -> Result<Self, ExperimentError> {
+        let differences = self.setup.differences(setup);
+        if !differences.is_empty() {
+            let found = differences.join("; ");
+            return Err(ExperimentError::Other { out: out.to_owned(), found });
+        }
+        Ok(Self { setup: setup.clone(), ..self })
+    }
+
+    fn find(&self, arm: Arm) -> Option<&ArmSettled> {
+        self.arms.iter().find(|settled| settled.arm == arm)
+    }
+
+    /// An error if a run in the experiment's folder was begun otherwise.
+    fn refuse_other_runs(&self, out: &Path) -> Result<(), ExperimentError> {
+        for (folder, run) in kept::runs(out)? {
+            let Some(settled) = self.find(run.arm) else { continue };
+            if (run.steps, run.rate) != (settled.steps, self.rate(run.arm)) {
+                return Err(ExperimentError::Other { out: folder, found: run.told() });
+            }
+        }
+        Ok(())
+    }
+
     /// What is settled for an arm that is made, or that one of these is rated by.
     pub fn of(&self, arm: Arm) -> &ArmSettled {
-        self.arms.iter().find(|settled| settled.arm == arm).expect("every arm is settled first")
+        self.find(arm).expect("every arm is settled first")
     }
 
     /// The rate that an arm trains at.
     pub fn rate(&self, arm: Arm) -> f64 {
-        self.of(arm).given.unwrap_or_else(|| self.of(arm.rated_by()).rate())
+        let own = self.of(arm);
+        own.given.unwrap_or_else(|| self.find(arm.rated_by()).unwrap_or(own).rate())
+    }
+
+    /// What is settled for an arm, in words.
+    fn told(&self, arm: Arm) -> String {
+        kept::told(self.of(arm).steps, self.rate(arm))
     }
 
     /// The rates that were tried for it; none where it was given.
     pub fn tried(&self, arm: Arm) -> Vec<Trial> {
-        match self.of(arm).given {
+        let rated_by = self.of(arm.rated_by());
+        match self.of(arm).given.or(rated_by.given) {
             Some(_) => vec![],
-            None => self.of(arm.rated_by()).trials.clone(),
+            None => rated_by.trials.clone(),
         }
     }
 }
@@ -92,22 +120,18 @@ impl ArmSettled {
 /// Settles steps and rates of each arm: measured once, kept with the experiment.
 pub(super) fn settle(lab: &Lab<'_>) -> Result<Settled, ExperimentError> {
     let Lab { request, console, .. } = *lab;
-    let path = request.out.join(FILE);
+    let path = request.out.join(SETTLED_FILE);
     let mut settled = read(lab, &path)?;
-    let keep = |settled: &Settled| write_json(&path, settled);
     let given =
         |arm: Arm| request.rates.iter().find(|(rated, _)| *rated == arm).map(|(_, rate)| *rate);
-    // An arm that trains at another's rate needs that one settled, too.
-    let needed = request.arms.iter().flat_map(|&arm| match given(arm) {
-        Some(_) => vec![arm],
-        None => vec![arm.rated_by(), arm],
-    });
-    for arm in needed {
-        if let Some(at) = settled.arms.iter().position(|settled| settled.arm == arm) {
-            let settled = &mut settled.arms[at];
-            if given(arm).is_some_and(|rate| settled.given != Some(rate)) {
-                (settled.given, settled.trials) = (given(arm), vec![]);
-            }
+    for of in &mut settled.arms {
+        of.given = given(of.arm).or(of.given);
+    }
+    // Before anything is written.
+    settled.refuse_other_runs(&request.out)?;
+    let keep = |settled: &Settled| write_json(&path, settled);
+    for arm in needed(request) {
+        if settled.find(arm).is_some() {
             continue;
         }
         let views_per_s = pace(lab, arm)?;
@@ -125,6 +149,16 @@ pub(super) fn settle(lab: &Lab<'_>) -> Result<Settled, ExperimentError> {
     keep(&settled)?;
     try_rates(lab, &mut settled, keep)?;
     Ok(settled)
+}
+
+/// The arms of which something must be settled: an arm that trains at another's rate needs that one,
+/// too.
+fn needed(request: &ExperimentRequest) -> impl Iterator<Item = Arm> {
+    let is_given = |arm: Arm| request.rates.iter().any(|(rated, _)| *rated == arm);
+    request.arms.iter().flat_map(move |&arm| match is_given(arm) {
+        true => vec![arm],
+        false => vec![arm.rated_by(), arm],
+    })
 }
 
 /// Tries the rates of the arms that have none.
@@ -166,16 +200,35 @@ fn try_rates(
     Ok(())
 }
 
-/// What was settled before in the folder, if anything.
+/// What was settled before in the folder, with what the folder that is to be followed has settled.
 fn read(lab: &Lab<'_>, path: &Path) -> Result<Settled, ExperimentError> {
-    let Some(found) = read_json::<Settled>(path)? else {
-        return Ok(Settled { setup: lab.setup, arms: vec![] });
-    };
-    if found.setup == lab.setup {
-        return Ok(found);
+    let ExperimentRequest { out, like, .. } = lab.request;
+    let found = read_json::<Settled>(path)?.map(|found| found.of_setup(&lab.setup, out));
+    let mut settled = found.unwrap_or_else(|| {
+        let setup = lab.setup.clone();
+        Ok(Settled { setup, arms: vec![] })
+    })?;
+    let Some(like) = like else { return Ok(settled) };
+    let unsettled = |what: String| ExperimentError::Unsettled { like: like.clone(), what };
+    let other = read_json::<Settled>(&like.join(SETTLED_FILE))?;
+    let other = other.ok_or_else(|| unsettled("anything".to_owned()))?;
+    let other = other.of_setup(&lab.setup, like)?;
+    for arm in needed(lab.request) {
+        let Some(theirs) = other.find(arm) else { continue };
+        if arm.rated_by() == arm && !theirs.is_rated() {
+            return Err(unsettled(format!("the rate of {arm}")));
+        }
+        match settled.find(arm) {
+            None => settled.arms.push(theirs.clone()),
+            Some(_) if settled.told(arm) == other.told(arm) => {}
+            Some(_) => {
+                let (ours, theirs) = (settled.told(arm), other.told(arm));
+                let found = format!("{arm}: {ours}; in {}: {theirs}", like.display());
+                return Err(ExperimentError::Other { out: out.clone(), found });
+            }
+        }
     }
-    let found = serde_json::to_string(&found.setup).expect("numbers are always JSON");
-    Err(ExperimentError::Other { out: lab.request.out.clone(), found })
+    Ok(settled)
 }
 
 /// How many views an arm trains on in a second, on a machine that does nothing else: what other
@@ -213,17 +266,18 @@ fn try_rate(lab: &Lab<'_>, arm: Arm, steps: u64, rate: f64) -> Result<f64, Exper
     let mut settings = lab.settings(arm, (steps, rate, TRIAL_SEED))?;
     settings.keep = 1;
     let folder = lab.request.out.join("rates").join(format!("{arm}-{rate:e}"));
-    match train_anew(lab, arm, &folder, &settings) {
-        Err(ExperimentError::Train(TrainError::NotFinite { step, .. })) => {
-            let text = format!("step {step}: no finite loss, so the rate is too high");
-            lab.console.message(&text);
-            return Ok(0.0);
-        }
-        trained => trained?,
-    }
     let checkpoint = CheckpointFolder::of_run(&folder).path(steps);
-    let done = lab.judge(checkpoint, None, &[Method::Linear(LinearSettings::default())], 1)?;
-    Ok(done.first().map_or(0.0, |done| done.record.score.top1))
+    let methods = [Method::Linear(LinearSettings::default())];
+    let done = train_anew(lab, arm, &folder, &settings)
+        .and_then(|()| lab.judge(checkpoint, None, &methods, 1));
+    match done {
+        Err(error) if error.is_not_finite() => {
+            lab.console
+                .message(&format!("{arm} at a rate of {rate:e}, which is too high: {error}"));
+            Ok(0.0)
+        }
+        done => Ok(done?.first().map_or(0.0, |done| done.record.score.top1)),
+    }
 }
 
 /// Trains from the first step: a run that was begun says nothing of its pace, and is short.
