@@ -93,15 +93,18 @@ def test_parquet_is_read_with_its_columns(spark, pictures, expected, tmp_path):
     assert_same_set(out, expected)
 
 
-def test_addresses_alone_are_enough(spark, pictures, expected, tmp_path):
+def test_addresses_alone_are_enough(spark, pictures, expected, tmp_path, monkeypatch):
     out = tmp_path / "shards"
+    # As if there were too many for the driver.
+    monkeypatch.setattr(localmim.spark, "FEW", 0)
     addresses = read(spark, pictures).selectExpr("path AS url")
     given = dict(root=pictures, shard_pictures=SHARD_PICTURES)
     localmim.spark.ingest(addresses, out, **given)
     assert_same_set(out, expected)
-    one = addresses.limit(1)
-    with pytest.raises(localmim.InputError, match="is there 2 times"):
-        localmim.spark.ingest(one.union(one), tmp_path / "twice", **given)
+    one = str(pictures / "broken.jpg")
+    twice = spark.createDataFrame([(one,), (f"file:{one}",)], "path string")
+    with pytest.raises(localmim.InputError, match="broken.jpg is there 2 times"):
+        localmim.spark.ingest(twice, tmp_path / "twice", **given)
     away = spark.createDataFrame([("/nowhere/a.jpg",)], "path string")
     with pytest.raises(localmim.StoreError, match="/nowhere/a.jpg.* every node sees"):
         localmim.spark.ingest(away, tmp_path / "away")

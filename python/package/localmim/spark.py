@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
 from localmim import _arguments, _errors, _progress, _shuffle
@@ -14,6 +15,9 @@ from localmim._localmim import InputError
 # Spark counts so many bytes for opening a file, thirty times what a small picture has, and so makes a
 # task of each thirty; here it is what a picture costs beside its bytes.
 OPENING = ("spark.sql.files.openCostInBytes", 4 << 20, 64 << 10)
+# Most pictures, known by their addresses, that the driver itself sends to those who make their
+# shards: to plan a shuffle takes Spark seconds, whatever is in it.
+FEW = 1 << 20
 
 
 def ingest(
@@ -58,8 +62,12 @@ def ingest(
 
             job, begun = job.begin(orders, "spark", keys)
             if job is not None:
+                context = _context(df) if columns.bytes is None and len(orders) <= FEW else None
                 with told.watched(job, begun):
-                    job.check(_write(df, marks, job, len(orders)))
+                    if context is None:
+                        job.check(_write(df, marks, job, len(orders)))
+                    else:
+                        job.check(_write_few(context, marks.toArrow(), job))
             summary = begun.commit()
             told.pictures(len(orders))
             return summary
@@ -92,6 +100,35 @@ def _write(df, marks, job, pictures) -> list[int]:
 
     written = rows.mapInArrow(write, _schema(_shuffle.WRITTEN))
     return [row["shard"] for row in written.collect()]
+
+
+def _write_few(context, marks: pa.Table, job) -> list[int]:
+    """As `_write`, of pictures whose marks are here."""
+    placed = pa.concat_tables([job.place_marks(marks), job.place_twins(job.twins(marks))])
+    shards = placed["shard"].to_numpy()
+    order = np.argsort(shards, kind="stable")
+    ends = np.flatnonzero(np.diff(shards[order], append=-1)) + 1
+
+    def piece(rows):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, _shuffle.PLACED) as stream:
+            stream.write_table(placed.take(rows))
+        return int(shards[rows[0]]), sink.getvalue().to_pybytes()
+
+    pieces = [piece(rows) for rows in np.split(order, ends[:-1])] if len(order) else []
+
+    def write(pieces):
+        return [job.write(shard, pa.ipc.open_stream(of).read_all())[0] for shard, of in pieces]
+
+    return context.parallelize(pieces, job.tasks()).mapPartitions(write).collect()
+
+
+def _context(df):
+    """Where tasks are started without a plan; Spark Connect has no such place."""
+    try:
+        return df.sparkSession.sparkContext
+    except Exception:
+        return None
 
 
 def _are_local_files(df, columns) -> bool:
