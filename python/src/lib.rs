@@ -23,6 +23,7 @@ fn _localmim(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Engine>()?;
     module.add_class::<engine::Begun>()?;
     module.add_class::<reader::Reader>()?;
+    module.add_class::<reader::Batches>()?;
     module.add_function(wrap_pyfunction!(engine::commit, module)?)?;
     module.add_function(wrap_pyfunction!(look::verify, module)?)?;
     module.add_function(wrap_pyfunction!(look::preview, module)?)?;

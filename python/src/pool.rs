@@ -4,17 +4,18 @@
 use std::collections::VecDeque;
 use std::mem::take;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::buffer::{Buffer, ScalarBuffer};
 use bytes::Bytes;
 
-/// Lists of floats that wait to be used again.
+/// Lists of floats that wait to be used again, as long as an epoch lasts.
 #[derive(Debug)]
 pub struct Pool {
     waiting: Mutex<VecDeque<Vec<f32>>>,
-    /// How many wait at most.
-    most: usize,
+    /// How many wait at most; none once nobody takes any.
+    most: AtomicUsize,
 }
 
 /// A list of floats that goes back when it is no longer needed.
@@ -27,7 +28,14 @@ pub struct Lent {
 impl Pool {
     /// One that keeps so many lists.
     pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { waiting: Mutex::default(), most })
+        Arc::new(Self { waiting: Mutex::default(), most: AtomicUsize::new(most) })
+    }
+
+    /// Nobody takes any more: those that wait are freed, and so are others when they come back.
+    pub fn close(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.most.store(0, Relaxed);
+        waiting.clear();
     }
 
     /// So many values, whatever they are: who takes them writes all.
@@ -45,7 +53,7 @@ impl Drop for Lent {
         let mut waiting = self.pool.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push_back(take(&mut self.values));
         // Those of other sizes than come now go first: they were put in before.
-        if waiting.len() > self.pool.most {
+        if waiting.len() > self.pool.most.load(Relaxed) {
             waiting.pop_front();
         }
     }

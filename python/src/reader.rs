@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use arrow::array::{
     ArrayRef, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Int64Array,
@@ -38,14 +39,20 @@ struct Source {
     sizes: Vec<usize>,
     classes: BTreeMap<String, i64>,
     threads: ThreadPool,
-    pool: Arc<Pool>,
 }
 
 /// Reads a set, an epoch at a time.
 #[pyclass(frozen, module = "localmim")]
 pub struct Reader {
     source: Arc<Source>,
-    batches: Mutex<Option<Receiver<PyResult<RecordBatch>>>>,
+}
+
+/// The batches of an epoch, as they come. Without it nothing is made ahead, and no memory is kept.
+#[pyclass(frozen, module = "localmim")]
+pub struct Batches {
+    coming: Receiver<PyResult<RecordBatch>>,
+    /// None once it has ended.
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[pymethods]
@@ -93,7 +100,6 @@ impl Reader {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(input)?;
         let wanted = Wanted { layout, target, cells, normalised };
         let source = Source {
-            pool: Pool::new(KEPT * wanted.lists()),
             sizes: set.groups().map(|group| group.rows).collect(),
             classes: set.manifest().classes.iter().cloned().zip(0..).collect(),
             wanted,
@@ -102,7 +108,7 @@ impl Reader {
             flip,
             threads,
         };
-        Ok(Self { source: Arc::new(source), batches: Mutex::new(None) })
+        Ok(Self { source: Arc::new(source) })
     }
 
     /// What the set and the batches are: sizes and names for the arrays in Python.
@@ -123,25 +129,35 @@ impl Reader {
         self.source.order.batches(&self.source.sizes)
     }
 
-    /// Begins an epoch behind its first `skip` batches.
-    fn start(&self, epoch: u64, skip: usize) -> PyResult<()> {
-        let (sender, receiver) = bounded(AHEAD);
+    /// An epoch behind its first `skip` batches.
+    fn start(&self, epoch: u64, skip: usize) -> PyResult<Batches> {
+        let (sender, coming) = bounded(AHEAD);
         let source = Arc::clone(&self.source);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("localmim".into())
-            .spawn(move || source.send(epoch, skip, &sender))
+            .spawn(move || {
+                let pool = Pool::new(KEPT * source.wanted.lists());
+                source.send(epoch, skip, &pool, &sender);
+                pool.close();
+            })
             .map_err(input)?;
-        *self.batches.lock().unwrap_or_else(PoisonError::into_inner) = Some(receiver);
-        Ok(())
+        Ok(Batches { coming, thread: Mutex::new(Some(thread)) })
     }
+}
 
-    /// The next batch; none at the end of the epoch.
+#[pymethods]
+impl Batches {
+    /// The next batch; none at the end of the epoch. That no more come is its end only if the thread
+    /// that made them has ended well.
     fn next(&self, py: Python<'_>) -> PyResult<Option<PyArrowType<RecordBatch>>> {
-        let batch = py.detach(|| {
-            let batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-            batches.as_ref().and_then(|batches| batches.recv().ok())
+        let batch = py.detach(|| match self.coming.recv() {
+            Ok(batch) => batch.map(Some),
+            Err(_) => {
+                let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+                thread.map_or(Ok(()), JoinHandle::join).map(|()| None).map_err(|_| panicked())
+            }
         });
-        batch.transpose().map(|batch| batch.map(PyArrowType))
+        Ok(batch?.map(PyArrowType))
     }
 }
 
@@ -150,9 +166,9 @@ type Group = Arc<RecordBatch>;
 
 impl Source {
     /// Sends the batches of an epoch, until nobody takes them; an error is the last.
-    fn send(&self, epoch: u64, skip: usize, out: &Sender<PyResult<RecordBatch>>) {
+    fn send(&self, epoch: u64, skip: usize, pool: &Arc<Pool>, out: &Sender<PyResult<RecordBatch>>) {
         let mut left = self.order.batches(&self.sizes).saturating_sub(skip);
-        let windows = self.order.windows(&self.sizes, epoch, skip * self.order.batch);
+        let windows = self.order.windows(&self.sizes, epoch, skip.saturating_mul(self.order.batch));
         let mut next = windows.first().map(|window| self.read(window));
         // Rows that make no batch yet.
         let mut waiting: Vec<(Group, usize)> = vec![];
@@ -172,7 +188,7 @@ impl Source {
             std::thread::scope(|scope| {
                 let ahead = (!is_last).then(|| scope.spawn(|| self.read(&windows[at + 1])));
                 for rows in rows.chunks(self.order.batch).take(left) {
-                    let batch = self.threads.install(|| self.batch(epoch, rows));
+                    let batch = self.threads.install(|| self.batch(epoch, rows, pool));
                     let failed = batch.is_err();
                     sent = out.send(batch).is_ok() && !failed;
                     if !sent {
@@ -180,9 +196,7 @@ impl Source {
                     }
                     left -= 1;
                 }
-                next = ahead.map(|ahead| {
-                    ahead.join().unwrap_or_else(|_| Err(Error::new_err("a reader panicked")))
-                });
+                next = ahead.map(|ahead| ahead.join().unwrap_or_else(|_| Err(panicked())));
             });
             if !sent || left == 0 {
                 return;
@@ -199,7 +213,12 @@ impl Source {
         })
     }
 
-    fn batch(&self, epoch: u64, rows: &[(Group, usize)]) -> PyResult<RecordBatch> {
+    fn batch(
+        &self,
+        epoch: u64,
+        rows: &[(Group, usize)],
+        pool: &Arc<Pool>,
+    ) -> PyResult<RecordBatch> {
         let (mut ids, mut labels) = (vec![], vec![]);
         for (group, row) in rows {
             let columns = Columns::of(group);
@@ -214,8 +233,7 @@ impl Source {
             .zip(&mirrored)
             .map(|((group, row), &mirrored)| RowOf { group, row: *row, mirrored })
             .collect();
-        let Filled { pictures, targets } =
-            self.wanted.fill(&rows, &self.pool).map_err(Error::new_err)?;
+        let Filled { pictures, targets } = self.wanted.fill(&rows, pool).map_err(Error::new_err)?;
         let picture: ArrayRef = match pictures {
             Pictures::Floats(values) => floats(values, self.wanted.picture())?,
             Pictures::Bytes(bytes) => {
@@ -235,6 +253,14 @@ impl Source {
         }
         RecordBatch::try_from_iter(columns).map_err(input)
     }
+}
+
+/// What is raised for a thread that panicked; what it was has been printed.
+fn panicked() -> PyErr {
+    Error::new_err(
+        "a thread that makes batches ended in a panic, which standard error tells of: the epoch is not \
+         whole. That is a fault of localmim; state_dict() tells where a new Dataset goes on",
+    )
 }
 
 /// Rows of so many floats.

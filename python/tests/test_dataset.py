@@ -1,6 +1,10 @@
 """Batches: which rows, in which order, and what they hold."""
 
+import multiprocessing
+import os
 import pickle
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,12 +136,99 @@ def test_damage_is_told_by_name(expected, tmp_path):
     assert localmim.verify(str(tmp_path / "set"))
 
 
-def test_workers_of_torch_part_the_rows(expected):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_of_torch_part_the_rows(expected, workers):
     torch = pytest.importorskip("torch")
     dataset = localmim.Dataset(expected, 4, target="none", torch=True, even=False)
-    loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2)
-    read = sum((batch["id"].tolist() for batch in loader), [])
-    assert sorted(read) == sorted(read_set(expected)["id"].to_pylist())
+    loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=workers, timeout=60)
+    everything = sorted(read_set(expected)["id"].to_pylist())
+    epochs = []
+    for epoch in range(2):
+        dataset.set_epoch(epoch)
+        epochs.append(sum((batch["id"].tolist() for batch in loader), []))
+        assert sorted(epochs[-1]) == everything
+    assert epochs[0] != epochs[1]
+
+
+def in_workers(dataset, workers, monkeypatch):
+    """The ids that forked workers read, by torch's protocol: each knows its number and how many there are."""
+    fork = multiprocessing.get_context("fork")
+    queue = fork.Queue()
+
+    def work(number):
+        info = types.SimpleNamespace(id=number, num_workers=workers)
+        monkeypatch.setattr("localmim._dataset.get_worker_info", lambda: info)
+        try:
+            queue.put(sum(ids(dataset), []))
+        except localmim.Error as error:
+            queue.put(error)
+
+    processes = [fork.Process(target=work, args=(number,), daemon=True) for number in range(workers)]
+    for process in processes:
+        process.start()
+    try:
+        return [queue.get(timeout=60) for _ in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_forked_workers_read_what_their_parent_had_begun_to(expected, workers, monkeypatch):
+    dataset = localmim.Dataset(expected, 4, target="none", normalised=False, even=False)
+    everything = sorted(read_set(expected)["id"].to_pylist())
+    # The parent's threads are under way.
+    begun = iter(dataset)
+    next(begun)
+    assert dataset.epoch == 0
+    dataset.set_epoch(1)
+    epochs = [sum(in_workers(dataset, workers, monkeypatch), [])]
+    dataset.set_epoch(2)
+    epochs.append(sum(in_workers(dataset, workers, monkeypatch), []))
+    assert sorted(epochs[0]) == everything == sorted(epochs[1])
+    assert epochs[0] != epochs[1]
+
+
+def test_a_state_within_an_epoch_is_of_as_many_parts(expected, monkeypatch):
+    given = dict(target="none", normalised=False)
+    one = localmim.Dataset(expected, 4, **given)
+    next(iter(one))
+    state = one.state_dict()
+    two = localmim.Dataset(expected, 4, rank=1, world=2, **given)
+    with pytest.raises(localmim.InputError, match="of 1 batches in each of 1 part .*here are 2"):
+        two.load_state_dict(state)
+    # Nor do workers go on with what was done without them.
+    for told in in_workers(one, 2, monkeypatch):
+        assert "can't go on in 2" in str(told)
+    list(one)
+    two.load_state_dict(one.state_dict())
+    assert two.epoch == 1 and len(ids(two)) == len(two)
+
+
+def test_batches_past_an_epochs_end_are_none(expected):
+    dataset = localmim.Dataset(expected, 4, target="none", normalised=False)
+    for done in (len(dataset), 2**63 - 1):
+        dataset.load_state_dict({**dataset.state_dict(), "epoch": 0, "batches": done})
+        assert ids(dataset) == [] and dataset.epoch == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc to tell what memory is held")
+def test_no_batch_is_held_between_epochs(expected):
+    def held():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    # Lists of floats so large that what is freed goes back to the system.
+    dataset = localmim.Dataset(expected, 100, threads=1)
+    for _ in localmim.Dataset(expected, 4, threads=1):
+        pass
+    before, most = held(), 0
+    for batch in dataset:
+        most = max(most, held())
+        size = batch["picture"].nbytes + sum(target.nbytes for target in batch["targets"].values())
+        del batch
+    assert most - before > size / 2
+    assert held() - before < size / 2
 
 
 @pytest.mark.parametrize(

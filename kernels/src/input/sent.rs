@@ -1,5 +1,9 @@
 //! What is on its way to a device.
 
+use std::mem::forget;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread::panicking;
+
 use super::Inputs;
 
 /// What was sent to a device, where nothing may read it before it has arrived.
@@ -54,8 +58,51 @@ impl<B: Inputs, T> Sent<B, T> {
 impl<B: Inputs, T> Drop for Sent<B, T> {
     /// Its memory may serve others only once nothing is copied there any more.
     fn drop(&mut self) {
-        if self.what.is_some() {
-            B::arrive(&self.device);
+        if let Some(what) = self.what.take() {
+            release(what, || B::arrive(&self.device));
         }
+    }
+}
+
+/// Drops `what` once it has arrived; if that can't be had, its memory serves nobody. A thread that
+/// panics already goes on with its first panic: a second one would end the program.
+fn release<T>(what: T, arrive: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(arrive)) {
+        forget(what);
+        if !panicking() {
+            resume_unwind(panic);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Releases what it holds when it is dropped, from a device that is lost.
+    struct Lost(Arc<()>);
+
+    impl Drop for Lost {
+        fn drop(&mut self) {
+            release(Arc::clone(&self.0), || panic!("the device is lost"));
+        }
+    }
+
+    #[test]
+    fn a_lost_device_does_not_hide_the_first_panic() {
+        let held = Arc::new(());
+        let first = catch_unwind(|| {
+            let _sent = Lost(Arc::clone(&held));
+            panic!("first");
+        });
+        assert_eq!(first.unwrap_err().downcast_ref(), Some(&"first"));
+        // What may still be written to is not freed.
+        assert_eq!(Arc::strong_count(&held), 2);
+        let alone = catch_unwind(|| drop(Lost(Arc::clone(&held))));
+        assert_eq!(alone.unwrap_err().downcast_ref(), Some(&"the device is lost"));
+        release(Arc::clone(&held), || {});
+        assert_eq!(Arc::strong_count(&held), 3);
     }
 }

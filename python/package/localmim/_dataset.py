@@ -34,11 +34,19 @@ class Dataset(IterableDataset):
     not given), and so does each worker of a `DataLoader(dataset, batch_size=None, num_workers=N)`.
     Parts have as many rows as each other, but for one: each row of the set comes once an epoch. With
     `even=True` each part has as many batches as the others, all whole: what is left over, less than
-    a batch and a row of each part, is left out, in each epoch other rows. With `even=False` all come,
-    and a part's last batch may be smaller.
+    a batch and a row of each part, is left out, with `shuffle=True` other rows in each epoch. With
+    `even=False` all come, and a part's last batch may be smaller.
+
+    Workers of a DataLoader without `persistent_workers=True` begin anew each time that it is iterated,
+    so call `set_epoch` before each of its epochs, as for torch's DistributedSampler.
 
     `state_dict` tells where this iteration is, and `load_state_dict` goes on there, in a process
-    that reads the same part; torchdata's StatefulDataLoader does so for its workers.
+    that reads the same part; torchdata's StatefulDataLoader does so for its workers. Within an epoch
+    a state is of so many parts (ranks times workers), and no other number goes on from it; between
+    epochs any does.
+
+    While it is iterated a Dataset holds five batches at most besides those that are kept elsewhere,
+    and the stored rows of 16 row groups; between epochs it holds none of them.
     """
 
     def __init__(
@@ -82,7 +90,9 @@ class Dataset(IterableDataset):
         )
         self.epoch = 0
         self._done = 0
-        self._reader = self._part = None
+        # How many parts there are of which `_done` batches are done.
+        self._parts = self.world
+        self._reader = self._part = self._forked = None
         described = self._open(0, 1).describe()
         self.rows, self.size, self.bins = described["rows"], described["size"], described["bins"]
         self.cells, self.classes = described["cells"], described["classes"]
@@ -92,6 +102,9 @@ class Dataset(IterableDataset):
         # A forked worker has none of the threads of its parent's reader.
         part = (self.rank * workers + worker, self.world * workers, os.getpid())
         if self._reader is None or self._part != part:
+            if self._part is not None and self._part[2] != part[2]:
+                # To drop it here would wait for threads that are not here.
+                self._forked = self._reader
             self._reader = Reader(self.shards, part=part[0], parts=part[1], **self._given)
             self._part = part
         return self._reader
@@ -113,11 +126,28 @@ class Dataset(IterableDataset):
                 f"{parts} part{'s' * (parts > 1)}; give a smaller batch_size, fewer ranks or workers, or "
                 "even=False"
             )
-        reader.start(self.epoch, self._done)
-        while (batch := reader.next()) is not None:
+        parts = self._part[1]
+        if self._done and self._parts != parts:
+            raise InputError(
+                f"{self._done} batches of this epoch are done in {self._parts} part{'s' * (self._parts > 1)} "
+                f"(ranks times workers), and it can't go on in {parts}: go on with as many, or "
+                "begin another epoch with set_epoch()"
+            )
+        self._parts = parts
+        batches = reader.start(self.epoch, self._done)
+        while (batch := batches.next()) is not None:
             self._done += 1
             yield self._arrays(batch)
         self.epoch, self._done = self.epoch + 1, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that is read next, from its start; one that is under way goes on where it is.
+
+        The workers of a DataLoader know of it if they begin later; persistent ones count by themselves.
+        """
+        epoch = _arguments.whole("epoch", epoch, 0, 2**63 - 1)
+        if epoch != self.epoch:
+            self.epoch, self._done = epoch, 0
 
     def _arrays(self, batch) -> dict:
         def floats(name):
@@ -142,13 +172,19 @@ class Dataset(IterableDataset):
         }
         return _tensors(arrays) if self.torch else arrays
 
+    def _count(self) -> int:
+        info = get_worker_info()
+        return self.world * (1 if info is None else info.num_workers)
+
     def state_dict(self) -> dict:
         """Where the iteration is: behind so many batches of an epoch."""
         return {
             "epoch": self.epoch,
             "batches": self._done,
+            "parts": self._parts if self._done else self._count(),
             "batch_size": self.batch_size,
             "seed": self._given["seed"],
+            "shuffle": self._given["shuffle"],
             "fingerprint": self._fingerprint,
         }
 
@@ -158,15 +194,22 @@ class Dataset(IterableDataset):
         if not isinstance(state, dict) or (missing := now.keys() - state.keys()):
             what = "a dictionary" if not isinstance(state, dict) else ", ".join(sorted(missing))
             raise InputError(f"the state lacks {what}; give what state_dict() returned")
-        for name in ("batch_size", "seed", "fingerprint"):
+        for name in ("batch_size", "seed", "shuffle", "fingerprint"):
             if state[name] != now[name]:
                 raise InputError(f"the state is of {name} {state[name]}, and this is {now[name]}")
         epoch = _arguments.whole("the state's epoch", state["epoch"], 0, 2**63 - 1)
-        self.epoch, self._done = epoch, _arguments.whole("the state's batches", state["batches"], 0, 2**63 - 1)
+        done = _arguments.whole("the state's batches", state["batches"], 0, 2**63 - 1)
+        parts = _arguments.whole("the state's parts", state["parts"], 1)
+        if done and parts != (count := self._count()):
+            raise InputError(
+                f"the state is of {done} batches in each of {parts} part{'s' * (parts > 1)} (ranks times "
+                f"workers), and here are {count}: go on with as many, or from a state between epochs"
+            )
+        self.epoch, self._done, self._parts = epoch, done, parts
 
     def __getstate__(self) -> dict:
         # A process of its own opens the set itself.
-        return {**self.__dict__, "_reader": None, "_part": None}
+        return {**self.__dict__, "_reader": None, "_part": None, "_forked": None}
 
 
 def _of_launcher(name: str, value, variable: str, default: int, *, least: int) -> int:
