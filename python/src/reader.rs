@@ -87,7 +87,10 @@ impl Reader {
         if batch == 0 || parts == 0 || part >= parts {
             return Err(input("a batch has at least one row, and a part is one of the parts"));
         }
-        let set = py.detach(|| set(shards))?;
+        let threads =
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(input)?;
+        // By these threads and not by those that all share: a forked process has none of the latter.
+        let set = py.detach(|| threads.install(|| set(shards)))?;
         let layout = set.layout().clone();
         let cells = cells.unwrap_or_else(|| layout.cells.clone());
         if let Some(cell) = cells.iter().find(|cell| !layout.cells.contains(cell)) {
@@ -96,8 +99,6 @@ impl Reader {
                 layout.cells
             )));
         }
-        let threads =
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(input)?;
         let wanted = Wanted { layout, target, cells, normalised };
         let source = Source {
             sizes: set.groups().map(|group| group.rows).collect(),
