@@ -1,5 +1,6 @@
 """A store that speaks S3 (moto, a server of its own on loopback): pictures and shards in buckets."""
 
+import multiprocessing
 import os
 
 import pytest
@@ -90,6 +91,17 @@ def test_pictures_and_shards_lie_in_buckets(store, spark, photos, pictures, tmp_
     for ours, theirs in zip(here, there):
         assert (ours["id"] == theirs["id"]).all() and (ours["picture"] == theirs["picture"]).all()
         assert all((ours["targets"][cell] == theirs["targets"][cell]).all() for cell in here.cells)
+
+    # A forked worker has none of the threads that its parent's requests run on.
+    fork = multiprocessing.get_context("fork")
+    read = fork.Queue()
+    worker = fork.Process(target=lambda: read.put([batch["id"].tolist() for batch in there]), daemon=True)
+    worker.start()
+    try:
+        assert read.get(timeout=60) == [batch["id"].tolist() for batch in here]
+    finally:
+        worker.kill()
+        worker.join()
 
 
 def test_what_is_missing_is_told_by_its_address(store, spark, photos, tmp_path):

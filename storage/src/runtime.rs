@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -12,18 +12,17 @@ use crate::{Address, StorageError};
 const THREADS: usize = 2;
 
 /// The runtime's handle. The runtime itself is never dropped, since one of its own threads might be
-/// the last to hold it, and must not wait for itself.
+/// the last to hold it, and must not wait for itself. A process that was forked has none of its parent's
+/// threads, and so gets a runtime of its own.
 pub(crate) fn handle(action: &'static str, at: &Address) -> Result<&'static Handle, StorageError> {
-    static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| {
-        // Several libraries may bring a provider; the first that a program installs stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("storage")
-            .enable_all()
-            .build()
-    });
+    type Made = &'static io::Result<Runtime>;
+    static RUNTIME: Mutex<Option<(u32, Made)>> = Mutex::new(None);
+    let here = std::process::id();
+    let mut of_process = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = match *of_process {
+        Some((process, runtime)) if process == here => runtime,
+        _ => of_process.insert((here, Box::leak(Box::new(runtime())))).1,
+    };
     match runtime {
         Ok(runtime) => Ok(runtime.handle()),
         Err(error) => Err(StorageError::Threads {
@@ -32,6 +31,12 @@ pub(crate) fn handle(action: &'static str, at: &Address) -> Result<&'static Hand
             source: io::Error::new(error.kind(), error.to_string()),
         }),
     }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    // Several libraries may bring a provider; the first that a program installs stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Builder::new_multi_thread().worker_threads(THREADS).thread_name("storage").enable_all().build()
 }
 
 /// Runs a request to its end. Waits on a channel, so that it may be called from anywhere, threads of

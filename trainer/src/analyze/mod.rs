@@ -155,7 +155,7 @@ pub fn nmi(
     Ok((record, page))
 }
 
-/// The record that [`nmi`] leaves of a run's step.
+/// The record that [`nmi()`] leaves of a run's step.
 pub fn nmi_file(run: &Path, step: u64) -> PathBuf {
     views::file(run, NMI, step, "json")
 }

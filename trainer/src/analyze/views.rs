@@ -94,7 +94,7 @@ impl Views {
         all
     }
 
-    /// The [`file`] of such a name, of the step that is analyzed.
+    /// The [`file()`] of such a name, of the step that is analyzed.
     pub fn file(&self, name: &str, extension: &str) -> PathBuf {
         file(&self.run(), name, self.checkpoint.header.step, extension)
     }
