@@ -93,6 +93,7 @@ def test_pictures_and_shards_lie_in_buckets(store, spark, photos, pictures, tmp_
         assert all((ours["targets"][cell] == theirs["targets"][cell]).all() for cell in here.cells)
 
     # A forked worker has none of the threads that its parent's requests run on.
+    there.set_epoch(here.epoch)
     fork = multiprocessing.get_context("fork")
     read = fork.Queue()
     worker = fork.Process(target=lambda: read.put([batch["id"].tolist() for batch in there]), daemon=True)
