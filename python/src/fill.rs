@@ -6,9 +6,7 @@ use arrow::array::RecordBatch;
 use rayon::prelude::*;
 use schemas::{ShardLayout, code, layout};
 use shards::Columns;
-use targets::{
-    TargetError, View, mirror_hog, mirror_picture, normalise_into, normalised_pixels_into,
-};
+use targets::{NORMALISED, TargetError, View, mirror_hog, mirror_picture, normalised_pixels_into};
 
 use crate::pool::{Lent, Pool};
 
@@ -137,32 +135,24 @@ impl Wanted {
     ) -> Result<(), Box<dyn std::error::Error>> {
         let columns = Columns::of(group);
         let size = self.layout.size as usize;
-        // Its pixels in one place each are not needed everywhere.
-        let rgb = match (&picture, self.target) {
-            (Picture::Floats(_), Target::Hog | Target::None) => None,
-            _ => {
-                let rgb = columns.picture(&self.layout)?(row);
-                let mut turned = vec![0; if mirrored { rgb.len() } else { 0 }];
-                if mirrored {
-                    mirror_picture(&rgb, size, &mut turned)?;
-                }
-                Some(if mirrored { turned.into() } else { rgb })
-            }
-        };
+        let mut rgb = columns.picture(&self.layout)?(row);
+        if mirrored {
+            let mut turned = vec![0; rgb.len()];
+            mirror_picture(&rgb, size, &mut turned)?;
+            rgb = turned.into();
+        }
+        let view = View::new(&rgb, size)?;
         match picture {
-            Picture::Bytes(out) => out.copy_from_slice(rgb.as_deref().unwrap_or_default()),
-            Picture::Floats(out) => {
-                normalise(&columns.planes(&self.layout)?(row), size, mirrored, out)?;
-            }
+            Picture::Bytes(out) => out.copy_from_slice(view.rgb()),
+            Picture::Floats(out) => normalise(view, out),
         }
         for (&cell, out) in self.cells.iter().zip(targets) {
             match self.target {
                 Target::Hog => {
                     decode(columns.hog(cell)?(row), out)?;
                     if mirrored {
-                        let codes = columns.hog_ties(cell)?(row);
-                        let mut ties = vec![0.0; codes.len()];
-                        decode(codes, &mut ties)?;
+                        let ties = columns.hog_ties(cell)?(row);
+                        let ties: Vec<_> = ties.iter().map(|&tie| code::decode(tie)).collect();
                         let (grid, bins) = (self.layout.grid(cell), self.layout.bins as usize);
                         mirror_hog(out, &ties, grid, bins)?;
                     }
@@ -175,7 +165,6 @@ impl Wanted {
                         mean.chunks_mut(grid).for_each(<[f32]>::reverse);
                         inv_std.chunks_mut(grid).for_each(<[f32]>::reverse);
                     }
-                    let view = View::new(rgb.as_deref().unwrap_or_default(), size)?;
                     normalised_pixels_into(view, cell as usize, &mean, &inv_std, out)?;
                 }
                 Target::None => {}
@@ -185,21 +174,15 @@ impl Wanted {
     }
 }
 
-/// Planes normalised by ImageNet's statistics, ordered (channel, row, column).
-fn normalise(
-    planes: &[u8],
-    size: usize,
-    mirrored: bool,
-    out: &mut [f32],
-) -> Result<(), TargetError> {
-    let channels = planes.chunks_exact(size * size).zip(out.chunks_exact_mut(size * size));
-    for (channel, (plane, out)) in channels.enumerate() {
-        normalise_into(channel, plane, out)?;
+/// Pixels normalised by ImageNet's statistics, ordered (channel, row, column).
+fn normalise(view: View<'_>, out: &mut [f32]) {
+    let pixels = view.size() * view.size();
+    for (channel, out) in out.chunks_exact_mut(pixels).enumerate() {
+        let table = &NORMALISED[channel];
+        for (out, pixel) in out.iter_mut().zip(view.rgb().as_chunks::<3>().0) {
+            *out = table[usize::from(pixel[channel])];
+        }
     }
-    if mirrored {
-        out.chunks_exact_mut(size).for_each(<[f32]>::reverse);
-    }
-    Ok(())
 }
 
 /// Codes → values.
@@ -208,6 +191,8 @@ fn decode(codes: &[u8], out: &mut [f32]) -> Result<(), TargetError> {
         let (expected, found) = (out.len(), codes.len());
         return Err(TargetError::Length { what: "a HOG column", expected, found });
     }
-    code::decode_into(codes, out);
+    for (out, &code) in out.iter_mut().zip(codes) {
+        *out = code::decode(code);
+    }
     Ok(())
 }

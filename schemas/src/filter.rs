@@ -63,28 +63,6 @@ impl PictureFilter {
             }
         }
     }
-
-    /// The view for which these bytes are stored, by its planes: red, green and blue, each ordered
-    /// (row, column).
-    ///
-    /// # Panics
-    /// If they are not `size`·`size`·3.
-    pub fn undo_to_planes(self, stored: &[u8], size: usize) -> Vec<u8> {
-        assert_eq!(stored.len(), size * size * 3, "the bytes of a view of {size} pixels");
-        let mut planes = vec![0; stored.len()];
-        match self {
-            Self::None => split(stored, &mut planes),
-            Self::GreenUp => undo_green_up_to_planes(stored, size, &mut planes),
-        }
-        planes
-    }
-}
-
-fn split(rgb: &[u8], planes: &mut [u8]) {
-    let pixels = rgb.as_chunks::<3>().0;
-    for (channel, plane) in planes.chunks_exact_mut(pixels.len().max(1)).enumerate() {
-        plane.iter_mut().zip(pixels).for_each(|(value, pixel)| *value = pixel[channel]);
-    }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
@@ -125,26 +103,6 @@ fn undo_green_up(stored: &[u8], size: usize, rgb: &mut [u8]) {
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn undo_green_up_to_planes(stored: &[u8], size: usize, planes: &mut [u8]) {
-    let pixels = size * size;
-    let (red, rest) = planes.split_at_mut(pixels);
-    let (green, blue) = rest.split_at_mut(pixels);
-    for (stored, plane) in stored.chunks_exact(pixels).zip([&mut *green, &mut *red, &mut *blue]) {
-        plane.copy_from_slice(stored);
-        for y in 1..size {
-            let (before, from_here) = plane.split_at_mut(y * size);
-            let row = from_here[..size].iter_mut();
-            row.zip(&before[(y - 1) * size..])
-                .for_each(|(here, above)| *here = here.wrapping_add(*above));
-        }
-    }
-    for plane in [red, blue] {
-        let values = plane.iter_mut().zip(&*green);
-        values.for_each(|(value, green)| *value = value.wrapping_add(*green));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,9 +119,6 @@ mod tests {
             for filter in [PictureFilter::None, PictureFilter::GreenUp] {
                 let stored = filter.apply(rgb.clone(), size);
                 assert!(filter.undo(&stored, size) == rgb, "{filter:?} of {size} pixels");
-                let planes = filter.undo_to_planes(&stored, size);
-                let of = |channel| rgb.iter().skip(channel).step_by(3);
-                assert!(planes.iter().eq(of(0).chain(of(1)).chain(of(2))), "{filter:?} of {size}");
             }
         }
     }

@@ -230,11 +230,6 @@ impl ShardLayout {
         self.picture_filter.undo(stored, self.size as usize)
     }
 
-    /// The planes of that view: red, green and blue, each of size·size bytes.
-    pub fn planes(&self, stored: &[u8]) -> Vec<u8> {
-        self.picture_filter.undo_to_planes(stored, self.size as usize)
-    }
-
     /// Bytes of the picture column: size·size·3.
     pub fn picture_bytes(&self) -> usize {
         (self.size * self.size * 3) as usize

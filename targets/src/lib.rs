@@ -26,4 +26,4 @@ pub use mirror::{mirror_hog, mirror_picture};
 pub use pixel::{
     PatchStats, normalised_pixels, normalised_pixels_into, patch_stats, patch_stats_of,
 };
-pub use view::{IMAGENET_MEAN, IMAGENET_STD, NORMALISED, TargetError, View, normalise_into};
+pub use view::{IMAGENET_MEAN, IMAGENET_STD, NORMALISED, TargetError, View};

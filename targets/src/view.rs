@@ -1,7 +1,5 @@
 //! The input of every target.
 
-use multiversion::multiversion;
-
 /// Mean of each channel over ImageNet, of pixels in 0..=1.
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of each channel over ImageNet, of pixels in 0..=1.
@@ -24,25 +22,6 @@ pub static NORMALISED: [[f32; 256]; 3] = {
     }
     table
 };
-
-/// [`NORMALISED`] of a channel's bytes, to the bit.
-///
-/// # Errors
-/// [`TargetError::Length`] if there are more or fewer values than bytes.
-pub fn normalise_into(channel: usize, bytes: &[u8], values: &mut [f32]) -> Result<(), TargetError> {
-    if bytes.len() != values.len() {
-        let (expected, found) = (bytes.len(), values.len());
-        return Err(TargetError::Length { what: "a normalised plane", expected, found });
-    }
-    normalise(IMAGENET_MEAN[channel], IMAGENET_STD[channel], bytes, values);
-    Ok(())
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn normalise(mean: f32, std: f32, bytes: &[u8], values: &mut [f32]) {
-    let values = values.iter_mut().zip(bytes);
-    values.for_each(|(value, &byte)| *value = (f32::from(byte) / 255.0 - mean) / std);
-}
 
 /// Sizes that do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,20 +119,4 @@ pub(crate) fn reflect(i: isize, len: usize) -> usize {
     } else {
         i
     }) as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_byte_is_normalised_as_the_table_has_it() {
-        let bytes: Vec<u8> = (0..=u8::MAX).collect();
-        for (channel, table) in NORMALISED.iter().enumerate() {
-            let mut values = vec![0.0; bytes.len()];
-            normalise_into(channel, &bytes, &mut values).unwrap();
-            assert_eq!(&values, table);
-            assert!(normalise_into(channel, &bytes, &mut values[1..]).is_err());
-        }
-    }
 }

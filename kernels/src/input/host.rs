@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 use bytemuck::cast_slice;
-use schemas::code;
+use schemas::code::decode;
 use targets::{IMAGENET_MEAN, IMAGENET_STD, NORMALISED, mirror_hog};
 
 use super::layout::at_scale;
@@ -255,11 +255,7 @@ impl Source<'_> {
 
 /// HOG of views from its codes, whose mirror image is made of those that are mirrored.
 fn hog(codes: &[u8], ties: &[u8], mirrored: &[u8], [grid, bins]: [usize; 2]) -> Vec<f32> {
-    let decoded = |codes: &[u8]| {
-        let mut values = vec![0.0; codes.len()];
-        code::decode_into(codes, &mut values);
-        values
-    };
+    let decoded = |codes: &[u8]| codes.iter().map(|&code| decode(code)).collect::<Vec<f32>>();
     let mut values = decoded(codes);
     let views = mirrored.len().max(1);
     let of_views = values.chunks_exact_mut(codes.len() / views);

@@ -123,18 +123,6 @@ impl<'a> Columns<'a> {
         Ok(move |row| layout.view(stored(row)))
     }
 
-    /// A row's view by its planes: red, green and blue, each of size·size bytes.
-    ///
-    /// # Errors
-    /// [`ColumnError`].
-    pub fn planes(
-        self,
-        layout: &'a ShardLayout,
-    ) -> Result<impl Fn(usize) -> Vec<u8> + use<'a>, ColumnError> {
-        let stored = self.bytes(layout.picture_column())?;
-        Ok(move |row| layout.planes(stored(row)))
-    }
-
     /// A row's HOG of a cell size: codes, `[grid², 3·bins]`; [`schemas::code::decode`] gives the
     /// values.
     ///
