@@ -219,6 +219,13 @@ class Job:
             raise Error(f"{len(missing)} shards were not made; run the same again, which goes on")
 
 
+def split(table: pa.Table, groups: np.ndarray, count: int) -> list[pa.Table]:
+    """The rows of each of so many groups. A slice is sent with all that it is a part of: they are taken out."""
+    order = np.argsort(groups, kind="stable")
+    ends = np.searchsorted(groups[order], np.arange(count + 1))
+    return [table.take(order[begin:end]) for begin, end in zip(ends, ends[1:])]
+
+
 def _plain(value):
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]

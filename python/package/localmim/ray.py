@@ -179,10 +179,8 @@ def _place(job, groups: np.ndarray, tasks: int, part: pa.Table):
 
 
 def _split(table: pa.Table, groups: np.ndarray, count: int):
-    """The rows of each group. A slice is sent with all that it is a part of: they are taken out."""
-    order = np.argsort(groups, kind="stable")
-    ends = np.searchsorted(groups[order], np.arange(count + 1))
-    pieces = [table.take(order[begin:end]) for begin, end in zip(ends, ends[1:])]
+    """The rows of each group; a task of one result gives it by itself."""
+    pieces = _shuffle.split(table, groups, count)
     return pieces if count > 1 else pieces[0]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 
 from localmim import _arguments, _errors, _progress, _shuffle
@@ -105,17 +104,15 @@ def _write(df, marks, job, pictures) -> list[int]:
 def _write_few(context, marks: pa.Table, job) -> list[int]:
     """As `_write`, of pictures whose marks are here."""
     placed = pa.concat_tables([job.place_marks(marks), job.place_twins(job.twins(marks))])
-    shards = placed["shard"].to_numpy()
-    order = np.argsort(shards, kind="stable")
-    ends = np.flatnonzero(np.diff(shards[order], append=-1)) + 1
+    of_shards = _shuffle.split(placed, placed["shard"].to_numpy(), len(job.counts))
 
-    def piece(rows):
+    def stream(of):
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, _shuffle.PLACED) as stream:
-            stream.write_table(placed.take(rows))
-        return int(shards[rows[0]]), sink.getvalue().to_pybytes()
+            stream.write_table(of)
+        return sink.getvalue().to_pybytes()
 
-    pieces = [piece(rows) for rows in np.split(order, ends[:-1])] if len(order) else []
+    pieces = [(shard, stream(of)) for shard, of in enumerate(of_shards) if len(of)]
 
     def write(pieces):
         return [job.write(shard, pa.ipc.open_stream(of).read_all())[0] for shard, of in pieces]
