@@ -2,7 +2,7 @@
 //! much memory.
 //!
 //! ```console
-//! $ cargo run --release -p trainer --example manifest -- 1000000
+//! $ cargo run --release --example manifest -- 1000000
 //! ```
 //!
 //! The set has that many shards of 1,024 pictures, 64 rows a group, as `ingest` makes them by itself.
