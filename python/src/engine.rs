@@ -16,6 +16,7 @@ use schemas::{Manifest, Reject};
 use crate::error::{SetError, input, of_ingest};
 use crate::pictures::pictures;
 use crate::settings::settings;
+use crate::threads;
 
 /// Makes shards of what an engine brings; one a process.
 #[pyclass(frozen, module = "localmim")]
@@ -197,7 +198,7 @@ pub fn commit<'py>(
     settings: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let settings = self::settings(out, settings)?;
-    let manifest = py.detach(|| engine::commit(settings)).map_err(of_ingest)?;
+    let manifest = threads::detach(py, || engine::commit(settings).map_err(of_ingest))?;
     summary(py, &manifest)
 }
 

@@ -12,6 +12,7 @@ mod pictures;
 mod pool;
 mod reader;
 mod settings;
+mod threads;
 
 use pyo3::prelude::*;
 

@@ -12,6 +12,7 @@ use storage::{Address, Storage};
 use targets::{HogExtractor, View};
 
 use crate::error::{input, of_shards, of_storage};
+use crate::threads;
 
 /// A set by its address.
 pub fn set(shards: &str) -> PyResult<ShardSet> {
@@ -22,7 +23,7 @@ pub fn set(shards: &str) -> PyResult<ShardSet> {
 /// Holds every byte of a set against its checksum: a sentence for each damaged file.
 #[pyfunction]
 pub fn verify(py: Python<'_>, shards: &str) -> PyResult<Vec<String>> {
-    py.detach(|| {
+    threads::detach(py, || {
         let set = set(shards)?;
         let (storage, folder) = (set.source().storage(), set.source().folder());
         let damages = shards::verify::verify(storage, folder, set.manifest(), &|_| ());
@@ -40,7 +41,7 @@ pub fn preview<'py>(
     count: usize,
     seed: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let png = py.detach(|| {
+    let png = threads::detach(py, || {
         let set = set(shards)?;
         let rows = inspect::sample(&set, count, seed).map_err(of_shards)?;
         inspect::preview(set.manifest(), &rows).png().map_err(input)

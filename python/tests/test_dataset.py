@@ -174,6 +174,24 @@ def in_workers(dataset, workers, monkeypatch):
             process.join()
 
 
+def test_a_forked_process_looks_at_a_set_as_its_parent_did(expected):
+    """It has none of the threads that its parent looked with."""
+    fork = multiprocessing.get_context("fork")
+    seen = fork.Queue()
+
+    def look():
+        return localmim.verify(expected), localmim.preview(expected, 2)._repr_png_()
+
+    here = look()
+    process = fork.Process(target=lambda: seen.put(look()), daemon=True)
+    process.start()
+    try:
+        assert seen.get(timeout=60) == here
+    finally:
+        process.kill()
+        process.join()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_forked_workers_read_what_their_parent_had_begun_to(expected, workers, monkeypatch):
     dataset = localmim.Dataset(expected, 4, target="none", normalised=False, even=False)
