@@ -50,6 +50,9 @@ pub struct ExperimentArgs {
     /// Minutes that each run trains [above 0] [default: 10, or 40 with --full]
     #[arg(long)]
     minutes: Option<f64>,
+    /// Pictures that classifiers learn from, and that they are tested on, twelve times a run [default: 5000,5000, or 20000,10000 with --full]
+    #[arg(long, value_name = "LEARN,TEST", value_parser = judged_on)]
+    judged_on: Option<(u64, u64)>,
     /// Seeds of each arm, as in 0,1 [default: 0,1,2]
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u64).range(..1_000_000))]
     seeds: Option<Vec<u64>>,
@@ -83,6 +86,15 @@ fn rate(text: &str) -> Result<(Arm, f64), String> {
     Ok((arm.parse()?, rate))
 }
 
+fn judged_on(text: &str) -> Result<(u64, u64), String> {
+    let counts = text.split_once(',').ok_or("expected LEARN,TEST, as in 3000,3000")?;
+    let count = |text: &str| match text.trim().parse() {
+        Ok(0) | Err(_) => Err(format!("a number of pictures must be 1 or more, not {text}")),
+        Ok(count) => Ok(count),
+    };
+    Ok((count(counts.0)?, count(counts.1)?))
+}
+
 /// Makes the experiment, or puts some together; the tables go to standard output.
 pub fn run(args: ExperimentArgs) -> anyhow::Result<ExitCode> {
     if !args.from.is_empty() {
@@ -93,7 +105,12 @@ pub fn run(args: ExperimentArgs) -> anyhow::Result<ExitCode> {
     let device = args.device.choose()?;
     device.holds(args.precision)?;
     let scale = if args.full { Scale::FULL } else { Scale::SMALL };
-    let scale = Scale { minutes: args.minutes.unwrap_or(scale.minutes), ..scale };
+    let judged_on = args.judged_on.unwrap_or((scale.train_pictures, scale.test_pictures));
+    let scale = Scale {
+        minutes: args.minutes.unwrap_or(scale.minutes),
+        train_pictures: judged_on.0,
+        test_pictures: judged_on.1,
+    };
     anyhow::ensure!(
         scale.minutes.is_finite() && scale.minutes > 0.0,
         "--minutes must be above 0 and finite"

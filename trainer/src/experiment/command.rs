@@ -61,8 +61,11 @@ fn of_arms(group: &Group, folder: &Path, arms: &[Arm], seeds: &[u64]) -> String 
             flags.push(("test-pictures", quoted(&end.test.shards)));
         }
     }
-    if (train_pictures, test_pictures) == (Scale::FULL.train_pictures, Scale::FULL.test_pictures) {
-        flags.push(("full", String::new()));
+    let judged_on = [Scale::SMALL, Scale::FULL].map(|of| (of.train_pictures, of.test_pictures));
+    match (train_pictures, test_pictures) {
+        of if of == judged_on[0] => {}
+        of if of == judged_on[1] => flags.push(("full", String::new())),
+        (learn, test) => flags.push(("judged-on", format!("{learn},{test}"))),
     }
     flags.push(("minutes", minutes.to_string()));
     flags.push(("seeds", joined(seeds)));

@@ -76,8 +76,8 @@ impl Setup {
                 ("--model", bench.model.map_or("of each family", |model| model.name()).to_owned()),
                 ("--precision", bench.precision.name().to_owned()),
                 ("--minutes", scale.minutes.to_string()),
-                ("what classifiers learn from (--full)", scale.train_pictures.to_string()),
-                ("what they are tested on (--full)", scale.test_pictures.to_string()),
+                ("what classifiers learn from (--judged-on)", scale.train_pictures.to_string()),
+                ("what they are tested on (--judged-on)", scale.test_pictures.to_string()),
                 ("PICTURES", format!("{pictures} of {classes} classes")),
                 ("--test-pictures", test.text()),
             ]
