@@ -61,7 +61,8 @@ pub fn points(steps: u64) -> Vec<u64> {
 pub enum Family {
     /// Columnar: patches of 8 pixels, 6 blocks of width 128.
     Vit,
-    /// Pyramidal: patches of 2 pixels, 2, 2, 2, 2 blocks of width 32 to 256.
+    /// Pyramidal: patches of 2 pixels, 2, 2, 2 blocks of width 32 to 128. A fourth stage would leave 4×4
+    /// units of 16 pixels, too few to mask a quarter of; three leave 8×8, nearer the 7×7 of 224 pixels.
     Swin,
 }
 
@@ -299,8 +300,8 @@ impl Arm {
                 options.model = Some(ModelName::SwinTiny7);
                 options.patch = Some(2);
                 options.width = Some(32);
-                options.depths = Some(vec![2; 4]);
-                options.heads = Some(vec![1, 2, 4, 8]);
+                options.depths = Some(vec![2; 3]);
+                options.heads = Some(vec![1, 2, 4]);
                 options.window = Some(7);
                 options.decoder_dim = Some(if local { 64 } else { 128 });
                 options.decoder_heads = Some(4);
