@@ -21,10 +21,12 @@ use schemas::{IngestSettings, Manifest, Place, Reject};
 use shards::set::manifest;
 use shards::write::{ClosedShard, Row};
 use storage::Storage;
+use voice::options::Given as Options;
 
 use crate::known::{Known, Names};
 use crate::make::{Maker, Means, Start, threads, wanted};
 use crate::output::decide::{self, Fit};
+use crate::output::differences::settings_differences;
 use crate::output::found::look;
 use crate::output::plan::{Asked, Columns, Plan};
 use crate::output::refusal::Refusal;
@@ -32,6 +34,7 @@ use crate::output::state::{ShardState, keep};
 use crate::output::work::{Opened, Work, open};
 use crate::row::{Looker, RowMaker, Seen};
 use crate::run::finish;
+use crate::settings::options::All;
 use crate::source::order;
 use crate::stream::{FETCHES, Item, Reach, Wanted};
 use crate::tally::Tally;
@@ -398,20 +401,47 @@ impl Begun {
 }
 
 /// Makes a set of the shards in the output of the settings that an engine made, whoever began it;
-/// the settings tell how the output is reached, and the classes.
+/// the settings tell how the output is reached, and the classes. Others of them need not be given.
 ///
 /// # Errors
-/// As [`Begun::commit`], and [`ShardsError`](shards::ShardsError) if there is no set in the making.
-pub fn commit(settings: Settings) -> Result<Manifest, IngestError> {
+/// As [`Begun::commit`]; if there is no set in the making, and if it is not made by what is given.
+pub fn commit(settings: Settings, given: &Options<All>) -> Result<Manifest, IngestError> {
     let storage = settings.storage()?;
     let out = settings.out.clone();
     let Some(plan) = crate::output::state::read_plan(&storage, &out)? else {
         let found = manifest::find(&storage, &out)?;
-        return found.ok_or_else(|| manifest::missing(&storage, &out).into());
+        let found = found.ok_or_else(|| manifest::missing(&storage, &out))?;
+        refuse_others(&settings, given, &found.settings)?;
+        return Ok(found);
     };
+    refuse_others(&settings, given, &plan.settings)?;
     let asked = if plan.version > 1 { Asked::Append } else { Asked::Ingest };
     match open(&storage, &out, plan, None, asked)? {
         Opened::Finished(manifest, _) => Ok(*manifest),
         Opened::Work(work) => Begun { settings, work }.commit(),
+    }
+}
+
+/// An error if what is given would make another set than these settings do.
+fn refuse_others(
+    settings: &Settings,
+    given: &Options<All>,
+    made_by: &IngestSettings,
+) -> Result<(), IngestError> {
+    let Settings { out, classes, codebooks, .. } = settings.clone();
+    let mut asked = given.over(Settings { ingest: made_by.clone(), ..settings.clone() });
+    if classes.is_some() {
+        asked = asked.with_classes(classes);
+    }
+    if !codebooks.is_empty() {
+        asked = asked.with_codebooks(codebooks);
+    }
+    let differences = settings_differences(made_by, &asked.ingest);
+    match differences.is_empty() {
+        true => Ok(()),
+        false => {
+            let hint = "Leave them out to commit what is there.";
+            Err(IngestError::Differs { out: out.into(), differences, hint })
+        }
     }
 }

@@ -15,7 +15,7 @@ use schemas::{Manifest, Reject};
 
 use crate::error::{SetError, input, of_ingest};
 use crate::pictures::pictures;
-use crate::settings::settings;
+use crate::settings::{given_settings, settings};
 use crate::threads;
 
 /// Makes shards of what an engine brings; one a process.
@@ -189,7 +189,8 @@ impl Begun {
     }
 }
 
-/// Makes a set of the shards that an engine made at `out`.
+/// Makes a set of the shards that an engine made at `out`; settings need not be given again, but must
+/// be those that they were made with.
 #[pyfunction]
 #[pyo3(signature = (out, **settings))]
 pub fn commit<'py>(
@@ -197,8 +198,8 @@ pub fn commit<'py>(
     out: &str,
     settings: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let settings = self::settings(out, settings)?;
-    let manifest = threads::detach(py, || engine::commit(settings).map_err(of_ingest))?;
+    let (settings, given) = given_settings(out, settings)?;
+    let manifest = threads::detach(py, || engine::commit(settings, &given).map_err(of_ingest))?;
     summary(py, &manifest)
 }
 

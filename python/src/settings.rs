@@ -13,6 +13,14 @@ use crate::error::{input, of_storage};
 
 /// The settings of a set at `out`.
 pub fn settings(out: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Settings> {
+    Ok(given_settings(out, given)?.0)
+}
+
+/// The same, with what of it was given.
+pub fn given_settings(
+    out: &str,
+    given: Option<&Bound<'_, PyDict>>,
+) -> PyResult<(Settings, Given<All>)> {
     let out: Address = out.parse().map_err(of_storage)?;
     let mut append = false;
     let mut words = vec!["localmim".to_owned()];
@@ -38,7 +46,7 @@ pub fn settings(out: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Settin
     let given = Given::<All>::from_arg_matches(&matches).map_err(|error| input(plain(&error)))?;
     let mut settings = Settings::of(vec![], out).given(&given);
     settings.append = append;
-    Ok(settings)
+    Ok((settings, given))
 }
 
 /// The words of a command line that set a value.

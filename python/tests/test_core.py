@@ -111,10 +111,14 @@ def test_a_set_is_committed_when_all_of_it_is_there(tmp_path):
     for shard in (0, 2, 2):
         job.write(shard, of[shard])
     begun.release()
-    summary = localmim.commit(str(out))
+    with pytest.raises(localmim.Error, match="--size was 32 in the earlier run, is 64 now"):
+        localmim.commit(str(out), size=64)
+    summary = localmim.commit(str(out), **settings)
     assert (summary["accepted"], summary["rejects"]) == (20, {"duplicate": 1})
     assert localmim.verify(str(out)) == []
     assert localmim.commit(str(out)) == summary
+    with pytest.raises(localmim.Error, match="--cells"):
+        localmim.commit(str(out), cells=[4])
     run("verify", out)
 
 

@@ -15,7 +15,7 @@ pub(super) fn difference(flag: &str, then: &str, now: &str) -> String {
 }
 
 /// A sentence for each setting that differs.
-pub(super) fn settings_differences(then: &IngestSettings, now: &IngestSettings) -> Vec<String> {
+pub(crate) fn settings_differences(then: &IngestSettings, now: &IngestSettings) -> Vec<String> {
     // What was not given follows from views and layout, whose difference says enough.
     let derived = |settings: &IngestSettings| {
         let default = default_pictures_per_shard(&settings.layout, settings.views);

@@ -13,7 +13,7 @@
 //! Who only reads a set needs its manifest alone, and finds it through the crate `shards`.
 
 pub(crate) mod decide;
-mod differences;
+pub(crate) mod differences;
 pub(crate) mod found;
 pub(crate) mod plan;
 pub(crate) mod refusal;
