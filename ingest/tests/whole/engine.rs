@@ -104,7 +104,7 @@ fn shards_of_an_engine_are_those_of_one_run() {
         make(number).unwrap();
     }
     drop(begun);
-    let manifest = commit(settings(&case, "out")).unwrap();
+    let manifest = commit(settings(&case, "out"), &voice::options::Given::default()).unwrap();
     assert_eq!(manifest.shards, expected.shards);
     assert_eq!(manifest.classes, expected.classes);
     assert_eq!(manifest.parts[0].rejected, expected.parts[0].rejected);

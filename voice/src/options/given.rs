@@ -22,6 +22,13 @@ pub struct Given<T: Table> {
     changes: Vec<Change<T::Settings>>,
 }
 
+/// Nothing was given.
+impl<T: Table> Default for Given<T> {
+    fn default() -> Self {
+        Self { flags: vec![], changes: vec![] }
+    }
+}
+
 impl<T: Table> Given<T> {
     /// Whether a flag was given (with its dashes).
     pub fn has(&self, flag: &str) -> bool {
