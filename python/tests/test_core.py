@@ -112,8 +112,8 @@ def test_a_set_is_committed_when_all_of_it_is_there(tmp_path):
         job.write(shard, of[shard])
     begun.release()
     with pytest.raises(localmim.Error, match="--size was 32 in the earlier run, is 64 now"):
-        localmim.commit(str(out), size=64)
-    summary = localmim.commit(str(out), **settings)
+        localmim.commit(out, size=64)
+    summary = localmim.commit(out, **settings)
     assert (summary["accepted"], summary["rejects"]) == (20, {"duplicate": 1})
     assert localmim.verify(str(out)) == []
     assert localmim.commit(str(out)) == summary
@@ -150,6 +150,8 @@ def test_previews_and_hog(expected):
         (lambda: localmim.hog(picture, bins="9"), "bins must be a whole number, not '9'"),
         (lambda: localmim.preview(expected, count=1000), "count must be 1 to 64, not 1000"),
         (lambda: localmim.preview(3), "shards must be a path or an address, not 3"),
+        (lambda: localmim.verify(None), "shards must be a path or an address, not None"),
+        (lambda: localmim.commit(""), "out must be a path or an address, not ''"),
     ]:
         with pytest.raises(localmim.InputError, match=told):
             wrong()

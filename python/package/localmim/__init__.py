@@ -10,11 +10,10 @@ from localmim._localmim import (
     SetError,
     StoreError,
     __version__,
-    commit,
-    verify,
 )
 from localmim._look import Preview, hog, preview
 from localmim._rows import rows
+from localmim._set import commit, verify
 from localmim._dataset import Dataset
 
 __all__ = [
