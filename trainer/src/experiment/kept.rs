@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use voice::terminal::counted;
 
 use super::plan::{Arm, Bench};
 use super::{ExperimentError, read_json, write_json};
@@ -140,7 +141,7 @@ impl Machine {
     /// In a few words.
     pub fn text(&self) -> String {
         match self.on_cores {
-            true => format!("{} cores of {}", self.cores, self.processor),
+            true => format!("{} of {}", counted(self.cores as u64, "core"), self.processor),
             false => format!("{} beside {}", self.device, self.processor),
         }
     }

@@ -193,7 +193,11 @@ fn claim(
 fn caption(paper: &str, ours: &[String]) -> Markup {
     html! {
         p { strong { "The paper: " } (paper) }
-        p { strong { "Here: " } @for sentence in ours { (sentence) " " } }
+        p {
+            strong { "Here: " }
+            @for sentence in ours { (sentence) " " }
+            @if ours.is_empty() { "Nothing yet: these arms have no seed in common." }
+        }
     }
 }
 
