@@ -76,6 +76,7 @@ fn a_stopped_experiment_goes_on_and_folders_are_put_together() {
     let missing = "--seeds 0 --arms vit-localmim-pixel,vit-maskfeat --device cpu --out";
     assert!(page.contains("vit-mae") && page.contains(missing));
     assert!(page.contains("--judged-on 60,30") && page.contains("--rate vit-mae=1e-3"));
+    assert!(page.contains("mae after 1/8") && page.contains("untrained"), "layer by layer");
     assert!(outcome.text().contains("one seed") || outcome.text().contains("no bar"));
 
     // Another rate is refused before anything is forgotten.

@@ -1,5 +1,7 @@
 //! What is held against the paper: which arms, by what.
 
+use maud::{Markup, html};
+
 use super::plan::{Arm, Change, Family};
 use crate::settings::Recipe;
 
@@ -43,4 +45,16 @@ pub fn changes() -> Vec<(Arm, Arm)> {
         (Arm::BASE, changed(Change::OneView)),
         (changed(Change::EightViews), Arm::BASE),
     ]
+}
+
+/// What the paper says, and what came out.
+pub(super) fn caption(paper: &str, ours: &[String]) -> Markup {
+    html! {
+        p { strong { "The paper: " } (paper) }
+        p {
+            strong { "Here: " }
+            @for sentence in ours { (sentence) " " }
+            @if ours.is_empty() { "Nothing yet: these arms have no seed in common." }
+        }
+    }
 }

@@ -119,6 +119,12 @@ impl Run {
         points.map(at).collect()
     }
 
+    /// Each layer's accuracy after a step that was judged, in per cent.
+    pub fn layers(&self, kind: Kind, step: u64) -> Option<Vec<f64>> {
+        let layers = &self.judged.at(kind, step)?.layers;
+        Some(layers.iter().map(|layer| 100.0 * layer.top1).collect())
+    }
+
     /// The layer that did best in the end, counted from 1, of how many.
     pub fn best_layer(&self, kind: Kind) -> Option<(usize, usize)> {
         let layers = &self.end(kind)?.layers;

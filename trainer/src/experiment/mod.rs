@@ -16,6 +16,7 @@ pub mod gather;
 pub mod judged;
 pub mod kept;
 mod lab;
+mod layers;
 mod make;
 mod notes;
 pub mod outcome;

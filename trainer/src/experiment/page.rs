@@ -3,12 +3,13 @@
 use maud::{Markup, html};
 use voice::html::{document, table};
 
-use super::gather::{Axis, Gathered, Group, Run};
+use super::claims::caption;
+use super::gather::{Axis, Gathered, Group};
 use super::judged::Kind;
 use super::outcome::{ExperimentOutcome, GroupOutcome, SoonerOutcome};
 use super::plan::{Arm, Change, Family, RATES};
 use super::ratio::{Curve, Sooner};
-use super::{ExperimentError, command};
+use super::{ExperimentError, command, layers};
 use crate::compare::seeds::{At, mean};
 use crate::eval::score::percent;
 use crate::plot::{Axes, Series, Shape, captioned};
@@ -138,7 +139,7 @@ fn of_group(group: &Group, outcome: &GroupOutcome) -> Result<Markup, ExperimentE
         }
         @for note in &outcome.notes { p.warning { (note) } }
         @for claim in claims(methods())? { (claim) }
-        (layers(group)?)
+        (layers::figures(group)?)
         @for claim in claims(changes())? { (claim) }
         h2 { "All arms" }
         (table(&GroupOutcome::ARMS, outcome.arm_rows()))
@@ -187,18 +188,6 @@ fn claim(
             }
         }
     })
-}
-
-/// What the paper says, and what came out.
-fn caption(paper: &str, ours: &[String]) -> Markup {
-    html! {
-        p { strong { "The paper: " } (paper) }
-        p {
-            strong { "Here: " }
-            @for sentence in ours { (sentence) " " }
-            @if ours.is_empty() { "Nothing yet: these arms have no seed in common." }
-        }
-    }
 }
 
 /// What came out, in sentences: by the linear classifier, over time.
@@ -257,64 +246,6 @@ fn accuracies(
         ..Axes::new(time.label(), "linear accuracy in per cent")
     };
     Ok(captioned(&series, &axes, Some(caption))?)
-}
-
-/// The mutual information of attention by layer, untrained and trained: LocalMIM's beside that of
-/// methods which guide their last layer alone.
-fn layers(group: &Group) -> Result<Markup, ExperimentError> {
-    use Recipe::{Greenmim, LocalmimHog, Mae, Simmim};
-    let vit = layers_of(group, Family::Vit, &[LocalmimHog, Mae])?;
-    let swin = layers_of(group, Family::Swin, &[LocalmimHog, Simmim, Greenmim])?;
-    let figures: Vec<Markup> = [vit, swin].into_iter().flatten().collect();
-    Ok(html! {
-        @if !figures.is_empty() { h2 { "Lower layers learn where they are guided" } }
-        @for figure in figures { (figure) }
-    })
-}
-
-/// Those of a family's encoders; none where they were not measured.
-fn layers_of(
-    group: &Group,
-    family: Family,
-    recipes: &[Recipe],
-) -> Result<Option<Markup>, ExperimentError> {
-    let line =
-        |name: String, runs: &[&Run], pick: fn(&Run) -> Option<&crate::analyze::NmiRecord>| {
-            let records: Vec<_> = runs.iter().filter_map(|run| pick(run)).collect();
-            let depth = records.iter().map(|record| record.layers.len()).min().unwrap_or(0);
-            let at = |layer: usize| {
-                let sum: f64 = records.iter().map(|record| record.layers[layer].mean).sum();
-                ((layer + 1) as f64, sum / records.len() as f64)
-            };
-            Series::of(name, (0..depth).map(at).collect(), Shape::DottedLine)
-        };
-    let mut series = vec![];
-    for arm in recipes.iter().map(|&recipe| Arm::of(family, recipe)) {
-        let runs: Vec<&Run> = group.of(arm).collect();
-        if runs.iter().all(|run| run.nmi.len() > 1) && !runs.is_empty() {
-            series.push(line(arm.recipe.name().to_owned(), &runs, |run| run.nmi.last()));
-            if arm.recipe == Recipe::LocalmimHog {
-                series.push(line("untrained".to_owned(), &runs, |run| run.nmi.first()));
-            }
-        }
-    }
-    if series.is_empty() {
-        return Ok(None);
-    }
-    let axes = Axes { from: Some(1.0), ..Axes::new("block", "normalised mutual information") };
-    let paper = "Without guidance of their own, as in MAE, lower layers learn little: where a token \
-                 looks depends less on where it is than with LocalMIM.";
-    let within = match family {
-        Family::Vit => "",
-        Family::Swin => " within a window",
-    };
-    let ours = format!(
-        "On the {}, the mutual information between the positions of queries and keys{within}, by \
-         block, as a mean over heads, views and seeds: 0 where attention does not depend on the query.",
-        family.name()
-    );
-    let caption = caption(paper, &[ours]);
-    Ok(Some(captioned(&series, &axes, Some(&caption))?))
 }
 
 /// What each arm reached at each rate that was tried.

@@ -32,7 +32,7 @@ pub const RATES: [f64; 3] = [5e-4, 1.5e-3, 4.5e-3];
 
 /// The parts of a run after which its encoder is judged: the closer together the earlier, for that is
 /// when the faster methods get to where the slower ones end.
-const POINTS: [f64; 12] = [
+pub const POINTS: [f64; 12] = [
     1.0 / 64.0,
     1.0 / 32.0,
     1.0 / 16.0,
