@@ -9,7 +9,7 @@ use super::judged::Kind;
 use super::kept::{Machine, Setup};
 use super::notes::notes;
 use super::plan::Arm;
-use super::ratio::{Gain, Sooner, Verdict, mean};
+use super::ratio::{Gain, Level, Sooner, Verdict, mean};
 
 /// What an experiment gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,6 +97,8 @@ pub struct SoonerOutcome {
     pub found: Option<Sooner>,
     /// What can be said of it.
     pub verdict: Option<Verdict>,
+    /// When both reach each accuracy that both do.
+    pub levels: Vec<Level>,
 }
 
 /// What an arm has at the end that another has not.
@@ -208,6 +210,7 @@ fn sooner(group: &Group, claim: &Claim) -> Vec<SoonerOutcome> {
                 axis,
                 verdict: found.map(|found| found.verdict()),
                 found,
+                levels: Level::all(&fast, &slow),
             });
         }
     }

@@ -179,6 +179,11 @@ fn claim(
         h2 { (section.title) }
         (accuracies(group, &arms, about.time, &caption)?)
         @if !about.sooner.is_empty() { (table(&GroupOutcome::SOONER, about.sooner_rows())) }
+        @let levels = about.level_rows();
+        @if !levels.is_empty() {
+            p { "When both reach what both reach, in " (about.time.label()) ":" }
+            (table(&GroupOutcome::LEVELS, levels))
+        }
         @if !about.gains.is_empty() { (table(&GroupOutcome::GAINS, about.gain_rows())) }
         @if !missing.is_empty() {
             p {

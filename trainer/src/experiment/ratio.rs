@@ -83,10 +83,57 @@ fn ratio(slow: f64, fast: Option<f64>) -> f64 {
     fast.map_or(0.0, |fast| slow / fast)
 }
 
+/// When two arms reach an accuracy that both do.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// The accuracy.
+    pub accuracy: f64,
+    /// Where the slower arm's mean first reaches it.
+    pub slow: f64,
+    /// Where the faster one's does.
+    pub fast: f64,
+    /// Between which ratios of the two 95 % of the draws of seeds lie; none of a single seed, and none
+    /// where some draw does not reach it.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Level {
+    /// At whole per cents above the untrained encoders, as far as the means of both arms go, of curves of
+    /// the same seeds in the same order.
+    pub fn all(fast: &[Curve], slow: &[Curve]) -> Vec<Self> {
+        let pairs: Vec<_> = fast.iter().zip(slow).collect();
+        let at = |pairs: &[(&Curve, &Curve)], accuracy: f64| {
+            let (fast, slow) = means(pairs);
+            Some((first_at(&slow, accuracy)?, first_at(&fast, accuracy)?))
+        };
+        let (fast, slow) = means(&pairs);
+        let start = |curve: &Curve| curve.first().map_or(1.0, |point| point.1);
+        // Not more than a percentage has.
+        let whole = (1..=100).map(|per_cent| f64::from(per_cent) / 100.0);
+        let above = whole.filter(|level| *level > start(&fast).max(start(&slow)));
+        let level = |accuracy: f64| {
+            let (slow, fast) = at(&pairs, accuracy)?;
+            let ratio = |drawn: &[_]| at(drawn, accuracy).map(|(slow, fast)| slow / fast);
+            Some(Self { accuracy, slow, fast, interval: interval(&pairs, ratio) })
+        };
+        above.map_while(level).collect()
+    }
+
+    /// How many times as long the slower one takes.
+    pub fn ratio(&self) -> f64 {
+        self.slow / self.fast
+    }
+}
+
+/// The mean curves of the faster and of the slower arm.
+fn means(pairs: &[(&Curve, &Curve)]) -> (Curve, Curve) {
+    let (fast, slow): (Vec<&Curve>, Vec<&Curve>) = pairs.iter().copied().unzip();
+    (mean(&fast), mean(&slow))
+}
+
 /// The bar, and when the means of the slower and of the faster arm reach it.
 fn once(pairs: &[(&Curve, &Curve)]) -> Option<(f64, f64, Option<f64>)> {
-    let fast = mean(&pairs.iter().map(|pair| pair.0).collect::<Vec<_>>());
-    let slow = mean(&pairs.iter().map(|pair| pair.1).collect::<Vec<_>>());
+    let (fast, slow) = means(pairs);
     let untrained = fast.first()?.1.max(slow.first()?.1);
     let bar = slow.iter().skip(1).map(|point| point.1).reduce(f64::max)?;
     if bar <= untrained {
@@ -180,6 +227,22 @@ mod tests {
         // The other way round it never gets there, whatever bar the faster one sets.
         let never = Sooner::of(&[slow], &[fast]).unwrap();
         assert_eq!((never.bar, never.fast, never.ratio), (0.6, None, 0.0));
+    }
+
+    #[test]
+    fn levels_are_those_that_both_reach() {
+        // They end at 0.24 and 0.26; the slower is half as fast, and one seed as the other.
+        let slow = curve(&[0.2, 0.21, 0.22, 0.23, 0.24]);
+        let fast = curve(&[0.205, 0.22, 0.24, 0.26, 0.25]);
+        let both = |of: &Curve| [of.clone(), of.clone()];
+        let levels = Level::all(&both(&fast), &both(&slow));
+        let accuracies: Vec<f64> = levels.iter().map(|level| level.accuracy).collect();
+        assert_eq!(accuracies, [0.21, 0.22, 0.23, 0.24]);
+        let last = levels[3];
+        assert_eq!((last.slow, last.fast, last.ratio()), (4.0, 2.0, 2.0));
+        assert_eq!(last.interval, Some((2.0, 2.0)));
+        assert_eq!(Level::all(&[fast], &[slow])[3].interval, None);
+        assert_eq!(Level::all(&[], &[]), []);
     }
 
     #[test]

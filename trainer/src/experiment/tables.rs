@@ -6,7 +6,7 @@ use super::kept::Setup;
 use super::outcome::{
     ArmOutcome, ExperimentOutcome, GainOutcome, GroupOutcome, KindOutcome, SoonerOutcome,
 };
-use super::ratio::Verdict;
+use super::ratio::{Level, Verdict};
 use crate::eval::score::percent;
 
 impl ExperimentOutcome {
@@ -137,6 +137,32 @@ impl GroupOutcome {
         rows
     }
 
+    /// The headings of [`Self::level_rows`].
+    pub const LEVELS: [&'static str; 5] =
+        ["arms", "linear accuracy", "the first reaches it at", "the second at", "times sooner"];
+
+    /// A row a claim and accuracy that both of its arms reach, over the time of the plot.
+    pub fn level_rows(&self) -> Vec<Vec<String>> {
+        let shown = self.sooner.iter().filter(|of| (of.kind, of.axis) == (Kind::Linear, self.time));
+        let row = |of: &SoonerOutcome, level: &Level| {
+            let sure = match level.interval {
+                None => "no interval".to_owned(),
+                Some((low, high)) if low <= 1.0 && high >= 1.0 => {
+                    format!("{low:.1} to {high:.1}; not shown")
+                }
+                Some((low, high)) => format!("{low:.1} to {high:.1}"),
+            };
+            vec![
+                format!("{}, {}", of.fast, of.slow),
+                percent(level.accuracy),
+                format!("{:.1}", level.fast),
+                format!("{:.1}", level.slow),
+                format!("{:.1} ({sure})", level.ratio()),
+            ]
+        };
+        shown.flat_map(|of| of.levels.iter().map(move |level| row(of, level))).collect()
+    }
+
     /// The headings of [`Self::gain_rows`].
     pub const GAINS: [&'static str; 4] = ["arm", "against", "judged by", "points more at the end"];
 
@@ -209,7 +235,7 @@ mod tests {
             let verdict = found.map(|found| found.verdict());
             let (fast, slow) = ("a".to_owned(), "b".to_owned());
             let (kind, axis, paper) = (Kind::Knn, Axis::Views, None);
-            SoonerOutcome { fast, slow, paper, kind, axis, found, verdict }.text()
+            SoonerOutcome { fast, slow, paper, kind, axis, found, verdict, levels: vec![] }.text()
         };
         assert_eq!(text(Some(found)), "2.0 (0.9 to 2.4; not shown)");
         let interval = Some((1.1, 2.4));
