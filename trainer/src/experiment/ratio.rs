@@ -106,11 +106,12 @@ impl Level {
             let (fast, slow) = means(pairs);
             Some((first_at(&slow, accuracy)?, first_at(&fast, accuracy)?))
         };
-        let (fast, slow) = means(&pairs);
-        let start = |curve: &Curve| curve.first().map_or(1.0, |point| point.1);
+        // Above every seed's start, for else some draw of them would be there before it began.
+        let starts = fast.iter().chain(slow).filter_map(|curve| Some(curve.first()?.1));
+        let untrained = starts.fold(0.0, f64::max);
         // Not more than a percentage has.
         let whole = (1..=100).map(|per_cent| f64::from(per_cent) / 100.0);
-        let above = whole.filter(|level| *level > start(&fast).max(start(&slow)));
+        let above = whole.filter(|level| *level > untrained);
         let level = |accuracy: f64| {
             let (slow, fast) = at(&pairs, accuracy)?;
             let ratio = |drawn: &[_]| at(drawn, accuracy).map(|(slow, fast)| slow / fast);
@@ -241,8 +242,13 @@ mod tests {
         let last = levels[3];
         assert_eq!((last.slow, last.fast, last.ratio()), (4.0, 2.0, 2.0));
         assert_eq!(last.interval, Some((2.0, 2.0)));
-        assert_eq!(Level::all(&[fast], &[slow])[3].interval, None);
+        let one = |of: &Curve| [of.clone()];
+        assert_eq!(Level::all(&one(&fast), &one(&slow))[3].interval, None);
         assert_eq!(Level::all(&[], &[]), []);
+        // One seed begins above 0.22.
+        let higher = curve(&[0.225, 0.23, 0.24, 0.26, 0.25]);
+        let levels = Level::all(&[fast, higher], &both(&slow));
+        assert_eq!(levels[0].accuracy, 0.23);
     }
 
     #[test]
