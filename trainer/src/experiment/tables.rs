@@ -196,10 +196,10 @@ impl SoonerOutcome {
         };
         let ratio = match found.fast {
             Some(_) => format!("{:.1}", found.ratio),
-            None => "not within its run".to_owned(),
+            None => "not reached".to_owned(),
         };
         match (found.interval, found.verdict()) {
-            (Some((_, 0.0)), _) => format!("{ratio}, whichever seeds are drawn"),
+            (Some((_, 0.0)), _) => format!("{ratio} (in no draw)"),
             (Some((low, high)), verdict) => {
                 let shown = if verdict == Verdict::NotShown { "; not shown" } else { "" };
                 format!("{ratio} ({low:.1} to {high:.1}{shown})")
@@ -244,9 +244,9 @@ mod tests {
         let one = Sooner { interval: None, seeds: 1, ..found };
         assert_eq!(text(Some(one)), "2.0 (one seed)");
         let never = Sooner { fast: None, ratio: 0.0, ..one };
-        assert_eq!(text(Some(never)), "not within its run (one seed)");
+        assert_eq!(text(Some(never)), "not reached (one seed)");
         let no_seed = Sooner { interval: Some((0.0, 0.0)), ..Sooner { seeds: 3, ..never } };
-        assert_eq!(text(Some(no_seed)), "not within its run, whichever seeds are drawn");
+        assert_eq!(text(Some(no_seed)), "not reached (in no draw)");
         let unsure = Sooner { seeds: 3, ..one };
         assert_eq!(text(Some(unsure)), "2.0 (no interval)");
         assert_eq!(text(None), "no bar");
