@@ -428,15 +428,9 @@ fn refuse_others(
     given: &Options<All>,
     made_by: &IngestSettings,
 ) -> Result<(), IngestError> {
-    let Settings { out, classes, codebooks, .. } = settings.clone();
-    let mut asked = given.over(Settings { ingest: made_by.clone(), ..settings.clone() });
-    if classes.is_some() {
-        asked = asked.with_classes(classes);
-    }
-    if !codebooks.is_empty() {
-        asked = asked.with_codebooks(codebooks);
-    }
-    let differences = settings_differences(made_by, &asked.ingest);
+    let Settings { out, ingest: asked, .. } =
+        Settings { ingest: made_by.clone(), ..settings.clone() }.with_given(given);
+    let differences = settings_differences(made_by, &asked);
     match differences.is_empty() {
         true => Ok(()),
         false => {

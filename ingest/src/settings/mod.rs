@@ -88,10 +88,21 @@ impl Settings {
     /// These settings with what was given of the options.
     #[must_use]
     pub fn given(self, given: &Given<options::All>) -> Self {
-        let settings = given.over(self);
-        let (codebooks, classes) = (settings.codebooks.clone(), settings.classes.clone());
-        let settings = settings.with_codebooks(codebooks).with_classes(classes);
+        let settings = self.with_given(given);
         if given.has(options::SHARD_PICTURES) { settings } else { settings.with_default_shards() }
+    }
+
+    /// The same, with as many pictures a shard as there were unless others are given.
+    pub(crate) fn with_given(self, given: &Given<options::All>) -> Self {
+        let mut settings = given.over(self);
+        let (codebooks, classes) = (settings.codebooks.clone(), settings.classes.clone());
+        if !codebooks.is_empty() {
+            settings = settings.with_codebooks(codebooks);
+        }
+        if classes.is_some() {
+            settings = settings.with_classes(classes);
+        }
+        settings
     }
 
     fn with_default_shards(mut self) -> Self {
