@@ -1,4 +1,4 @@
-//! What is held against the paper: which arms, by what.
+//! What is held against the paper: which arms, by what, and how a figure says it.
 
 use maud::{Markup, html};
 
@@ -51,10 +51,6 @@ pub fn changes() -> Vec<(Arm, Arm)> {
 pub(super) fn caption(paper: &str, ours: &[String]) -> Markup {
     html! {
         p { strong { "The paper: " } (paper) }
-        p {
-            strong { "Here: " }
-            @for sentence in ours { (sentence) " " }
-            @if ours.is_empty() { "Nothing yet: these arms have no seed in common." }
-        }
+        p { strong { "Here: " } @for sentence in ours { (sentence) " " } }
     }
 }

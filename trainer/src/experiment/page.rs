@@ -215,7 +215,11 @@ fn ours(outcome: &GroupOutcome) -> Vec<String> {
     let gains = gains.filter(|(_, gain)| gain.kind == Kind::Linear).map(|(row, gain)| {
         format!("{} ends {} points against {}.", gain.arm, row[3], gain.against)
     });
-    sooner.chain(gains).collect()
+    let ours: Vec<String> = sooner.chain(gains).collect();
+    match ours.is_empty() {
+        true => vec!["Nothing yet: these arms have no seed in common.".to_owned()],
+        false => ours,
+    }
 }
 
 /// Accuracies by the linear classifier over time: means, and bands from the lowest seed to the

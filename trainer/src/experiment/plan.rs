@@ -30,13 +30,16 @@ const VIEWS: u32 = 4;
 /// The base learning rates that are tried for each arm.
 pub const RATES: [f64; 3] = [5e-4, 1.5e-3, 4.5e-3];
 
+/// The part of a run whose encoder is shown beside that of its end: one of [`POINTS`].
+const EARLY: f64 = 1.0 / 8.0;
+
 /// The parts of a run after which its encoder is judged: the closer together the earlier, for that is
 /// when the faster methods get to where the slower ones end.
-pub const POINTS: [f64; 12] = [
+const POINTS: [f64; 12] = [
     1.0 / 64.0,
     1.0 / 32.0,
     1.0 / 16.0,
-    1.0 / 8.0,
+    EARLY,
     3.0 / 16.0,
     1.0 / 4.0,
     3.0 / 8.0,
@@ -49,10 +52,20 @@ pub const POINTS: [f64; 12] = [
 
 /// The steps after which an encoder is judged, rising; the last is that of the run.
 pub fn points(steps: u64) -> Vec<u64> {
-    let mut points: Vec<u64> = POINTS.iter().map(|part| (steps as f64 * part) as u64).collect();
+    let mut points: Vec<u64> = POINTS.iter().map(|&part| after(steps, part)).collect();
     points.retain(|&step| step > 0);
     points.dedup();
     points
+}
+
+/// The step after which an encoder is shown beside that of the end.
+pub fn early(steps: u64) -> u64 {
+    after(steps, EARLY)
+}
+
+/// The step after a part of a run.
+fn after(steps: u64, part: f64) -> u64 {
+    (steps as f64 * part) as u64
 }
 
 /// The kinds of encoders that are compared among themselves.

@@ -48,6 +48,17 @@ pub enum Verdict {
     NoInterval,
 }
 
+impl Verdict {
+    /// That of an interval of ratios.
+    pub fn of((low, high): (f64, f64)) -> Self {
+        match (low > 1.0, high < 1.0) {
+            (true, _) => Self::Sooner,
+            (_, true) => Self::Later,
+            _ => Self::NotShown,
+        }
+    }
+}
+
 impl Sooner {
     /// Holds curves of the same seeds against each other, in the same order. None where the slower arm
     /// is at no time better than an untrained encoder: then it has reached nothing.
@@ -72,9 +83,7 @@ impl Sooner {
         match self.interval {
             None if self.seeds < 2 => Verdict::OneSeed,
             None => Verdict::NoInterval,
-            Some((low, _)) if low > 1.0 => Verdict::Sooner,
-            Some((_, high)) if high < 1.0 => Verdict::Later,
-            Some(_) => Verdict::NotShown,
+            Some(interval) => Verdict::of(interval),
         }
     }
 }

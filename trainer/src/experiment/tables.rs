@@ -145,13 +145,7 @@ impl GroupOutcome {
     pub fn level_rows(&self) -> Vec<Vec<String>> {
         let shown = self.sooner.iter().filter(|of| (of.kind, of.axis) == (Kind::Linear, self.time));
         let row = |of: &SoonerOutcome, level: &Level| {
-            let sure = match level.interval {
-                None => "no interval".to_owned(),
-                Some((low, high)) if low <= 1.0 && high >= 1.0 => {
-                    format!("{low:.1} to {high:.1}; not shown")
-                }
-                Some((low, high)) => format!("{low:.1} to {high:.1}"),
-            };
+            let sure = level.interval.map_or("no interval".to_owned(), between);
             vec![
                 format!("{}, {}", of.fast, of.slow),
                 percent(level.accuracy),
@@ -188,6 +182,12 @@ impl GroupOutcome {
     }
 }
 
+/// An interval of ratios, and what it does not show.
+fn between((low, high): (f64, f64)) -> String {
+    let shown = if Verdict::of((low, high)) == Verdict::NotShown { "; not shown" } else { "" };
+    format!("{low:.1} to {high:.1}{shown}")
+}
+
 impl SoonerOutcome {
     /// The ratio with its interval, and what it does not show.
     pub fn text(&self) -> String {
@@ -200,10 +200,7 @@ impl SoonerOutcome {
         };
         match (found.interval, found.verdict()) {
             (Some((_, 0.0)), _) => format!("{ratio} (in no draw)"),
-            (Some((low, high)), verdict) => {
-                let shown = if verdict == Verdict::NotShown { "; not shown" } else { "" };
-                format!("{ratio} ({low:.1} to {high:.1}{shown})")
-            }
+            (Some(interval), _) => format!("{ratio} ({})", between(interval)),
             (None, Verdict::OneSeed) => format!("{ratio} (one seed)"),
             (None, _) => format!("{ratio} (no interval)"),
         }
