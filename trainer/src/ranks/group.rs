@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
@@ -22,6 +23,8 @@ pub struct Group {
     sums: Meeting<Vec<f32>, Arc<Vec<f32>>>,
     words: Meeting<Vec<f64>, Arc<Vec<Vec<f64>>>>,
     step: AtomicU64,
+    /// Since when each rank of this process waits for others; none for one that computes.
+    waits: Mutex<Vec<Option<Instant>>>,
 }
 
 impl Group {
@@ -33,7 +36,8 @@ impl Group {
     /// `here` ranks of `ranks`, from number `first` on; the others are reached through `between`.
     pub fn new(first: usize, here: usize, ranks: usize, between: Box<dyn Collective>) -> Arc<Self> {
         let (sums, words) = (Meeting::of(here), Meeting::of(here));
-        Arc::new(Self { first, here, ranks, between, sums, words, step: AtomicU64::new(0) })
+        let (step, waits) = (AtomicU64::new(0), Mutex::new(vec![None; here]));
+        Arc::new(Self { first, here, ranks, between, sums, words, step, waits })
     }
 
     /// A place for each rank of this process.
@@ -62,6 +66,22 @@ impl Group {
         self.step.fetch_max(step, Ordering::Relaxed);
     }
 
+    /// Since when each rank of this process waits for others, in their order.
+    pub(super) fn waits(&self) -> Vec<Option<Instant>> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a rank does while it waits.
+    fn waiting<T>(&self, local: usize, what: impl FnOnce() -> T) -> T {
+        let set = |since| {
+            self.waits.lock().unwrap_or_else(PoisonError::into_inner)[local] = since;
+        };
+        set(Some(Instant::now()));
+        let result = what();
+        set(None);
+        result
+    }
+
     /// Whoever waits for others, now or later, is told why they don't come.
     pub fn end(&self, why: &RanksError) {
         self.sums.end(why);
@@ -72,11 +92,12 @@ impl Group {
         if self.ranks == 1 {
             return Ok(values);
         }
-        let sum = self.sums.meet(local, values, |all| {
+        let join = |all| {
             let mut sum = in_order(all);
             self.between.sum(&mut sum).map_err(lost)?;
             Ok(Arc::new(sum))
-        })?;
+        };
+        let sum = self.waiting(local, || self.sums.meet(local, values, join))?;
         Ok(Arc::try_unwrap(sum).unwrap_or_else(|shared| shared.to_vec()))
     }
 
@@ -84,7 +105,7 @@ impl Group {
         if self.ranks == 1 {
             return Ok(vec![own]);
         }
-        let all = self.words.meet(local, own, |all| {
+        let join = |all: Vec<Vec<f64>>| {
             // Each rank's numbers after how many they are.
             let said = |one: Vec<f64>| [vec![one.len() as f64], one].concat();
             let here: Vec<f64> = all.into_iter().flat_map(said).collect();
@@ -97,7 +118,8 @@ impl Group {
                 rest = others;
             }
             Ok(Arc::new(ranks))
-        })?;
+        };
+        let all = self.waiting(local, || self.words.meet(local, own, join))?;
         Ok(Arc::try_unwrap(all).unwrap_or_else(|shared| shared.to_vec()))
     }
 }

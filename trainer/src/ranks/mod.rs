@@ -9,6 +9,7 @@
 mod control;
 mod group;
 mod mesh;
+mod patience;
 mod session;
 mod wire;
 pub mod world;

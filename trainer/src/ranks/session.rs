@@ -9,6 +9,7 @@ use std::{io, thread};
 
 use super::control::{Alike, Lobby};
 use super::mesh::Mesh;
+use super::patience::{PATIENCE, Patience};
 use super::wire::{Card, Message, receive, send};
 use super::world::World;
 use super::{Collective, Group, RanksError};
@@ -33,8 +34,19 @@ pub struct Session {
 
 impl Session {
     /// All ranks are threads of this process.
-    pub fn alone(ranks: usize, ends: Ends) -> Self {
-        Self { group: Group::of_threads(ranks), watch: None, ends }
+    ///
+    /// # Errors
+    /// [`RanksError::Lost`] if the system has no thread that watches over them.
+    pub fn alone(ranks: usize, ends: Ends) -> Result<Self, RanksError> {
+        Self::alone_for(ranks, ends, PATIENCE)
+    }
+
+    fn alone_for(ranks: usize, ends: Ends, limit: Duration) -> Result<Self, RanksError> {
+        let group = Group::of_threads(ranks);
+        if ranks > 1 {
+            watch_threads(&group, &ends, limit).map_err(no_thread)?;
+        }
+        Ok(Self { group, watch: None, ends })
     }
 
     /// Waits for all processes of `world`, or until `stop`; this one has so many ranks.
@@ -48,6 +60,17 @@ impl Session {
         ends: Ends,
         stop: &AtomicBool,
     ) -> Result<Self, RanksError> {
+        Self::join_for(world, ranks, alike, ends, stop, PATIENCE)
+    }
+
+    fn join_for(
+        world: &World,
+        ranks: usize,
+        alike: &Alike,
+        ends: Ends,
+        stop: &AtomicBool,
+        limit: Duration,
+    ) -> Result<Self, RanksError> {
         let Lobby { cards, peers, mesh } = Lobby::join(world, ranks, alike, stop)?;
         let first = |process: usize| cards[..process].iter().map(|card| card.ranks).sum();
         let verdict = Arc::new(Verdict::default());
@@ -58,8 +81,8 @@ impl Session {
         let peers = peers.into_iter().map(|(card, stream)| {
             let name = name(&card, first(card.process));
             let heard = Mutex::new(Instant::now());
-            let (step, left) = (AtomicU64::new(0), AtomicBool::new(false));
-            Peer { name, stream, heard, step, left }
+            let (waits, left) = (AtomicBool::new(false), AtomicBool::new(false));
+            Peer { name, stream, heard, step: AtomicU64::new(0), waits, left }
         });
         let watch = Arc::new(Watch {
             own: name(&cards[world.process], first(world.process)),
@@ -70,7 +93,7 @@ impl Session {
             ends: Arc::clone(&ends),
             over: AtomicBool::new(false),
         });
-        watch.start().map_err(|error| RanksError::Lost(error.to_string()))?;
+        watch.start(limit).map_err(no_thread)?;
         Ok(Self { group, watch: Some(watch), ends })
     }
 
@@ -100,6 +123,28 @@ impl Session {
             let _ = peer.stream.shutdown(Shutdown::Write);
         }
     }
+}
+
+fn no_thread(error: io::Error) -> RanksError {
+    RanksError::Lost(format!("no thread is to be had that watches over ranks: {error}"))
+}
+
+/// Watches over the ranks of a process that is alone, as long as there are any.
+fn watch_threads(group: &Arc<Group>, ends: &Ends, limit: Duration) -> io::Result<()> {
+    let (group, ends) = (Arc::downgrade(group), Arc::clone(ends));
+    let watch = move || {
+        let mut patience = Patience::of(limit);
+        while let Some(group) = group.upgrade() {
+            if let Some(why) = patience.ends(&group, &[]) {
+                group.end(&RanksError::Lost(why.clone()));
+                return end_late(&ends, &why);
+            }
+            drop(group);
+            thread::sleep(BEAT.min(limit));
+        }
+    };
+    thread::Builder::new().name("watch".into()).spawn(watch)?;
+    Ok(())
 }
 
 /// A process as messages call it.
@@ -169,6 +214,8 @@ struct Peer {
     heard: Mutex<Instant>,
     /// The step that it has come to.
     step: AtomicU64,
+    /// All of its ranks wait for others.
+    waits: AtomicBool,
     /// It has done its work.
     left: AtomicBool,
 }
@@ -206,7 +253,7 @@ struct Watch {
 
 impl Watch {
     /// Begins to hear and to tell.
-    fn start(self: &Arc<Self>) -> io::Result<()> {
+    fn start(self: &Arc<Self>, limit: Duration) -> io::Result<()> {
         for at in 0..self.peers.len() {
             let stream = &self.peers[at].stream;
             stream.set_read_timeout(None)?;
@@ -215,7 +262,7 @@ impl Watch {
             thread::Builder::new().name("hear".into()).spawn(move || watch.hear(at))?;
         }
         let watch = Arc::clone(self);
-        thread::Builder::new().name("beat".into()).spawn(move || watch.beat())?;
+        thread::Builder::new().name("beat".into()).spawn(move || watch.beat(limit))?;
         Ok(())
     }
 
@@ -224,9 +271,10 @@ impl Watch {
         let peer = &self.peers[at];
         loop {
             match receive(&peer.stream) {
-                Ok(Message::Beat(step)) => {
+                Ok(Message::Beat { step, waits }) => {
                     peer.hear();
                     peer.step.store(step, Ordering::Relaxed);
+                    peer.waits.store(waits, Ordering::Relaxed);
                 }
                 Ok(Message::End(why)) => return self.end(&why, Some(at)),
                 Ok(Message::Bye) => {
@@ -240,13 +288,20 @@ impl Watch {
     }
 
     /// Tells that this process lives, and sees whether the others do.
-    fn beat(self: &Arc<Self>) {
+    fn beat(self: &Arc<Self>, limit: Duration) {
+        let mut patience = Patience::of(limit);
         while !self.over.load(Ordering::Relaxed) {
             let step = self.group.step();
+            let waits = self.group.waits().iter().all(Option::is_some);
             for peer in self.peers.iter().filter(|peer| !peer.left.load(Ordering::Relaxed)) {
-                let _ = send(&peer.stream, &Message::Beat(step));
+                let _ = send(&peer.stream, &Message::Beat { step, waits });
             }
             thread::sleep(BEAT);
+            let busy = self.peers.iter().filter(|peer| !peer.waits.load(Ordering::Relaxed));
+            let busy: Vec<&str> = busy.map(|peer| peer.name.as_str()).collect();
+            if let Some(why) = patience.ends(&self.group, &busy) {
+                return self.end(&why, None);
+            }
             for (at, peer) in self.peers.iter().enumerate() {
                 if peer.silence() > SILENT && !peer.left.load(Ordering::Relaxed) {
                     let what = format!("was not heard for {} s", peer.silence().as_secs());
@@ -280,4 +335,51 @@ fn end_late(ends: &Ends, why: &str) {
         thread::sleep(GRACE);
         ends(&why);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// What ends the program tells, and a seat's way to it.
+    fn told() -> (Ends, mpsc::Receiver<String>) {
+        let (tell, told) = mpsc::channel();
+        let tell = Mutex::new(tell);
+        (Arc::new(move |why: &str| drop(tell.lock().unwrap().send(why.to_owned()))), told)
+    }
+
+    #[test]
+    fn a_thread_that_hangs_ends_the_run_by_its_number() {
+        let (ends, told) = told();
+        let session = Session::alone_for(2, ends, Duration::from_millis(50)).unwrap();
+        let waits = session.group().seats().remove(0);
+        let why = waits.sum(vec![1.0]).unwrap_err().to_string();
+        assert!(why.starts_with("rank 1 did not come"), "{why}");
+        assert_eq!(told.recv_timeout(2 * GRACE).unwrap(), why);
+    }
+
+    #[test]
+    fn a_process_whose_thread_hangs_ends_the_others_by_its_name() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let join = |process| {
+            let (rendezvous, wait) = (format!("127.0.0.1:{port}"), Duration::from_secs(60));
+            let world = World { process, processes: 2, rendezvous, wait };
+            let limit = Duration::from_millis(50);
+            let stop = AtomicBool::new(false);
+            Session::join_for(&world, 1, &Alike::new(), told().0, &stop, limit).unwrap()
+        };
+        let (waits, hangs) = thread::scope(|scope| {
+            let waits = scope.spawn(|| join(0));
+            let hangs = scope.spawn(|| join(1));
+            (waits.join().unwrap(), hangs.join().unwrap())
+        });
+        let why = waits.group().seats().remove(0).sum(vec![1.0]).unwrap_err().to_string();
+        assert!(why.contains("rank 1 ("), "{why}");
+        assert!(why.contains("did not come"), "{why}");
+        let other = hangs.group().seats().remove(0).sum(vec![1.0]).unwrap_err();
+        assert!(other.to_string().contains("rank 1 ("), "{other}");
+    }
 }

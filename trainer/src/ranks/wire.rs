@@ -48,8 +48,13 @@ pub enum Message {
     },
     /// It can't take part, or nobody can.
     Refused(String),
-    /// It is alive, and has come to this step.
-    Beat(u64),
+    /// It is alive.
+    Beat {
+        /// The step that it has come to.
+        step: u64,
+        /// None of its ranks computes: all wait for others.
+        waits: bool,
+    },
     /// All are to end, for this reason.
     End(String),
     /// It has done its work.

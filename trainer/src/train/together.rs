@@ -80,7 +80,7 @@ impl TrainRequest<'_> {
         let network = settings.network(dataset.layout())?;
         let job = Job { paths, settings, resume: resume.as_ref(), dataset, network, stop };
         let session = match world.processes {
-            1 => Session::alone(devices.len(), ends),
+            1 => Session::alone(devices.len(), ends)?,
             _ => {
                 let alike = begin::alike(settings, &job.dataset, job.resume);
                 Session::join(&world, devices.len(), &alike, ends, stop)?
