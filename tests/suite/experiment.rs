@@ -77,6 +77,10 @@ fn a_stopped_experiment_goes_on_and_folders_are_put_together() {
     assert!(page.contains("vit-mae") && page.contains(missing));
     assert!(page.contains("--judged-on 60,30") && page.contains("--rate vit-mae=1e-3"));
     assert!(page.contains("mae after 1/8") && page.contains("untrained"), "layer by layer");
+    for plot in ["vit.svg", "vit-layers.svg", "vit-information.svg"] {
+        let svg = fs::read_to_string(request.out.join(plot)).unwrap();
+        assert!(svg.contains("xmlns=") && page.contains(&svg), "{plot} is a file of its own");
+    }
     assert!(outcome.text().contains("one seed") || outcome.text().contains("no bar"));
 
     // Another rate is refused before anything is forgotten.

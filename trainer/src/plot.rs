@@ -102,31 +102,26 @@ const LINE: u32 = 20;
 /// # Errors
 /// [`PlotError`] if the drawing library refuses.
 pub fn figure(series: &[Series], axes: &Axes<'_>) -> Result<Markup, PlotError> {
-    captioned(series, axes, None)
+    Ok(captioned(plot(series, axes)?.as_deref(), None))
 }
 
-/// A [`figure`] with what it shows above it.
-///
-/// # Errors
-/// As there.
-pub fn captioned(
-    series: &[Series],
-    axes: &Axes<'_>,
-    caption: Option<&Markup>,
-) -> Result<Markup, PlotError> {
-    let svg = plot(series, axes)?;
-    Ok(html! {
+/// A [`plot`] as a page has it, with what it shows above it.
+pub fn captioned(plot: Option<&str>, caption: Option<&Markup>) -> Markup {
+    html! {
         figure {
             @if let Some(caption) = caption { figcaption { (caption) } }
             // The library escapes the text that it draws.
-            @if let Some(svg) = svg { div.scroll { (PreEscaped(svg)) } }
+            @if let Some(svg) = plot { div.scroll { (PreEscaped(svg)) } }
             @else { p { "Nothing was logged." } }
         }
-    })
+    }
 }
 
-/// The SVG; none without a point.
-fn plot(series: &[Series], axes: &Axes<'_>) -> Result<Option<String>, PlotError> {
+/// The SVG of `series`, complete as a file; none without a point.
+///
+/// # Errors
+/// As [`figure`].
+pub fn plot(series: &[Series], axes: &Axes<'_>) -> Result<Option<String>, PlotError> {
     let mut series = series.to_vec();
     for series in &mut series {
         let good = |y: &f64| y.is_finite() && (!axes.log_y || *y > 0.0);

@@ -3,32 +3,32 @@
 use maud::{Markup, html};
 
 use super::ExperimentError;
-use super::claims::caption;
+use super::figures::Figures;
 use super::gather::{Group, Run};
 use super::judged::Kind;
 use super::plan::{self, Arm, Family};
 use crate::analyze::NmiRecord;
 use crate::compare::seeds::{At, mean};
-use crate::plot::{Axes, Series, Shape, captioned};
+use crate::plot::{Axes, Series, Shape};
 use crate::settings::Recipe;
 
 /// What is known of each layer of a run's encoder; none where it was not measured.
 type OfLayers = fn(&Run) -> Option<Vec<f64>>;
 
 /// The figures, LocalMIM's layers beside those of methods which guide their last layer alone.
-pub(super) fn figures(group: &Group) -> Result<Markup, ExperimentError> {
+pub(super) fn drawn(group: &Group, figures: &mut Figures) -> Result<Markup, ExperimentError> {
     use Recipe::{Greenmim, LocalmimHog, Mae, Simmim};
     let vit = (Family::Vit, &[LocalmimHog, Mae][..]);
     let swin = (Family::Swin, &[LocalmimHog, Simmim, Greenmim][..]);
-    let mut figures = vec![];
+    let mut drawn = vec![];
     for (family, recipes) in [vit, swin] {
         let arms: Vec<Arm> = recipes.iter().map(|&recipe| Arm::of(family, recipe)).collect();
-        figures.extend(accuracies(group, family, &arms)?);
-        figures.extend(information(group, family, &arms)?);
+        drawn.extend(accuracies(group, family, &arms, figures)?);
+        drawn.extend(information(group, family, &arms, figures)?);
     }
     Ok(html! {
-        @if !figures.is_empty() { h2 { "Lower layers learn where they are guided" } }
-        @for figure in figures { (figure) }
+        @if !drawn.is_empty() { h2 { "Lower layers learn where they are guided" } }
+        @for figure in drawn { (figure) }
     })
 }
 
@@ -37,6 +37,7 @@ fn accuracies(
     group: &Group,
     family: Family,
     arms: &[Arm],
+    figures: &mut Figures,
 ) -> Result<Option<Markup>, ExperimentError> {
     let series = series(
         group,
@@ -54,7 +55,9 @@ fn accuracies(
         family.name(),
         layer(family)
     );
-    figure(&series, Axes::new(layer(family), "linear accuracy in per cent"), paper, ours)
+    let name = format!("{}-layers", family.slug());
+    let axes = axes(family, "linear accuracy in per cent");
+    (!series.is_empty()).then(|| figures.draw(&name, &series, &axes, paper, &[ours])).transpose()
 }
 
 /// The mutual information of attention by layer, untrained and trained.
@@ -62,6 +65,7 @@ fn information(
     group: &Group,
     family: Family,
     arms: &[Arm],
+    figures: &mut Figures,
 ) -> Result<Option<Markup>, ExperimentError> {
     fn means(record: &NmiRecord) -> Vec<f64> {
         record.layers.iter().map(|layer| layer.mean).collect()
@@ -84,20 +88,14 @@ fn information(
         family.name(),
         layer(family)
     );
-    figure(&series, Axes::new(layer(family), "normalised mutual information"), paper, ours)
+    let name = format!("{}-information", family.slug());
+    let axes = axes(family, "normalised mutual information");
+    (!series.is_empty()).then(|| figures.draw(&name, &series, &axes, paper, &[ours])).transpose()
 }
 
-fn figure(
-    series: &[Series],
-    axes: Axes,
-    paper: &str,
-    ours: String,
-) -> Result<Option<Markup>, ExperimentError> {
-    if series.is_empty() {
-        return Ok(None);
-    }
-    let axes = Axes { from: Some(1.0), ..axes };
-    Ok(Some(captioned(series, &axes, Some(&caption(paper, &[ours])))?))
+/// Layers are counted from 1.
+fn axes(family: Family, y: &str) -> Axes<'_> {
+    Axes { from: Some(1.0), ..Axes::new(layer(family), y) }
 }
 
 /// What a layer of a family's encoders is called.

@@ -6,12 +6,13 @@
 //! what is done with them), `settle` (shards → steps and rates), `ahead` (what is left to do), `make`
 //! (an arm and a seed → a run, judged as it goes), [`kept`] and [`judged`] (what a run's folder
 //! holds), [`gather`] (folders → runs that can be compared), [`ratio`] (curves → how much sooner, and
-//! how sure), [`outcome`] (runs → what is told, by [`claims`], with `notes`; in words: `tables`), `page` (with the
-//! `command`s that make it).
+//! how sure), [`outcome`] (runs → what is told, by [`claims`], with `notes`; in words: `tables`), `page` (with
+//! its `figures` and the `command`s that make it).
 
 mod ahead;
 pub mod claims;
 mod command;
+mod figures;
 pub mod gather;
 pub mod judged;
 pub mod kept;
@@ -245,7 +246,7 @@ pub fn run(
 }
 
 /// Reads the runs in the folders of experiments and writes what they show together into `out`:
-/// `experiment.json` and `experiment.html`.
+/// `experiment.json`, `experiment.html`, and the page's plots as SVG files.
 ///
 /// # Errors
 /// [`ExperimentError`] if they can't be read or do not fit together, or the files can't be written.
@@ -253,7 +254,10 @@ pub fn put_together(folders: &[PathBuf], out: &Path) -> Result<ExperimentOutcome
     let gathered = gather::gather(folders)?;
     let outcome = ExperimentOutcome::new(&gathered);
     write_json(&out.join("experiment.json"), &outcome)?;
-    let page = page::page(&gathered, &outcome, &command::of_page(folders, out))?;
+    let (page, figures) = page::page(&gathered, &outcome, &command::of_page(folders, out))?;
+    for (name, svg) in figures.files {
+        write(&out.join(name), svg.as_bytes())?;
+    }
     write(&out.join("experiment.html"), page.as_bytes())?;
     Ok(outcome)
 }

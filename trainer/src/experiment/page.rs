@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use voice::html::{document, table};
 
-use super::claims::caption;
+use super::figures::Figures;
 use super::gather::{Axis, Gathered, Group};
 use super::judged::Kind;
 use super::outcome::{ExperimentOutcome, GroupOutcome, SoonerOutcome};
@@ -12,11 +12,13 @@ use super::ratio::{Curve, Sooner};
 use super::{ExperimentError, command, layers};
 use crate::compare::seeds::{At, mean};
 use crate::eval::score::percent;
-use crate::plot::{Axes, Series, Shape, captioned};
+use crate::plot::{Axes, Series, Shape};
 use crate::settings::Recipe;
 
 /// A claim of the paper, and the arms that show it.
 struct Section {
+    /// What its plot's file is called.
+    name: &'static str,
     title: &'static str,
     /// What the paper says.
     paper: &'static str,
@@ -30,11 +32,13 @@ fn methods() -> Vec<Section> {
     use Recipe::{Greenmim, LocalmimHog, LocalmimPixel, Mae, Maskfeat, Simmim};
     vec![
         Section {
+            name: "vit",
             title: "On the ViT, LocalMIM gets there sooner",
             paper: "LocalMIM reaches MAE's best 3.1 times sooner, and MaskFeat's 5.6 times.",
             arms: [LocalmimHog, LocalmimPixel, Mae, Maskfeat].map(vit).to_vec(),
         },
         Section {
+            name: "swin",
             title: "On the Swin, LocalMIM gets there sooner",
             paper: "LocalMIM reaches SimMIM's best 3.6 times sooner, and GreenMIM's 6.4 times.",
             arms: [LocalmimHog, Simmim, Greenmim].map(swin).to_vec(),
@@ -50,17 +54,20 @@ fn changes() -> Vec<Section> {
     };
     vec![
         Section {
+            name: "scales",
             title: "Targets of several scales matter",
             paper: "Taps at several layers gain little where all predict one scale; with a scale \
                     each, fine ones below and coarse ones above, they gain more.",
             arms: changed(&[Change::OneScale, Change::TopOnly]),
         },
         Section {
+            name: "gradients",
             title: "With gradients cut after each tap, it still learns",
             paper: "Each layer can learn from the next tap alone.",
             arms: changed(&[Change::LocalGradients]),
         },
         Section {
+            name: "views",
             title: "How many views of a picture to store",
             paper: "The paper cuts a new view each time a picture is seen; here views are stored.",
             arms: changed(&[Change::OneView, Change::EightViews]),
@@ -68,18 +75,20 @@ fn changes() -> Vec<Section> {
     ]
 }
 
-/// The page, with everything it shows inside it, given the command that makes it of its folders.
+/// The page, with everything it shows inside it, and its plots, given the command that makes it of its
+/// folders.
 pub(super) fn page(
     gathered: &Gathered,
     outcome: &ExperimentOutcome,
     again: &str,
-) -> Result<String, ExperimentError> {
+) -> Result<(String, Figures), ExperimentError> {
     let title = "LocalMIM's claims at a small size";
+    let mut figures = Figures::default();
     let groups: Vec<Markup> = gathered
         .groups
         .iter()
         .zip(&outcome.groups)
-        .map(|(group, outcome)| of_group(group, outcome))
+        .map(|(group, outcome)| of_group(group, outcome, &mut figures))
         .collect::<Result<_, _>>()?;
     let body = html! {
         h1 { (title) }
@@ -98,7 +107,7 @@ pub(super) fn page(
         (method())
         p { "This page is made of the runs' folders by " code { (again) } "." }
     };
-    Ok(document(title, &body))
+    Ok((document(title, &body), figures))
 }
 
 fn method() -> Markup {
@@ -125,22 +134,27 @@ fn method() -> Markup {
 }
 
 /// What the runs of one setup show.
-fn of_group(group: &Group, outcome: &GroupOutcome) -> Result<Markup, ExperimentError> {
+fn of_group(
+    group: &Group,
+    outcome: &GroupOutcome,
+    figures: &mut Figures,
+) -> Result<Markup, ExperimentError> {
+    figures.next_group();
     let arms = group.arms();
     let shown =
         |section: &Section| section.arms.iter().filter(|arm| arms.contains(arm)).count() > 1;
-    let claims = |sections: Vec<Section>| -> Result<Vec<Markup>, ExperimentError> {
+    let claims = |sections: Vec<Section>, figures: &mut Figures| {
         let shown = sections.into_iter().filter(shown);
-        shown.map(|section| claim(group, outcome, &section)).collect()
+        shown.map(|section| claim(group, outcome, &section, figures)).collect::<Result<Vec<_>, _>>()
     };
     Ok(html! {
         p {
             (outcome.setup.text(outcome.judged)) " Made on " (outcome.machines.join(" and on ")) "."
         }
         @for note in &outcome.notes { p.warning { (note) } }
-        @for claim in claims(methods())? { (claim) }
-        (layers::figures(group)?)
-        @for claim in claims(changes())? { (claim) }
+        @for claim in claims(methods(), figures)? { (claim) }
+        (layers::drawn(group, figures)?)
+        @for claim in claims(changes(), figures)? { (claim) }
         h2 { "All arms" }
         (table(&GroupOutcome::ARMS, outcome.arm_rows()))
         p { "Means over the seeds, ± their standard deviation." }
@@ -155,6 +169,7 @@ fn claim(
     group: &Group,
     outcome: &GroupOutcome,
     section: &Section,
+    figures: &mut Figures,
 ) -> Result<Markup, ExperimentError> {
     let arms: Vec<Arm> =
         section.arms.iter().copied().filter(|arm| group.of(*arm).next().is_some()).collect();
@@ -174,10 +189,16 @@ fn claim(
         time: group.measure(&arms),
         ..outcome.clone()
     };
-    let caption = caption(section.paper, &ours(&about));
+    let (series, untrained) = accuracies(group, &arms, about.time);
+    let axes = Axes {
+        from: Some(0.0),
+        level: untrained,
+        ..Axes::new(about.time.label(), "linear accuracy in per cent")
+    };
+    let figure = figures.draw(section.name, &series, &axes, section.paper, &ours(&about))?;
     Ok(html! {
         h2 { (section.title) }
-        (accuracies(group, &arms, about.time, &caption)?)
+        (figure)
         @if !about.sooner.is_empty() { (table(&GroupOutcome::SOONER, about.sooner_rows())) }
         @let levels = about.level_rows();
         @if !levels.is_empty() {
@@ -223,13 +244,8 @@ fn ours(outcome: &GroupOutcome) -> Vec<String> {
 }
 
 /// Accuracies by the linear classifier over time: means, and bands from the lowest seed to the
-/// highest.
-fn accuracies(
-    group: &Group,
-    arms: &[Arm],
-    time: Axis,
-    caption: &Markup,
-) -> Result<Markup, ExperimentError> {
+/// highest. And the untrained encoders' of the arm whose are best.
+fn accuracies(group: &Group, arms: &[Arm], time: Axis) -> (Vec<Series>, Option<f64>) {
     let mut untrained: Option<f64> = None;
     let mut series = vec![];
     for &arm in arms {
@@ -249,12 +265,7 @@ fn accuracies(
         };
         series.push(Series::of(name, points, Shape::DottedLine).with_band(band));
     }
-    let axes = Axes {
-        from: Some(0.0),
-        level: untrained,
-        ..Axes::new(time.label(), "linear accuracy in per cent")
-    };
-    Ok(captioned(&series, &axes, Some(caption))?)
+    (series, untrained)
 }
 
 /// What each arm reached at each rate that was tried.

@@ -95,6 +95,11 @@ impl Family {
             Self::Swin => "Swin",
         }
     }
+
+    /// As names of arms and files begin with it.
+    pub(super) fn slug(self) -> String {
+        self.name().to_lowercase()
+    }
 }
 
 /// One thing that is changed of LocalMIM with HOG on the ViT.
@@ -210,7 +215,7 @@ impl Arm {
 
     /// The arm's name, as in `vit-mae` or `vit-one-scale`.
     pub fn name(self) -> String {
-        let family = self.family.name().to_lowercase();
+        let family = self.family.slug();
         format!("{family}-{}", self.change.map_or(self.recipe.name(), Change::name))
     }
 
