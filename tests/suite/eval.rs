@@ -113,6 +113,26 @@ fn one_set_is_parted_by_picture_and_the_figures_fit_together() {
 }
 
 #[test]
+fn each_layer_is_judged_and_the_best_counts() {
+    let case = trained();
+    let top = judge(&case, knn(), case.shards(), None).unwrap().record;
+    let request = EvalRequest { layers: Layers::All, ..request(&case, knn(), case.shards(), None) };
+    let done = eval::run(&request, DeviceKind::Cpu, &Console::quiet()).unwrap().remove(0);
+    let layers = &done.record.layers;
+    let numbers: Vec<_> = layers.iter().map(|of| of.layer).collect();
+    assert_eq!(numbers, (1..=layers.len()).collect::<Vec<_>>());
+    assert!(layers.len() > 1 && layers.iter().all(|of| of.top1 <= done.record.score.top1));
+    assert_eq!(layers.last().unwrap().top1, top.score.top1, "the topmost is the one alone");
+    let page = std::fs::read_to_string(&done.page).unwrap();
+    assert!(page.contains("Accuracy of each layer"));
+
+    // Neither replaces the other, nor is it held against it.
+    let comparison = compare::write(&[case.path("run")], &case.path("compare.html"), None).unwrap();
+    let kinds: Vec<_> = comparison.kinds.iter().map(|kind| &*kind.name).collect();
+    assert_eq!(kinds, ["knn", "knn-layers"]);
+}
+
+#[test]
 fn a_rows_nearest_neighbour_in_its_own_set_is_itself() {
     let case = trained();
     let nearest = Method::Knn(KnnSettings { k: 1, ..KnnSettings::default() });

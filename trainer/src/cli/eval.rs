@@ -25,12 +25,16 @@ pub enum EvalCommand {
         #[command(flatten)]
         common: EvalArgs,
         #[command(flatten)]
+        frozen: FrozenArgs,
+        #[command(flatten)]
         settings: KnnSettings,
     },
     /// A linear classifier on frozen features
     Linear {
         #[command(flatten)]
         common: EvalArgs,
+        #[command(flatten)]
+        frozen: FrozenArgs,
         #[command(flatten)]
         settings: LinearSettings,
     },
@@ -66,12 +70,25 @@ pub struct EvalArgs {
     store: StoreArgs,
 }
 
+#[derive(Debug, Args)]
+pub struct FrozenArgs {
+    /// Layers whose features are judged, each alone; the best counts
+    #[arg(long, value_enum, default_value = "top")]
+    layers: Layers,
+}
+
 /// Judges each checkpoint; a line each on standard output.
 pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
-    let (args, method) = match command {
-        EvalCommand::Knn { common, settings } => (common, Method::Knn(settings)),
-        EvalCommand::Linear { common, settings } => (common, Method::Linear(settings)),
-        EvalCommand::Finetune { common, settings } => (common, Method::Finetune(settings)),
+    let (args, layers, method) = match command {
+        EvalCommand::Knn { common, frozen, settings } => {
+            (common, frozen.layers, Method::Knn(settings))
+        }
+        EvalCommand::Linear { common, frozen, settings } => {
+            (common, frozen.layers, Method::Linear(settings))
+        }
+        EvalCommand::Finetune { common, settings } => {
+            (common, Layers::Top, Method::Finetune(settings))
+        }
     };
     // Only a tuning takes long enough to be stopped and gone on with.
     let stop = if matches!(method, Method::Finetune(_)) { Some(stop_flag()?) } else { None };
@@ -89,7 +106,7 @@ pub fn run(command: EvalCommand) -> anyhow::Result<ExitCode> {
             seed: args.seed,
             cache: None,
             most: None,
-            layers: Layers::Top,
+            layers,
             stop,
         };
         let done = match eval::run(&request, device, &console) {
@@ -126,6 +143,12 @@ fn say(done: &Evaluated) -> anyhow::Result<()> {
         counted(record.score.classes.len() as u64, "class"),
         done.page.display()
     )?;
+    if !record.layers.is_empty() {
+        let layers = record.layers.iter();
+        let layers: Vec<_> =
+            layers.map(|of| format!("{} {}", of.layer, percent(of.top1))).collect();
+        tell(format!("top-1 by layer: {}", layers.join(", ")));
+    }
     for warning in record.warnings() {
         tell(format!("warning: {warning}"));
     }

@@ -7,6 +7,7 @@ pub mod seeds;
 
 use std::path::{Path, PathBuf};
 
+use crate::eval::record::EvalRecord;
 use crate::eval::score::percent;
 use crate::metrics::MetricsError;
 use crate::plot::PlotError;
@@ -109,10 +110,10 @@ impl Comparison {
             }
         }
         let mut names: Vec<_> =
-            runs.iter().flat_map(|run| &run.evals).map(|eval| eval.method.name()).collect();
+            runs.iter().flat_map(|run| &run.evals).map(EvalRecord::kind).collect();
         names.sort_unstable();
         names.dedup();
-        let kinds = names.into_iter().map(|name| kind(&runs, name, accuracy)).collect();
+        let kinds = names.into_iter().map(|name| kind(&runs, &name, accuracy)).collect();
         Ok(Self { runs, kinds })
     }
 
@@ -145,7 +146,7 @@ impl Comparison {
                     }
                     None => {
                         let mut evals = run.evals.iter();
-                        let judged = evals.any(|eval| eval.method.name() == kind.name);
+                        let judged = evals.any(|eval| eval.kind() == kind.name);
                         let why = if judged { "not reached" } else { "not evaluated" };
                         row.extend([why.into(), why.into()]);
                     }
@@ -200,7 +201,7 @@ fn kind(runs: &[RunData], name: &str, accuracy: Option<f64>) -> Kind {
     let mut judged: Vec<_> = runs
         .iter()
         .flat_map(|run| &run.evals)
-        .filter(|eval| eval.method.name() == name)
+        .filter(|eval| eval.kind() == name)
         .map(|eval| {
             // Not the addresses, for one set may be named in several ways.
             let sides = [&eval.train, &eval.test].map(|side| (side.rows, side.pictures));

@@ -114,7 +114,7 @@ impl RunData {
     pub fn points(&self, kind: &str) -> Vec<Point> {
         self.evals
             .iter()
-            .filter(|eval| eval.method.name() == kind)
+            .filter(|eval| eval.kind() == kind)
             .filter_map(|eval| {
                 let step = eval.step as f64;
                 Some(Point { step, seconds: self.seconds_at(step)?, accuracy: eval.score.top1 })

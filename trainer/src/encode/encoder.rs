@@ -19,12 +19,12 @@ pub const FEATURE: &str =
     "mean over all patches of the latents after the topmost tap's norm, without the class token";
 
 /// Of which layers a view's features are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Layers {
-    /// The one that is exported: after the topmost tap.
+    /// The one that is exported: after the topmost tap
     Top,
-    /// After each block, or stage of a Swin, up to the topmost tap. Where there is no tap, latents
-    /// are normed without weights.
+    /// Each block, or stage of a Swin, up to the topmost tap; where there is no tap, latents are
+    /// normed without weights
     All,
 }
 

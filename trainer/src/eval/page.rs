@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use voice::html::{data_url, document, facts, table};
 
 use super::error::KeepError;
-use super::record::{EvalRecord, Side};
+use super::record::{EvalRecord, LayerScore, Side};
 use super::score::{Chance, ClassScore, percent};
 
 /// The most classes whose matrix is a table of numbers; of more it is a picture.
@@ -24,6 +24,11 @@ pub fn page(record: &EvalRecord) -> Result<String, KeepError> {
         h1 { (title) }
         @for warning in record.warnings() { p.warning { (sentence(&warning)) } }
         (facts(told(record)))
+        @if !record.layers.is_empty() {
+            h2 { "Accuracy of each layer" }
+            p { "All else on this page is told of the best." }
+            (table(&["Layer", "Top-1 accuracy"], record.layers.iter().map(of_layer)))
+        }
         h2 { "Confusion matrix" }
         p {
             "A row is a class, a column what its test rows were taken for; the shade is the share of "
@@ -44,6 +49,10 @@ pub fn page(record: &EvalRecord) -> Result<String, KeepError> {
 fn of_class(class: &ClassScore) -> [String; 4] {
     let accuracy = class.accuracy.map_or("–".to_owned(), percent);
     [class.class.clone(), class.rows.to_string(), class.correct.to_string(), accuracy]
+}
+
+fn of_layer(of: &LayerScore) -> [String; 2] {
+    [of.layer.to_string(), percent(of.top1)]
 }
 
 /// A warning with a capital and a full stop.

@@ -151,11 +151,16 @@ impl EvalRecord {
         warnings
     }
 
-    /// The record's file without its extension: `eval/KIND-step-N` in the run's folder, where layers
-    /// were judged one by one `eval/KIND-layers-step-N`, so that neither replaces the other.
-    pub fn stem(&self, run: &Path) -> PathBuf {
+    /// The kind of evaluation. Where layers were judged one by one it is another, so that neither
+    /// replaces the other, nor is held against it.
+    pub fn kind(&self) -> String {
         let layers = if self.layers.is_empty() { "" } else { "-layers" };
-        let name = format!("{}{layers}-step-{:08}", self.method.name(), self.step);
+        format!("{}{layers}", self.method.name())
+    }
+
+    /// The record's file without its extension: `eval/KIND-step-N` in the run's folder.
+    pub fn stem(&self, run: &Path) -> PathBuf {
+        let name = format!("{}-step-{:08}", self.kind(), self.step);
         run.join(EVAL_FOLDER).join(name)
     }
 }
