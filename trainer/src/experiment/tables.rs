@@ -185,7 +185,9 @@ impl GroupOutcome {
 /// An interval of ratios, and what it does not show.
 fn between((low, high): (f64, f64)) -> String {
     let shown = if Verdict::of((low, high)) == Verdict::NotShown { "; not shown" } else { "" };
-    format!("{low:.1} to {high:.1}{shown}")
+    // A ratio of 0 is that of an arm which does not get there.
+    let low = if low == 0.0 { "not at all".to_owned() } else { format!("{low:.1}") };
+    format!("{low} to {high:.1}{shown}")
 }
 
 impl SoonerOutcome {
@@ -236,6 +238,8 @@ mod tests {
             SoonerOutcome { fast, slow, paper, kind, axis, found, verdict, levels: vec![] }.text()
         };
         assert_eq!(text(Some(found)), "2.0 (0.9 to 2.4; not shown)");
+        let some = Sooner { fast: None, ratio: 0.0, interval: Some((0.0, 5.2)), ..found };
+        assert_eq!(text(Some(some)), "not reached (not at all to 5.2; not shown)");
         let interval = Some((1.1, 2.4));
         assert_eq!(text(Some(Sooner { interval, ..found })), "2.0 (1.1 to 2.4)");
         let one = Sooner { interval: None, seeds: 1, ..found };
