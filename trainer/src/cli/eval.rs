@@ -9,7 +9,7 @@ use trainer::encode::encoder::Layers;
 use trainer::eval::finetune::FinetuneSettings;
 use trainer::eval::knn::KnnSettings;
 use trainer::eval::linear::LinearSettings;
-use trainer::eval::record::Method;
+use trainer::eval::record::{LayerScore, Method};
 use trainer::eval::score::percent;
 use trainer::eval::{self, EvalError, EvalRequest, Evaluated};
 use trainer::progress::Console;
@@ -144,9 +144,8 @@ fn say(done: &Evaluated) -> anyhow::Result<()> {
         done.page.display()
     )?;
     if !record.layers.is_empty() {
-        let layers = record.layers.iter();
-        let layers: Vec<_> =
-            layers.map(|of| format!("{} {}", of.layer, percent(of.top1))).collect();
+        let layer = |of: &LayerScore| format!("{} {}", of.layer, percent(of.top1));
+        let layers: Vec<_> = record.layers.iter().map(layer).collect();
         tell(format!("top-1 by layer: {}", layers.join(", ")));
     }
     for warning in record.warnings() {

@@ -55,9 +55,7 @@ fn accuracies(
         family.name(),
         layer(family)
     );
-    let name = format!("{}-layers", family.slug());
-    let axes = axes(family, "linear accuracy in per cent");
-    (!series.is_empty()).then(|| figures.draw(&name, &series, &axes, paper, &[ours])).transpose()
+    figure(figures, family, ("layers", "linear accuracy in per cent"), &series, paper, ours)
 }
 
 /// The mutual information of attention by layer, untrained and trained.
@@ -88,14 +86,25 @@ fn information(
         family.name(),
         layer(family)
     );
-    let name = format!("{}-information", family.slug());
-    let axes = axes(family, "normalised mutual information");
-    (!series.is_empty()).then(|| figures.draw(&name, &series, &axes, paper, &[ours])).transpose()
+    figure(figures, family, ("information", "normalised mutual information"), &series, paper, ours)
 }
 
-/// Layers are counted from 1.
-fn axes(family: Family, y: &str) -> Axes<'_> {
-    Axes { from: Some(1.0), ..Axes::new(layer(family), y) }
+/// A figure of something by layer, counted from 1, given its file's name and what the y axis says; none
+/// without a line.
+fn figure(
+    figures: &mut Figures,
+    family: Family,
+    (name, y): (&str, &str),
+    series: &[Series],
+    paper: &str,
+    ours: String,
+) -> Result<Option<Markup>, ExperimentError> {
+    if series.is_empty() {
+        return Ok(None);
+    }
+    let name = format!("{}-{name}", family.slug());
+    let axes = Axes { from: Some(1.0), ..Axes::new(layer(family), y) };
+    figures.draw(&name, series, &axes, paper, &[ours]).map(Some)
 }
 
 /// What a layer of a family's encoders is called.

@@ -97,7 +97,7 @@ mod tests {
     }
 
     /// What a process says in the end whose ranks sum, but for some.
-    fn said(without: &[usize], busy: &[&str], limit: Duration) -> String {
+    fn said(without: &[usize], busy: &[&str]) -> String {
         let (over, never) = mpsc::channel();
         let group = Group::new(4, 3, 8, Box::new(Never(never.into())));
         group.reached(17);
@@ -105,7 +105,7 @@ mod tests {
         let seats: Vec<_> = group.seats().into_iter().filter(come).collect();
         let threads: Vec<_> =
             seats.into_iter().map(|seat| thread::spawn(move || seat.sum(vec![1.0]))).collect();
-        let mut patience = Patience::of(limit);
+        let mut patience = Patience::of(LIMIT);
         let why = loop {
             match patience.ends(&group, busy) {
                 Some(why) => break why,
@@ -120,18 +120,18 @@ mod tests {
 
     #[test]
     fn a_rank_of_this_process_that_does_not_come_is_named() {
-        let why = said(&[5], &["rank 0 (elsewhere)"], LIMIT);
+        let why = said(&[5], &["rank 0 (elsewhere)"]);
         assert!(why.starts_with("rank 5 did not come for"), "{why}");
         assert!(why.contains("last step was 17"), "{why}");
-        let why = said(&[4, 6], &[], LIMIT);
+        let why = said(&[4, 6], &[]);
         assert!(why.starts_with("rank 4 and rank 6 did not come"), "{why}");
     }
 
     #[test]
     fn where_all_here_wait_it_is_another_process_that_does_not_come() {
-        let why = said(&[], &["ranks 0 to 3 (elsewhere, pid 7)"], LIMIT);
+        let why = said(&[], &["ranks 0 to 3 (elsewhere, pid 7)"]);
         assert!(why.starts_with("ranks 0 to 3 (elsewhere, pid 7) did not come for 3 s"), "{why}");
-        let why = said(&[], &[], LIMIT);
+        let why = said(&[], &[]);
         assert!(why.starts_with("numbers between ranks did not come"), "{why}");
     }
 

@@ -107,9 +107,7 @@ impl Session {
         match &self.watch {
             Some(watch) => watch.end(&format!("{} ended: {why}", watch.own), None),
             None => {
-                let why = format!("rank {rank} ended: {why}");
-                self.group.end(&RanksError::Lost(why.clone()));
-                end_late(&self.ends, &why);
+                end_threads(&self.group, &self.ends, &format!("rank {rank} ended: {why}"));
             }
         }
     }
@@ -136,8 +134,7 @@ fn watch_threads(group: &Arc<Group>, ends: &Ends, limit: Duration) -> io::Result
         let mut patience = Patience::of(limit);
         while let Some(group) = group.upgrade() {
             if let Some(why) = patience.ends(&group, &[]) {
-                group.end(&RanksError::Lost(why.clone()));
-                return end_late(&ends, &why);
+                return end_threads(&group, &ends, &why);
             }
             drop(group);
             thread::sleep(BEAT.min(limit));
@@ -325,6 +322,12 @@ impl Watch {
         (self.shut)();
         end_late(&self.ends, why);
     }
+}
+
+/// Ends the ranks of this process, and the program where they do not end by themselves.
+fn end_threads(group: &Group, ends: &Ends, why: &str) {
+    group.end(&RanksError::Lost(why.to_owned()));
+    end_late(ends, why);
 }
 
 /// Ends the program in a while: a rank that computes does not look up. A program that ends by itself
