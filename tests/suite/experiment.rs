@@ -124,6 +124,8 @@ fn a_stopped_experiment_goes_on_and_folders_are_put_together() {
     let error = experiment::put_together(&twice, &together).unwrap_err().to_string();
     assert!(error.contains("one arm from one seed"), "{error}");
 
+    networks_of_other_releases_are_not_compared(&request.out, &other);
+
     // Times of another machine are not held against these.
     let cut = other.out.join("runs/vit-mae-2");
     let arm = cut.join("arm.json");
@@ -150,6 +152,40 @@ fn a_stopped_experiment_goes_on_and_folders_are_put_together() {
     assert!(error.contains("gone: no experiment lies there"), "{error}");
 
     a_run_that_diverges_does_not_end_the_others(&request);
+}
+
+/// `other` is a made experiment, which is put together with another one's folder.
+fn networks_of_other_releases_are_not_compared(one: &Path, other: &ExperimentRequest) {
+    let rewritten = |path: PathBuf, from: &str, to: &str| {
+        let kept = fs::read_to_string(&path).unwrap();
+        assert!(kept.contains(from), "{kept}");
+        fs::write(&path, kept.replace(from, to)).unwrap();
+        move || fs::write(path, kept).unwrap()
+    };
+    let refused = |request: &ExperimentRequest| make(request, false).unwrap_err().to_string();
+    let more = ExperimentRequest { seeds: vec![3], like: None, ..other.clone() };
+    let folders = [one.to_owned(), other.out.clone()];
+    let together = other.out.with_file_name("unlike");
+
+    let run = other.out.join("runs/vit-mae-2");
+    let restore = rewritten(run.join("settings.toml"), "width = 128", "width = 96");
+    let error = experiment::put_together(&folders, &together).unwrap_err().to_string();
+    assert!(error.contains("vit-mae-2") && error.contains("width: 96, not 128"), "{error}");
+    let error = refused(&more);
+    assert!(error.contains("vit-mae-2") && error.contains("another release"), "{error}");
+    restore();
+
+    let settled = other.out.join("settled.json");
+    let restore = rewritten(settled, "\"mask-ratio\": 0.75", "\"mask-ratio\": 0.5");
+    let error = refused(&more);
+    assert!(error.contains("settled.json") && error.contains("mask-ratio: 0.5"), "{error}");
+    let elsewhere = other.out.with_file_name("elsewhere");
+    let like = Some(other.out.clone());
+    let error = refused(&ExperimentRequest { out: elsewhere, like, ..more });
+    assert!(error.contains("other holds") && error.contains("mask-ratio: 0.5"), "{error}");
+    // What is made can still be looked at.
+    make(&ExperimentRequest { like: None, ..other.clone() }, false).unwrap();
+    restore();
 }
 
 /// Steps and rates are those of `made`, as an earlier release kept them, but for a rate that is too

@@ -10,7 +10,7 @@ use voice::terminal::counted;
 use super::{Checkpoint, CheckpointError, fail};
 use crate::model::ModelConfig;
 use crate::progress::Console;
-use crate::settings::Settings;
+use crate::settings::{SETTINGS_FILE, Settings};
 
 /// The folder of checkpoints in a run's folder.
 const CHECKPOINTS_FOLDER: &str = "checkpoints";
@@ -90,7 +90,7 @@ impl CheckpointFolder {
             }
         }
         let Some(newest) = broken.first() else { return Ok(None) };
-        let settings = self.0.with_file_name("settings.toml");
+        let settings = self.0.with_file_name(SETTINGS_FILE);
         Err(fail(&self.0)(format!(
             "none of the {} here can be used; the newest, {}: {}; bring one back from a copy, or begin a new run with the same settings: --config {} --out ANOTHER",
             counted(broken.len() as u64, "checkpoint"),

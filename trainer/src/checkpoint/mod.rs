@@ -257,8 +257,16 @@ mod tests {
     fn what_was_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
-        checkpoint(5).write(&path).unwrap();
-        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint(5));
+        let mut checkpoint = checkpoint(5);
+        // To the last bit: a run is taken up only with the settings that it began with.
+        for steps in 1000..2000 {
+            checkpoint.header.settings.warmup_epochs = 0.1 * f64::from(steps) / 3125.0;
+            checkpoint.header.settings.lr = 1.0 / f64::from(steps);
+            let text = serde_json::to_string(&checkpoint.header).unwrap();
+            assert_eq!(serde_json::from_str::<Header>(&text).unwrap(), checkpoint.header);
+        }
+        checkpoint.write(&path).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
     }
 
     #[test]

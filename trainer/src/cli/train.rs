@@ -14,7 +14,7 @@ use trainer::export;
 use trainer::progress::Console;
 use trainer::ranks::RanksError;
 use trainer::settings::table::Choices;
-use trainer::settings::{Options, Settings};
+use trainer::settings::{Options, SETTINGS_FILE, Settings};
 use trainer::train::TrainRequest;
 use trainer::train::run::{Resume, RunPaths, TrainError, Trained};
 use voice::options::Given;
@@ -145,7 +145,7 @@ fn begin(args: &TrainArgs, device: DeviceKind) -> anyhow::Result<Begin> {
 /// The choices of a run that is taken up before its first checkpoint: those given, over its own if
 /// it left any.
 fn begin_anew(options: Options, out: &Path) -> anyhow::Result<Options> {
-    let file = out.join("settings.toml");
+    let file = out.join(SETTINGS_FILE);
     let out = out.display();
     if !file.exists() {
         tell(format_args!("{out} holds no checkpoint yet: a new run begins"));
@@ -195,7 +195,7 @@ mod tests {
         let flags = ["--out", out, "--resume", "--lr", "0.25"];
         assert_eq!(settings(&flags), Settings { lr: 0.25, ..defaults });
         let text = toml::to_string(&own).unwrap();
-        std::fs::write(folder.path().join("settings.toml"), text).unwrap();
+        std::fs::write(folder.path().join(SETTINGS_FILE), text).unwrap();
         assert_eq!(settings(&flags), Settings { lr: 0.25, max_steps: None, ..own });
     }
 

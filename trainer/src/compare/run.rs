@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::CompareError;
 use crate::eval::record::{self, EvalRecord};
 use crate::metrics::{self, Record};
-use crate::settings::Settings;
+use crate::settings::{SETTINGS_FILE, Settings};
 
 /// A run as it is compared.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl RunData {
     /// # Errors
     /// [`CompareError`] if it is no run's folder or something in it can't be read.
     pub fn read(path: &Path) -> Result<Self, CompareError> {
-        let file = path.join("settings.toml");
+        let file = path.join(SETTINGS_FILE);
         let text = fs::read_to_string(&file)
             .map_err(|source| CompareError::NoRun { path: path.to_owned(), source })?;
         let settings: toml::Table = toml::from_str(&text)

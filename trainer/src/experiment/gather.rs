@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::ExperimentError;
+use super::alike;
 use super::judged::{Judged, Kind};
 use super::kept::{self, JudgedOn, Machine, RunRecord, Setup};
 use super::plan::{self, Arm};
@@ -12,6 +13,7 @@ use super::ratio::Curve;
 use crate::analyze::{self, NmiRecord};
 use crate::eval::record::{EvalRecord, LayerScore};
 use crate::metrics::{self, Record};
+use crate::settings::Settings;
 
 /// By what training is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,8 @@ pub struct Run {
     pub record: RunRecord,
     /// Its folder.
     pub folder: PathBuf,
+    /// What it was trained with, where that was kept.
+    pub settings: Option<Settings>,
     metrics: Vec<Record>,
     judged: Judged,
     /// Mutual information of its attention, untrained and trained, where it was measured.
@@ -67,6 +71,7 @@ impl Run {
     fn read(folder: PathBuf, record: RunRecord) -> Result<Self, ExperimentError> {
         let io = |source| ExperimentError::Io { path: folder.clone(), source };
         Ok(Self {
+            settings: Settings::of_run(&folder)?,
             metrics: metrics::read(&folder)?,
             judged: Judged::read(&folder)?,
             nmi: analyze::read_nmi(&folder).map_err(io)?,
@@ -212,8 +217,8 @@ pub struct Gathered {
 /// Puts the runs of experiments together.
 ///
 /// # Errors
-/// [`ExperimentError`] if a folder is no experiment's or can't be read, there is no run, or two are
-/// the same.
+/// [`ExperimentError`] if a folder is no experiment's or can't be read, there is no run, two are the
+/// same, or two that would be compared were not trained alike.
 pub fn gather(folders: &[PathBuf]) -> Result<Gathered, ExperimentError> {
     let none = folders.iter().filter(|folder| !kept::is_experiment(folder));
     let none: Vec<_> = none.cloned().collect();
@@ -245,7 +250,9 @@ pub fn gather(folders: &[PathBuf]) -> Result<Gathered, ExperimentError> {
     if runs.is_empty() && diverged.is_empty() {
         return Err(ExperimentError::NoRuns { folders: folders.to_vec() });
     }
-    Ok(Gathered { groups: grouped(runs), unfinished, diverged })
+    let groups = grouped(runs);
+    groups.iter().try_for_each(trained_alike)?;
+    Ok(Gathered { groups, unfinished, diverged })
 }
 
 /// Runs → those that can be compared.
@@ -266,4 +273,19 @@ fn grouped(runs: Vec<Run>) -> Vec<Group> {
         group.runs.sort_by_key(|run| (place(run), run.record.seed));
     }
     groups
+}
+
+/// An error if runs of a group were not trained alike.
+fn trained_alike(group: &Group) -> Result<(), ExperimentError> {
+    let all = || group.runs.iter().filter_map(|run| Some((run, run.settings.as_ref()?)));
+    for (b, now) in all() {
+        for (a, before) in all() {
+            let of = [(a, before), (b, now)].map(|(run, settings)| (run.record.arm, settings));
+            if let Some(differences) = alike::differences(of[0], of[1]) {
+                let [a, b] = [a, b].map(|run| run.folder.clone());
+                return Err(ExperimentError::Unlike { a, b, differences });
+            }
+        }
+    }
+    Ok(())
 }

@@ -5,11 +5,12 @@
 //! In the order in which data flows: [`plan`] (what is compared), `lab` (pictures → shards, and
 //! what is done with them), `settle` (shards → steps and rates), `ahead` (what is left to do), `make`
 //! (an arm and a seed → a run, judged as it goes), [`kept`] and [`judged`] (what a run's folder
-//! holds), [`gather`] (folders → runs that can be compared), [`ratio`] (curves → how much sooner, and
+//! holds), [`gather`] (folders → runs that can be compared, trained `alike`), [`ratio`] (curves → how much sooner, and
 //! how sure), [`outcome`] (runs → what is told, by [`claims`], with `notes`; in words: `tables`), `page` (with
 //! its `figures` and the `command`s that make it).
 
 mod ahead;
+mod alike;
 pub mod claims;
 mod command;
 mod figures;
@@ -125,6 +126,33 @@ pub enum ExperimentError {
         a: PathBuf,
         /// The other.
         b: PathBuf,
+    },
+    /// Two runs that are compared, but were not trained alike.
+    #[error(
+        "{} and {} were not trained alike, as different releases would ({differences}): leave one of their folders out, or remove one of the two, so that it is made anew",
+        a.display(),
+        b.display()
+    )]
+    Unlike {
+        /// One.
+        a: PathBuf,
+        /// The other.
+        b: PathBuf,
+        /// In what, in words.
+        differences: String,
+    },
+    /// What was trained before was trained otherwise than what would be trained beside it.
+    #[error(
+        "{} holds what another release trained ({differences}), which {arm} of this one can't be compared with; go on with that release, or choose another --out, without --like",
+        there.display()
+    )]
+    OtherRelease {
+        /// Where.
+        there: PathBuf,
+        /// The arm that is to be trained.
+        arm: Arm,
+        /// In what, in words.
+        differences: String,
     },
     /// A rate of an arm that is not made.
     #[error(

@@ -41,6 +41,9 @@ pub(super) struct Settled {
 #[serde(deny_unknown_fields)]
 pub(super) struct ArmSettled {
     arm: Arm,
+    /// What its first trial was trained with; earlier releases did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    settings: Option<Box<Settings>>,
     /// How fast it is on a machine that does nothing else.
     pub views_per_s: f64,
     /// The steps it makes in the time of a run.
@@ -77,6 +80,16 @@ impl Settled {
         Ok(())
     }
 
+    /// An error if what lies in the experiment's folder is of another release's arms than those that
+    /// are left to train.
+    fn refuse_other_releases(&self, lab: &Lab<'_>, file: &Path) -> Result<(), ExperimentError> {
+        let left = lab.left_to_train()?;
+        let of =
+            left.iter().flat_map(|arm| [arm.rated_by(), *arm]).filter_map(|arm| self.find(arm));
+        of.into_iter().try_for_each(|of| of.refuse_other_release(lab, file))?;
+        lab.refuse_other_releases(&left)
+    }
+
     /// What is settled for an arm that is made, or that one of these is rated by.
     pub fn of(&self, arm: Arm) -> &ArmSettled {
         self.find(arm).expect("every arm is settled first")
@@ -111,6 +124,14 @@ impl ArmSettled {
         self.given.or_else(best).unwrap_or(RATES[0])
     }
 
+    /// An error if it was settled, as that file says, for what another release has for the arm.
+    fn refuse_other_release(&self, lab: &Lab<'_>, file: &Path) -> Result<(), ExperimentError> {
+        match &self.settings {
+            Some(settings) => lab.refuse_other_release(self.arm, (self.arm, settings), file),
+            None => Ok(()),
+        }
+    }
+
     fn is_rated(&self) -> bool {
         self.given.is_some()
             || RATES.iter().all(|rate| self.trials.iter().any(|trial| trial.rate == *rate))
@@ -129,6 +150,7 @@ pub(super) fn settle(lab: &Lab<'_>) -> Result<Settled, ExperimentError> {
     }
     // Before anything is written.
     settled.refuse_other_runs(&request.out)?;
+    settled.refuse_other_releases(lab, &path)?;
     let keep = |settled: &Settled| write_json(&path, settled);
     for arm in needed(request) {
         if settled.find(arm).is_some() {
@@ -143,7 +165,8 @@ pub(super) fn settle(lab: &Lab<'_>) -> Result<Settled, ExperimentError> {
             request.scale.minutes
         ));
         let given = given(arm);
-        settled.arms.push(ArmSettled { arm, views_per_s, steps, trials: vec![], given });
+        let settings = Some(Box::new(lab.settings(arm, (steps, RATES[0], TRIAL_SEED))?));
+        settled.arms.push(ArmSettled { arm, settings, views_per_s, steps, trials: vec![], given });
         keep(&settled)?;
     }
     keep(&settled)?;
@@ -219,7 +242,10 @@ fn read(lab: &Lab<'_>, path: &Path) -> Result<Settled, ExperimentError> {
             return Err(unsettled(format!("the rate of {arm}")));
         }
         match settled.find(arm) {
-            None => settled.arms.push(theirs.clone()),
+            None => {
+                theirs.refuse_other_release(lab, like)?;
+                settled.arms.push(theirs.clone());
+            }
             Some(_) if settled.told(arm) == other.told(arm) => {}
             Some(_) => {
                 let (ours, theirs) = (settled.told(arm), other.told(arm));
@@ -299,6 +325,7 @@ mod tests {
     fn the_rate_is_the_one_that_did_best_or_the_one_that_was_given() {
         let trials = |accuracies: &[f64]| ArmSettled {
             arm: Arm::BASE,
+            settings: None,
             views_per_s: 1.0,
             steps: 1,
             trials: RATES

@@ -23,6 +23,9 @@ use crate::device::DeviceKind;
 use crate::model::{ConfigError, EncoderConfig, TargetKind};
 use crate::range::{self, OutOfRange};
 
+/// The file in a run's folder that holds its settings.
+pub const SETTINGS_FILE: &str = "settings.toml";
+
 /// Settings that do not fit together, or a file that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -125,6 +128,23 @@ impl Settings {
         let options = Options { recipe: Some(recipe), ..options.over(preset) };
         options.check()?;
         Ok(Self::close(&options, device))
+    }
+
+    /// Those that a run was trained with; none where its folder lacks them.
+    ///
+    /// # Errors
+    /// [`SettingsError`] if they can't be read or are none.
+    pub fn of_run(folder: &Path) -> Result<Option<Self>, SettingsError> {
+        let path = folder.join(SETTINGS_FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(SettingsError::Read { path, source }),
+        };
+        toml::from_str(&text).map(Some).map_err(|source| SettingsError::Toml {
+            origin: path.display().to_string(),
+            source: Box::new(source),
+        })
     }
 
     /// What may change in mid-run: when to stop, how fast to read, what to write; and in which numbers

@@ -14,7 +14,7 @@ use crate::data::{DataError, LoaderSettings};
 use crate::model::ModelConfig;
 use crate::progress::Console;
 use crate::ranks::Alike;
-use crate::settings::Settings;
+use crate::settings::{SETTINGS_FILE, Settings};
 
 /// The file in a run's folder that is locked while a run is at work.
 const LOCK_FILE: &str = ".lock";
@@ -102,7 +102,7 @@ pub fn alike(settings: &Settings, set: &ShardSet, resume: Option<&Resume>) -> Al
 
 /// Saves the resolved settings with the run.
 pub fn write_settings(out: &Path, settings: &Settings) -> Result<(), TrainError> {
-    let path = out.join("settings.toml");
+    let path = out.join(SETTINGS_FILE);
     let io = |source| TrainError::Io { path: path.clone(), source };
     let text = toml::to_string(settings).map_err(|error| io(std::io::Error::other(error)))?;
     storage::write_file(&path, text).map_err(io)
