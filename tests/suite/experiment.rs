@@ -164,25 +164,31 @@ fn networks_of_other_releases_are_not_compared(one: &Path, other: &ExperimentReq
     };
     let refused = |request: &ExperimentRequest| make(request, false).unwrap_err().to_string();
     let more = ExperimentRequest { seeds: vec![3], like: None, ..other.clone() };
-    let folders = [one.to_owned(), other.out.clone()];
-    let together = other.out.with_file_name("unlike");
+    let elsewhere = other.out.with_file_name("elsewhere");
+    let like = ExperimentRequest { out: elsewhere, like: Some(other.out.clone()), ..more.clone() };
 
     let run = other.out.join("runs/vit-mae-2");
     let restore = rewritten(run.join("settings.toml"), "width = 128", "width = 96");
-    let error = experiment::put_together(&folders, &together).unwrap_err().to_string();
-    assert!(error.contains("vit-mae-2") && error.contains("width: 96, not 128"), "{error}");
-    let error = refused(&more);
-    assert!(error.contains("vit-mae-2") && error.contains("another release"), "{error}");
+    let folders = [one.to_owned(), other.out.clone()];
+    let outcome = experiment::put_together(&folders, &other.out.with_file_name("unlike")).unwrap();
+    let seeds = |group: usize, arm: usize| outcome.groups[group].arms[arm].seeds.as_slice();
+    assert_eq!((seeds(0, 0), seeds(0, 1), seeds(1, 0)), (&[0, 1, 2][..], &[0, 1][..], &[2][..]));
+    let told = outcome.groups[1].notes.join(" ");
+    assert!(told.contains("vit-mae-2 was not") && told.contains("width: 96, not 128"), "{told}");
+    for request in [&more, &like] {
+        let error = refused(request);
+        assert!(error.contains("vit-mae-2 is of another release"), "{error}");
+        assert!(error.contains("width: 96, not 128"), "{error}");
+    }
     restore();
 
     let settled = other.out.join("settled.json");
     let restore = rewritten(settled, "\"mask-ratio\": 0.75", "\"mask-ratio\": 0.5");
-    let error = refused(&more);
-    assert!(error.contains("settled.json") && error.contains("mask-ratio: 0.5"), "{error}");
-    let elsewhere = other.out.with_file_name("elsewhere");
-    let like = Some(other.out.clone());
-    let error = refused(&ExperimentRequest { out: elsewhere, like, ..more });
-    assert!(error.contains("other holds") && error.contains("mask-ratio: 0.5"), "{error}");
+    for (request, way_out) in [(&more, "another --out"), (&like, "leave --like out")] {
+        let error = refused(request);
+        assert!(error.contains("settled.json is of another release"), "{error}");
+        assert!(error.contains("mask-ratio: 0.5") && error.contains(way_out), "{error}");
+    }
     // What is made can still be looked at.
     make(&ExperimentRequest { like: None, ..other.clone() }, false).unwrap();
     restore();
@@ -196,6 +202,9 @@ fn a_run_that_diverges_does_not_end_the_others(made: &ExperimentRequest) {
         serde_json::from_slice(&fs::read(made.out.join("settled.json")).unwrap()).unwrap();
     settled["setup"].as_object_mut().unwrap().remove("test").unwrap();
     let arms = settled["arms"].as_array_mut().unwrap();
+    for arm in arms.iter_mut() {
+        arm.as_object_mut().unwrap().remove("settings").unwrap();
+    }
     let mae = arms.iter_mut().find(|arm| arm["arm"]["recipe"] == "mae").unwrap();
     (mae["steps"], mae["given"]) = (4.into(), 1e30.into());
     fs::create_dir(&like).unwrap();

@@ -1,27 +1,49 @@
 //! Whether runs that would be compared were trained alike: releases may differ in what an arm is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::ExperimentError;
 use super::judged::is_trained;
-use super::kept;
+use super::kept::{self, RunRecord};
 use super::lab::Lab;
 use super::plan::{Arm, RATES};
 use crate::settings::Settings;
 
 /// What runs of one arm may differ in: each run's own, and what follows from its steps.
 const OF_A_RUN: [&str; 4] = ["seed", "lr", "steps", "warmup-epochs"];
-/// What the arms of a family share: its encoder.
-const OF_A_FAMILY: [&str; 5] = ["model", "patch", "width", "depths", "heads"];
+/// What arms with one thing changed may differ in besides.
+const OF_A_CHANGE: [&str; 3] = ["taps", "cells", "local-gradients"];
+/// What all methods of a family share: the encoder, and what [`Arm::settings`] sets for each.
+const OF_A_FAMILY: [&str; 11] = [
+    "model",
+    "patch",
+    "width",
+    "depths",
+    "heads",
+    "positions",
+    "batch-size",
+    "accum",
+    "clip-grad",
+    "min-lr",
+    "decay",
+];
 
-/// What keeps runs with these settings from being compared, in words; nothing where they can be.
-pub(super) fn differences(
-    (arm, before): (Arm, &Settings),
-    (other, now): (Arm, &Settings),
-) -> Option<String> {
-    let counts = |flag: &str| match arm == other {
-        true => !OF_A_RUN.contains(&flag),
-        false => arm.family == other.family && OF_A_FAMILY.contains(&flag),
+/// An arm, and what it was trained with.
+pub(super) type Trained<'a> = (Arm, &'a Settings);
+
+/// What keeps runs that were trained so from being compared, in words; none where they can be.
+pub(super) fn differences((arm, before): Trained<'_>, (other, now): Trained<'_>) -> Option<String> {
+    if arm.family != other.family {
+        return None;
+    }
+    let counts = |flag: &str| {
+        if arm == other {
+            !OF_A_RUN.contains(&flag)
+        } else if arm.rated_by() == other.rated_by() {
+            !OF_A_RUN.contains(&flag) && !OF_A_CHANGE.contains(&flag)
+        } else {
+            OF_A_FAMILY.contains(&flag)
+        }
     };
     let conflicts = now.conflicts(before).into_iter().filter(|(flag, ..)| counts(flag));
     let told = conflicts.map(|(flag, before, now)| format!("{flag}: {before}, not {now}"));
@@ -30,43 +52,52 @@ pub(super) fn differences(
 }
 
 impl Lab<'_> {
-    /// An error if what lies in the experiment's folder was trained otherwise than what is to be
-    /// trained beside it.
-    pub fn refuse_other_releases(&self, left: &[Arm]) -> Result<(), ExperimentError> {
-        for (folder, run) in kept::runs(&self.request.out)? {
-            let Some(before) = Settings::of_run(&folder)? else { continue };
-            for &arm in left {
-                self.refuse_other_release(arm, (run.arm, &before), &folder)?;
+    /// An error if a folder's runs, or what is settled there, were trained otherwise than those arms
+    /// will be. `way_out` is what else can be done.
+    pub fn refuse_other_releases(
+        &self,
+        folder: &Path,
+        settled: Vec<(Arm, Settings)>,
+        (left, way_out): (&[Arm], &'static str),
+    ) -> Result<(), ExperimentError> {
+        let settled = settled.into_iter();
+        let settled = settled.map(|(arm, before)| (folder.join(kept::SETTLED_FILE), arm, before));
+        let mut all: Vec<(PathBuf, Arm, Settings)> = settled.collect();
+        for (there, run) in kept::runs(folder)? {
+            // Others are not compared with what is made here.
+            if run.diverged.is_none()
+                && run.setup.fits(&self.setup)
+                && let Some(before) = kept::settings(&there)?
+            {
+                all.push((there, run.arm, before));
+            }
+        }
+        for &arm in left {
+            let now = self.settings(arm, (1, RATES[0], 0))?;
+            for (there, trained, before) in &all {
+                if let Some(differences) = differences((*trained, before), (arm, &now)) {
+                    let (there, trained) = (there.clone(), *trained);
+                    return Err(ExperimentError::OtherRelease {
+                        there,
+                        trained,
+                        differences,
+                        arm,
+                        way_out,
+                    });
+                }
             }
         }
         Ok(())
     }
 
-    /// An error if an arm as it was trained there differs from one that is to be trained beside it.
-    pub fn refuse_other_release(
-        &self,
-        arm: Arm,
-        before: (Arm, &Settings),
-        there: &Path,
-    ) -> Result<(), ExperimentError> {
-        let now = self.settings(arm, (1, RATES[0], 0))?;
-        match differences(before, (arm, &now)) {
-            Some(differences) => {
-                Err(ExperimentError::OtherRelease { there: there.to_owned(), arm, differences })
-            }
-            None => Ok(()),
-        }
-    }
-
     /// The arms of which a run is left to train.
     pub fn left_to_train(&self) -> Result<Vec<Arm>, ExperimentError> {
-        let kept = kept::runs(&self.request.out)?;
         let mut left = vec![];
         for &arm in &self.request.arms {
             for &seed in &self.request.seeds {
-                let run = kept.iter().find(|(_, run)| (run.arm, run.seed) == (arm, seed));
-                let done = match run {
-                    Some((folder, run)) => run.diverged.is_some() || is_trained(run, folder)?,
+                let folder = kept::folder(&self.request.out, arm, seed);
+                let done = match RunRecord::read(&folder)? {
+                    Some(run) => run.diverged.is_some() || is_trained(&run, &folder)?,
                     None => false,
                 };
                 if !done && !left.contains(&arm) {
@@ -83,7 +114,7 @@ mod tests {
     use super::*;
     use crate::device::DeviceKind;
     use crate::experiment::plan::{Bench, Change, Family, Plan, SIZE};
-    use crate::model::Precision;
+    use crate::model::{Precision, Start};
     use crate::settings::Recipe;
 
     fn settings(arm: Arm, plan: Plan) -> Settings {
@@ -111,7 +142,15 @@ mod tests {
         let other = settings(greenmim, plan);
         let told = differences((hog, &four), (greenmim, &other)).unwrap();
         assert_eq!(told, "depths: [2, 2, 2, 2], not [2, 2, 2]");
+        let longer = Settings { batch_size: 128, ..other };
+        let told = differences((hog, &now), (greenmim, &longer)).unwrap();
+        assert_eq!(told, "batch-size: 64, not 128");
         let vit = Arm::changed(Change::TopOnly);
         assert_eq!(differences((hog, &four), (vit, &settings(vit, plan))), None);
+        // Of LocalMIM with one thing changed all else counts.
+        let base = settings(Arm::BASE, plan);
+        let earlier = Settings { start: Start::Early, ..base };
+        let told = differences((Arm::BASE, &earlier), (vit, &settings(vit, plan))).unwrap();
+        assert_eq!(told, "start: \"early\", not \"localmim\"");
     }
 }

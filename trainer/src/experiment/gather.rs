@@ -59,7 +59,7 @@ pub struct Run {
     /// Its folder.
     pub folder: PathBuf,
     /// What it was trained with, where that was kept.
-    pub settings: Option<Settings>,
+    settings: Option<Settings>,
     metrics: Vec<Record>,
     judged: Judged,
     /// Mutual information of its attention, untrained and trained, where it was measured.
@@ -71,7 +71,7 @@ impl Run {
     fn read(folder: PathBuf, record: RunRecord) -> Result<Self, ExperimentError> {
         let io = |source| ExperimentError::Io { path: folder.clone(), source };
         Ok(Self {
-            settings: Settings::of_run(&folder)?,
+            settings: kept::settings(&folder)?,
             metrics: metrics::read(&folder)?,
             judged: Judged::read(&folder)?,
             nmi: analyze::read_nmi(&folder).map_err(io)?,
@@ -142,6 +142,8 @@ impl Run {
 pub struct Group {
     /// What they share.
     pub setup: Setup,
+    /// What keeps them from being compared with those of an earlier group of this setup, in words.
+    pub unlike: Option<String>,
     /// By arm, in the order in which arms are listed, then by seed.
     pub runs: Vec<Run>,
 }
@@ -217,8 +219,8 @@ pub struct Gathered {
 /// Puts the runs of experiments together.
 ///
 /// # Errors
-/// [`ExperimentError`] if a folder is no experiment's or can't be read, there is no run, two are the
-/// same, or two that would be compared were not trained alike.
+/// [`ExperimentError`] if a folder is no experiment's or can't be read, there is no run, or two are
+/// the same.
 pub fn gather(folders: &[PathBuf]) -> Result<Gathered, ExperimentError> {
     let none = folders.iter().filter(|folder| !kept::is_experiment(folder));
     let none: Vec<_> = none.cloned().collect();
@@ -239,7 +241,9 @@ pub fn gather(folders: &[PathBuf]) -> Result<Gathered, ExperimentError> {
             }
             let same = |other: &&Run| {
                 let (a, b) = (&other.record, &run.record);
-                (a.arm, a.seed) == (b.arm, b.seed) && a.setup.fits(&b.setup)
+                (a.arm, a.seed) == (b.arm, b.seed)
+                    && a.setup.fits(&b.setup)
+                    && unlike(other, &run).is_none()
             };
             if let Some(other) = runs.iter().find(same) {
                 return Err(ExperimentError::Twice { a: other.folder.clone(), b: run.folder });
@@ -250,9 +254,7 @@ pub fn gather(folders: &[PathBuf]) -> Result<Gathered, ExperimentError> {
     if runs.is_empty() && diverged.is_empty() {
         return Err(ExperimentError::NoRuns { folders: folders.to_vec() });
     }
-    let groups = grouped(runs);
-    groups.iter().try_for_each(trained_alike)?;
-    Ok(Gathered { groups, unfinished, diverged })
+    Ok(Gathered { groups: grouped(runs), unfinished, diverged })
 }
 
 /// Runs → those that can be compared.
@@ -264,9 +266,20 @@ fn grouped(runs: Vec<Run>) -> Vec<Group> {
     let (unknown, known): (Vec<_>, Vec<_>) =
         runs.into_iter().partition(|run| run.record.setup.test == JudgedOn::Unknown);
     for run in known.into_iter().chain(unknown) {
-        match groups.iter_mut().find(|group| group.setup.fits(&run.record.setup)) {
+        let fits = |group: &&mut Group| group.setup.fits(&run.record.setup);
+        let unlike_all = |group: &Group| group.runs.iter().find_map(|other| unlike(other, &run));
+        let mut told = None;
+        let group = groups.iter_mut().filter(fits).find(|group| {
+            let unlike = unlike_all(group);
+            told = told.take().or_else(|| unlike.clone());
+            unlike.is_none()
+        });
+        match group {
             Some(group) => group.runs.push(run),
-            None => groups.push(Group { setup: run.record.setup.clone(), runs: vec![run] }),
+            None => {
+                let setup = run.record.setup.clone();
+                groups.push(Group { setup, unlike: told, runs: vec![run] });
+            }
         }
     }
     for group in &mut groups {
@@ -275,17 +288,14 @@ fn grouped(runs: Vec<Run>) -> Vec<Group> {
     groups
 }
 
-/// An error if runs of a group were not trained alike.
-fn trained_alike(group: &Group) -> Result<(), ExperimentError> {
-    let all = || group.runs.iter().filter_map(|run| Some((run, run.settings.as_ref()?)));
-    for (b, now) in all() {
-        for (a, before) in all() {
-            let of = [(a, before), (b, now)].map(|(run, settings)| (run.record.arm, settings));
-            if let Some(differences) = alike::differences(of[0], of[1]) {
-                let [a, b] = [a, b].map(|run| run.folder.clone());
-                return Err(ExperimentError::Unlike { a, b, differences });
-            }
-        }
-    }
-    Ok(())
+/// What keeps two runs of one setup from being compared, as where different releases made them, in
+/// words.
+fn unlike<'a>(one: &'a Run, other: &'a Run) -> Option<String> {
+    let trained = |run: &'a Run| Some((run.record.arm, run.settings.as_ref()?));
+    let differences = alike::differences(trained(other)?, trained(one)?)?;
+    Some(format!(
+        "{} was not trained as {} was, as by another release ({differences}).",
+        other.folder.display(),
+        one.folder.display()
+    ))
 }

@@ -11,6 +11,7 @@ use voice::terminal::counted;
 use super::plan::{Arm, Bench};
 use super::{ExperimentError, read_json, write_json};
 use crate::device::DeviceKind;
+use crate::settings::{SETTINGS_FILE, Settings};
 
 /// The folder of runs in an experiment's.
 pub(super) const RUNS_FOLDER: &str = "runs";
@@ -210,6 +211,19 @@ pub(super) fn runs(experiment: &Path) -> Result<Vec<(PathBuf, RunRecord)>, Exper
     paths.sort();
     let read = |path: PathBuf| Ok(RunRecord::read(&path)?.map(|run| (path, run)));
     paths.into_iter().filter_map(|path| read(path).transpose()).collect()
+}
+
+/// The folder of a run.
+pub(super) fn folder(experiment: &Path, arm: Arm, seed: u64) -> PathBuf {
+    experiment.join(RUNS_FOLDER).join(format!("{arm}-{seed}"))
+}
+
+/// What a run was trained with; none where its folder lacks it.
+pub(super) fn settings(run: &Path) -> Result<Option<Settings>, ExperimentError> {
+    Settings::of_run(run).map_err(|error| ExperimentError::Unreadable {
+        path: run.join(SETTINGS_FILE),
+        reason: error.to_string(),
+    })
 }
 
 impl RunRecord {

@@ -7,7 +7,7 @@ use schemas::ShardLayout;
 use shards::{ShardSet, ShardSource};
 use storage::Address;
 
-use super::kept::{JudgedOn, RUNS_FOLDER, RunRecord, Setup};
+use super::kept::{self, JudgedOn, RunRecord, Setup};
 use super::plan::{Arm, Family, Plan, RATES};
 use super::{ExperimentError, ExperimentRequest};
 use crate::device::DeviceKind;
@@ -103,7 +103,7 @@ impl<'a> Lab<'a> {
 
     /// The folder of a run.
     pub fn folder(&self, run: &RunRecord) -> PathBuf {
-        self.request.out.join(RUNS_FOLDER).join(format!("{}-{}", run.arm, run.seed))
+        kept::folder(&self.request.out, run.arm, run.seed)
     }
 
     /// Trains into the folder `out`.

@@ -127,32 +127,22 @@ pub enum ExperimentError {
         /// The other.
         b: PathBuf,
     },
-    /// Two runs that are compared, but were not trained alike.
-    #[error(
-        "{} and {} were not trained alike, as different releases would ({differences}): leave one of their folders out, or remove one of the two, so that it is made anew",
-        a.display(),
-        b.display()
-    )]
-    Unlike {
-        /// One.
-        a: PathBuf,
-        /// The other.
-        b: PathBuf,
-        /// In what, in words.
-        differences: String,
-    },
     /// What was trained before was trained otherwise than what would be trained beside it.
     #[error(
-        "{} holds what another release trained ({differences}), which {arm} of this one can't be compared with; go on with that release, or choose another --out, without --like",
+        "{} is of another release: {trained} was trained with other settings there ({differences}) than {arm} would be now, so that they could not be compared; go on with that release, or {way_out}",
         there.display()
     )]
     OtherRelease {
         /// Where.
         there: PathBuf,
+        /// The arm that was trained there.
+        trained: Arm,
+        /// In what they differ, in words.
+        differences: String,
         /// The arm that is to be trained.
         arm: Arm,
-        /// In what, in words.
-        differences: String,
+        /// What else can be done.
+        way_out: &'static str,
     },
     /// A rate of an arm that is not made.
     #[error(

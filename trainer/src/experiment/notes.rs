@@ -8,8 +8,8 @@ use super::plan::Arm;
 pub(super) fn notes(group: &Group) -> Vec<String> {
     let arms = group.arms();
     let of_arm = |&arm: &Arm| [unequal(group, arm), other_rate(group, arm)];
-    let machines = [several_machines(group, &arms), unknown_test(group)];
-    arms.iter().flat_map(of_arm).chain(machines).flatten().collect()
+    let all = [several_machines(group, &arms), unknown_test(group), unlike(group)];
+    arms.iter().flat_map(of_arm).chain(all).flatten().collect()
 }
 
 /// An arm's seeds that were trained otherwise than each other.
@@ -40,6 +40,12 @@ fn other_rate(group: &Group, arm: Arm) -> Option<String> {
             arm.rated_by()
         )
     })
+}
+
+/// Runs that another release made.
+fn unlike(group: &Group) -> Option<String> {
+    let why = group.unlike.as_ref()?;
+    Some(format!("These runs are not compared with those above: {why}"))
 }
 
 /// Runs of several machines.

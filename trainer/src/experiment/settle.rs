@@ -20,6 +20,8 @@ use crate::settings::Settings;
 
 /// Fewest and most steps of the run that tells how fast an arm is, which is a tenth of a run between.
 const PACE_STEPS: (u64, u64) = (4, 60);
+/// The folder of those runs in an experiment's.
+const PACE_FOLDER: &str = "pace";
 /// The seed of trials, which no run is likely to have.
 const TRIAL_SEED: u64 = 1_000_003;
 /// The part of a run that a rate is tried for.
@@ -41,7 +43,7 @@ pub(super) struct Settled {
 #[serde(deny_unknown_fields)]
 pub(super) struct ArmSettled {
     arm: Arm,
-    /// What its first trial was trained with; earlier releases did not keep it.
+    /// What the arm was when it was settled; earlier releases did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     settings: Option<Box<Settings>>,
     /// How fast it is on a machine that does nothing else.
@@ -80,14 +82,17 @@ impl Settled {
         Ok(())
     }
 
-    /// An error if what lies in the experiment's folder is of another release's arms than those that
-    /// are left to train.
-    fn refuse_other_releases(&self, lab: &Lab<'_>, file: &Path) -> Result<(), ExperimentError> {
-        let left = lab.left_to_train()?;
-        let of =
-            left.iter().flat_map(|arm| [arm.rated_by(), *arm]).filter_map(|arm| self.find(arm));
-        of.into_iter().try_for_each(|of| of.refuse_other_release(lab, file))?;
-        lab.refuse_other_releases(&left)
+    /// What its arms were when they were settled, where that is known: of earlier releases the run
+    /// that told an arm's pace says it.
+    fn trained_as(&self, experiment: &Path) -> Result<Vec<(Arm, Settings)>, ExperimentError> {
+        let of = |settled: &ArmSettled| {
+            let settings = match &settled.settings {
+                Some(settings) => Some((**settings).clone()),
+                None => kept::settings(&experiment.join(PACE_FOLDER).join(settled.arm.name()))?,
+            };
+            Ok(settings.map(|settings| (settled.arm, settings)))
+        };
+        self.arms.iter().filter_map(|settled| of(settled).transpose()).collect()
     }
 
     /// What is settled for an arm that is made, or that one of these is rated by.
@@ -124,14 +129,6 @@ impl ArmSettled {
         self.given.or_else(best).unwrap_or(RATES[0])
     }
 
-    /// An error if it was settled, as that file says, for what another release has for the arm.
-    fn refuse_other_release(&self, lab: &Lab<'_>, file: &Path) -> Result<(), ExperimentError> {
-        match &self.settings {
-            Some(settings) => lab.refuse_other_release(self.arm, (self.arm, settings), file),
-            None => Ok(()),
-        }
-    }
-
     fn is_rated(&self) -> bool {
         self.given.is_some()
             || RATES.iter().all(|rate| self.trials.iter().any(|trial| trial.rate == *rate))
@@ -150,7 +147,8 @@ pub(super) fn settle(lab: &Lab<'_>) -> Result<Settled, ExperimentError> {
     }
     // Before anything is written.
     settled.refuse_other_runs(&request.out)?;
-    settled.refuse_other_releases(lab, &path)?;
+    let left = (&*lab.left_to_train()?, "choose another --out");
+    lab.refuse_other_releases(&request.out, settled.trained_as(&request.out)?, left)?;
     let keep = |settled: &Settled| write_json(&path, settled);
     for arm in needed(request) {
         if settled.find(arm).is_some() {
@@ -236,16 +234,15 @@ fn read(lab: &Lab<'_>, path: &Path) -> Result<Settled, ExperimentError> {
     let other = read_json::<Settled>(&like.join(SETTLED_FILE))?;
     let other = other.ok_or_else(|| unsettled("anything".to_owned()))?;
     let other = other.of_setup(&lab.setup, like)?;
+    let left = (&*lab.left_to_train()?, "leave --like out");
+    lab.refuse_other_releases(like, other.trained_as(like)?, left)?;
     for arm in needed(lab.request) {
         let Some(theirs) = other.find(arm) else { continue };
         if arm.rated_by() == arm && !theirs.is_rated() {
             return Err(unsettled(format!("the rate of {arm}")));
         }
         match settled.find(arm) {
-            None => {
-                theirs.refuse_other_release(lab, like)?;
-                settled.arms.push(theirs.clone());
-            }
+            None => settled.arms.push(theirs.clone()),
             Some(_) if settled.told(arm) == other.told(arm) => {}
             Some(_) => {
                 let (ours, theirs) = (settled.told(arm), other.told(arm));
@@ -273,7 +270,7 @@ fn pace(lab: &Lab<'_>, arm: Arm) -> Result<f64, ExperimentError> {
 fn pace_of(lab: &Lab<'_>, arm: Arm, steps: u64) -> Result<f64, ExperimentError> {
     let mut settings = lab.settings(arm, (steps, RATES[0], 0))?;
     settings.log_every = steps / 2;
-    let folder = lab.request.out.join("pace").join(arm.name());
+    let folder = lab.request.out.join(PACE_FOLDER).join(arm.name());
     train_anew(lab, arm, &folder, &settings)?;
     let records = metrics::read(&folder)?;
     // The first half warms up.
