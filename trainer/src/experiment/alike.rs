@@ -52,17 +52,18 @@ pub(super) fn differences((arm, before): Trained<'_>, (other, now): Trained<'_>)
 }
 
 impl Lab<'_> {
-    /// An error if a folder's runs, or what is settled there, were trained otherwise than those arms
-    /// will be. `way_out` is what else can be done.
+    /// An error if a folder's runs, or what is settled there, were trained otherwise than the arms
+    /// `left` will be. `way_out` is what else can be done.
     pub fn refuse_other_releases(
         &self,
         folder: &Path,
         settled: Vec<(Arm, Settings)>,
-        (left, way_out): (&[Arm], &'static str),
+        left: &[Arm],
+        way_out: &'static str,
     ) -> Result<(), ExperimentError> {
-        let settled = settled.into_iter();
-        let settled = settled.map(|(arm, before)| (folder.join(kept::SETTLED_FILE), arm, before));
-        let mut all: Vec<(PathBuf, Arm, Settings)> = settled.collect();
+        let file = folder.join(kept::SETTLED_FILE);
+        let mut all: Vec<(PathBuf, Arm, Settings)> =
+            settled.into_iter().map(|(arm, before)| (file.clone(), arm, before)).collect();
         for (there, run) in kept::runs(folder)? {
             // Others are not compared with what is made here.
             if run.diverged.is_none()
@@ -74,17 +75,18 @@ impl Lab<'_> {
         }
         for &arm in left {
             let now = self.settings(arm, (1, RATES[0], 0))?;
-            for (there, trained, before) in &all {
-                if let Some(differences) = differences((*trained, before), (arm, &now)) {
-                    let (there, trained) = (there.clone(), *trained);
-                    return Err(ExperimentError::OtherRelease {
-                        there,
-                        trained,
-                        differences,
-                        arm,
-                        way_out,
-                    });
-                }
+            let other = all.iter().find_map(|(there, trained, before)| {
+                Some((there, *trained, differences((*trained, before), (arm, &now))?))
+            });
+            if let Some((there, trained, differences)) = other {
+                let there = there.clone();
+                return Err(ExperimentError::OtherRelease {
+                    there,
+                    trained,
+                    differences,
+                    arm,
+                    way_out,
+                });
             }
         }
         Ok(())
@@ -100,8 +102,9 @@ impl Lab<'_> {
                     Some(run) => run.diverged.is_some() || is_trained(&run, &folder)?,
                     None => false,
                 };
-                if !done && !left.contains(&arm) {
+                if !done {
                     left.push(arm);
+                    break;
                 }
             }
         }

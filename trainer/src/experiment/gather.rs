@@ -266,20 +266,20 @@ fn grouped(runs: Vec<Run>) -> Vec<Group> {
     let (unknown, known): (Vec<_>, Vec<_>) =
         runs.into_iter().partition(|run| run.record.setup.test == JudgedOn::Unknown);
     for run in known.into_iter().chain(unknown) {
-        let fits = |group: &&mut Group| group.setup.fits(&run.record.setup);
-        let unlike_all = |group: &Group| group.runs.iter().find_map(|other| unlike(other, &run));
-        let mut told = None;
-        let group = groups.iter_mut().filter(fits).find(|group| {
-            let unlike = unlike_all(group);
-            told = told.take().or_else(|| unlike.clone());
-            unlike.is_none()
-        });
-        match group {
-            Some(group) => group.runs.push(run),
-            None => {
-                let setup = run.record.setup.clone();
-                groups.push(Group { setup, unlike: told, runs: vec![run] });
+        let setup = run.record.setup.clone();
+        let (mut place, mut why_not) = (None, None);
+        for group in groups.iter_mut().filter(|group| group.setup.fits(&setup)) {
+            match group.runs.iter().find_map(|other| unlike(other, &run)) {
+                None => {
+                    place = Some(group);
+                    break;
+                }
+                why => why_not = why_not.or(why),
             }
+        }
+        match place {
+            Some(group) => group.runs.push(run),
+            None => groups.push(Group { setup, unlike: why_not, runs: vec![run] }),
         }
     }
     for group in &mut groups {

@@ -11,7 +11,7 @@ use voice::terminal::counted;
 use super::plan::{Arm, Bench};
 use super::{ExperimentError, read_json, write_json};
 use crate::device::DeviceKind;
-use crate::settings::{SETTINGS_FILE, Settings};
+use crate::settings::{SETTINGS_FILE, Settings, SettingsError};
 
 /// The folder of runs in an experiment's.
 pub(super) const RUNS_FOLDER: &str = "runs";
@@ -220,9 +220,12 @@ pub(super) fn folder(experiment: &Path, arm: Arm, seed: u64) -> PathBuf {
 
 /// What a run was trained with; none where its folder lacks it.
 pub(super) fn settings(run: &Path) -> Result<Option<Settings>, ExperimentError> {
-    Settings::of_run(run).map_err(|error| ExperimentError::Unreadable {
-        path: run.join(SETTINGS_FILE),
-        reason: error.to_string(),
+    Settings::of_run(run).map_err(|error| match error {
+        SettingsError::Toml { source, .. } => ExperimentError::Unreadable {
+            path: run.join(SETTINGS_FILE),
+            reason: source.to_string(),
+        },
+        other => other.into(),
     })
 }
 

@@ -5,9 +5,9 @@
 //! In the order in which data flows: [`plan`] (what is compared), `lab` (pictures → shards, and
 //! what is done with them), `settle` (shards → steps and rates), `ahead` (what is left to do), `make`
 //! (an arm and a seed → a run, judged as it goes), [`kept`] and [`judged`] (what a run's folder
-//! holds), [`gather`] (folders → runs that can be compared, trained `alike`), [`ratio`] (curves → how much sooner, and
-//! how sure), [`outcome`] (runs → what is told, by [`claims`], with `notes`; in words: `tables`), `page` (with
-//! its `figures` and the `command`s that make it).
+//! holds), [`gather`] (folders → runs that can be compared, trained `alike`), [`ratio`] (curves →
+//! how much sooner, and how sure), [`outcome`] (runs → what is told, by [`claims`], with `notes`; in
+//! words: `tables`), `page` (with its `figures` and the `command`s that make it).
 
 mod ahead;
 mod alike;

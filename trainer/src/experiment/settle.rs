@@ -45,7 +45,7 @@ pub(super) struct ArmSettled {
     arm: Arm,
     /// What the arm was when it was settled; earlier releases did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    settings: Option<Box<Settings>>,
+    settings: Option<Settings>,
     /// How fast it is on a machine that does nothing else.
     pub views_per_s: f64,
     /// The steps it makes in the time of a run.
@@ -87,7 +87,7 @@ impl Settled {
     fn trained_as(&self, experiment: &Path) -> Result<Vec<(Arm, Settings)>, ExperimentError> {
         let of = |settled: &ArmSettled| {
             let settings = match &settled.settings {
-                Some(settings) => Some((**settings).clone()),
+                Some(settings) => Some(settings.clone()),
                 None => kept::settings(&experiment.join(PACE_FOLDER).join(settled.arm.name()))?,
             };
             Ok(settings.map(|settings| (settled.arm, settings)))
@@ -139,7 +139,8 @@ impl ArmSettled {
 pub(super) fn settle(lab: &Lab<'_>) -> Result<Settled, ExperimentError> {
     let Lab { request, console, .. } = *lab;
     let path = request.out.join(SETTLED_FILE);
-    let mut settled = read(lab, &path)?;
+    let left = lab.left_to_train()?;
+    let mut settled = read(lab, &path, &left)?;
     let given =
         |arm: Arm| request.rates.iter().find(|(rated, _)| *rated == arm).map(|(_, rate)| *rate);
     for of in &mut settled.arms {
@@ -147,8 +148,8 @@ pub(super) fn settle(lab: &Lab<'_>) -> Result<Settled, ExperimentError> {
     }
     // Before anything is written.
     settled.refuse_other_runs(&request.out)?;
-    let left = (&*lab.left_to_train()?, "choose another --out");
-    lab.refuse_other_releases(&request.out, settled.trained_as(&request.out)?, left)?;
+    let trained = settled.trained_as(&request.out)?;
+    lab.refuse_other_releases(&request.out, trained, &left, "choose another --out")?;
     let keep = |settled: &Settled| write_json(&path, settled);
     for arm in needed(request) {
         if settled.find(arm).is_some() {
@@ -163,7 +164,7 @@ pub(super) fn settle(lab: &Lab<'_>) -> Result<Settled, ExperimentError> {
             request.scale.minutes
         ));
         let given = given(arm);
-        let settings = Some(Box::new(lab.settings(arm, (steps, RATES[0], TRIAL_SEED))?));
+        let settings = Some(lab.settings(arm, (steps, RATES[0], TRIAL_SEED))?);
         settled.arms.push(ArmSettled { arm, settings, views_per_s, steps, trials: vec![], given });
         keep(&settled)?;
     }
@@ -221,8 +222,9 @@ fn try_rates(
     Ok(())
 }
 
-/// What was settled before in the folder, with what the folder that is to be followed has settled.
-fn read(lab: &Lab<'_>, path: &Path) -> Result<Settled, ExperimentError> {
+/// What was settled before in the folder, with what the folder that is to be followed has settled,
+/// where the arms that are `left` to train are the same there.
+fn read(lab: &Lab<'_>, path: &Path, left: &[Arm]) -> Result<Settled, ExperimentError> {
     let ExperimentRequest { out, like, .. } = lab.request;
     let found = read_json::<Settled>(path)?.map(|found| found.of_setup(&lab.setup, out));
     let mut settled = found.unwrap_or_else(|| {
@@ -234,8 +236,7 @@ fn read(lab: &Lab<'_>, path: &Path) -> Result<Settled, ExperimentError> {
     let other = read_json::<Settled>(&like.join(SETTLED_FILE))?;
     let other = other.ok_or_else(|| unsettled("anything".to_owned()))?;
     let other = other.of_setup(&lab.setup, like)?;
-    let left = (&*lab.left_to_train()?, "leave --like out");
-    lab.refuse_other_releases(like, other.trained_as(like)?, left)?;
+    lab.refuse_other_releases(like, other.trained_as(like)?, left, "leave --like out")?;
     for arm in needed(lab.request) {
         let Some(theirs) = other.find(arm) else { continue };
         if arm.rated_by() == arm && !theirs.is_rated() {

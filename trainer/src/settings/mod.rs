@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub use recipe::Recipe;
 pub use table::{Options, Settings};
@@ -54,6 +55,21 @@ pub enum SettingsError {
     Model(#[from] ConfigError),
 }
 
+/// What a TOML text says; `origin` names it in errors.
+fn of_toml<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, SettingsError> {
+    toml::from_str(text).map_err(|source| SettingsError::Toml {
+        origin: origin.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// What a TOML file says.
+fn of_file<T: DeserializeOwned>(path: &Path) -> Result<T, SettingsError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+    of_toml(&text, &path.display().to_string())
+}
+
 /// The fields that are set, by their flags' names.
 fn toml_of(values: &impl Serialize) -> toml::Table {
     toml::Table::try_from(values).expect("settings are strings, numbers and lists of them")
@@ -65,10 +81,7 @@ impl Options {
     /// # Errors
     /// [`SettingsError::Toml`] with line and column.
     pub fn parse(text: &str, origin: &str) -> Result<Self, SettingsError> {
-        toml::from_str(text).map_err(|source| SettingsError::Toml {
-            origin: origin.to_owned(),
-            source: Box::new(source),
-        })
+        of_toml(text, origin)
     }
 
     /// The choices of a TOML file.
@@ -76,9 +89,7 @@ impl Options {
     /// # Errors
     /// [`SettingsError`] if it can't be read or is no TOML of settings.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, &path.display().to_string())
+        of_file(path)
     }
 
     /// These choices, and `base`'s where they are open. How long the schedule is is one choice.
@@ -136,15 +147,7 @@ impl Settings {
     /// [`SettingsError`] if they can't be read or are none.
     pub fn of_run(folder: &Path) -> Result<Option<Self>, SettingsError> {
         let path = folder.join(SETTINGS_FILE);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(SettingsError::Read { path, source }),
-        };
-        toml::from_str(&text).map(Some).map_err(|source| SettingsError::Toml {
-            origin: path.display().to_string(),
-            source: Box::new(source),
-        })
+        if path.exists() { of_file(&path).map(Some) } else { Ok(None) }
     }
 
     /// What may change in mid-run: when to stop, how fast to read, what to write; and in which numbers
